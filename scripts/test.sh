@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# make test: what is missing, then lint, types, layers, and all tests with a coverage report.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/prerequisites.sh
+scripts/venv.sh dev mysql
+scripts/check.sh
+. scripts/lib.sh
+say "tests"
+rm -f .coverage .coverage.*
+exec .venv/bin/python -m pytest -n "${RCSOPS_TEST_WORKERS:-2}" --dist loadfile \
+    --cov --cov-report=term:skip-covered "$@"
