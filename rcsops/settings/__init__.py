@@ -1,0 +1,29 @@
+"""What a project is: rcsops.toml, its directories, and the credentials kept for local use."""
+
+from rcsops.settings.credentials import CredentialStore
+from rcsops.settings.directories import private_directory
+from rcsops.settings.listen import Listen, parse_listen
+from rcsops.settings.model import (
+    DIGEST_ALGORITHMS,
+    ENGINES,
+    Settings,
+    masked_url,
+    parse_settings,
+    valid_domain,
+)
+from rcsops.settings.project import CONFIG_NAME, Project
+
+__all__ = [
+    "CONFIG_NAME",
+    "DIGEST_ALGORITHMS",
+    "ENGINES",
+    "CredentialStore",
+    "Listen",
+    "Project",
+    "Settings",
+    "masked_url",
+    "parse_listen",
+    "parse_settings",
+    "private_directory",
+    "valid_domain",
+]

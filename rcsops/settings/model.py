@@ -1,0 +1,264 @@
+"""The keys of rcsops.toml: their types, defaults and the checks they must pass.
+
+Every key can also be given in the environment: ``RCSOPS_`` and the key in capitals, with the table
+in front (``RCSOPS_ENGINE``, ``RCSOPS_DATABASE_URL``, ``RCSOPS_AGENT_TRANSPORT``); lists are
+separated by commas. The environment wins over the file.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rcsops.errors import SettingsError
+from rcsops.settings.listen import Listen, parse_listen
+
+ENGINES = ("embedded", "opensips")
+MI_TRANSPORTS = ("fifo", "datagram", "http")
+# From the weakest to the strongest: min_algorithm draws the line (RFC 8760 §2.4).
+DIGEST_ALGORITHMS = ("MD5", "SHA-256", "SHA-512-256")
+AGENT_TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
+DATABASE_SCHEMES = ("sqlite", "mysql", "mysql+mysqldb", "mariadb", "mariadb+mysqldb")
+
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a project says about itself; every value has passed its check.
+
+    An empty ``database_url`` stands for the project's own SQLite file (`Project.settings` fills it
+    in), an empty ``agent_server`` for the project's own server.
+    """
+
+    domain: str = "rcs.example"
+    engine: str = "embedded"
+    listen: tuple[str, ...] = ("udp:127.0.0.1:5060", "tcp:127.0.0.1:5060")
+    release: str = "3.0.2"
+    prefix: str = ""
+    database_url: str = ""
+    mi_transport: str = "fifo"
+    mi_group: str = ""
+    digest_algorithms: tuple[str, ...] = ("SHA-256", "MD5")
+    digest_min_algorithm: str = "MD5"
+    agent_server: str = ""
+    agent_transport: str = "tcp"
+    agent_bind: str = "127.0.0.1"
+
+    @property
+    def listen_addresses(self) -> tuple[Listen, ...]:
+        """``listen`` as values."""
+        return tuple(parse_listen(text) for text in self.listen)
+
+    def local_server(self, transport: str | None = None) -> Listen | None:
+        """Where an agent on this machine finds the project's server by ``transport``.
+
+        ``transport`` is ``agent_transport`` unless given; None: the server does not listen so.
+        """
+        wanted = transport or self.agent_transport
+        for address in self.listen_addresses:
+            if address.transport == wanted:
+                return address.reachable
+        return None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be a string")
+    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+        raise ValueError("must not hold control characters")
+    return value.strip()
+
+
+def valid_domain(value: object) -> str:
+    """A SIP domain in lower case; raises `ValueError` with the reason for anything else.
+
+    At most 64 characters, which is what the domain columns of OpenSIPS hold. Names outside ASCII
+    are refused: the hash of an account covers the domain byte for byte, so the person should see
+    and type the form that goes over the wire.
+    """
+    domain = _text(value).rstrip(".")
+    if not domain.isascii():
+        try:
+            encoded = domain.encode("idna").decode("ascii").lower()
+        except UnicodeError:
+            encoded = ""
+        wanted = f"; its ASCII form is {encoded!r}" if encoded else ""
+        raise ValueError(f"{domain!r} has characters outside ASCII{wanted}")
+    if not _DOMAIN.fullmatch(domain):
+        raise ValueError(f'{domain!r} is not a domain name; write it like "rcs.example"')
+    if len(domain) > 64:
+        raise ValueError("is longer than the 64 characters that the database holds")
+    return domain.lower()
+
+
+def _choice(names: Sequence[str]) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        text = _text(value)
+        for name in names:
+            if text.lower() == name.lower():
+                return name
+        raise ValueError(f"{text!r} is not one of {', '.join(names)}")
+
+    return check
+
+
+def _strings(check: Callable[[object], str]) -> Callable[[object], tuple[str, ...]]:
+    def check_all(value: object) -> tuple[str, ...]:
+        items = [value] if isinstance(value, str) else value
+        if not isinstance(items, (list, tuple)) or not items:
+            raise ValueError("must be a list of strings with at least one entry")
+        return tuple(dict.fromkeys(check(item) for item in items))
+
+    return check_all
+
+
+def _listen(value: object) -> str:
+    try:
+        return str(parse_listen(_text(value)))
+    except SettingsError as error:
+        raise ValueError(f"{error}; {error.hint}" if error.hint else str(error)) from None
+
+
+def _release(value: object) -> str:
+    text = _text(value)
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+){1,2}", text):
+        raise ValueError(f'{text!r} is not a release; write it like "3.0.2"')
+    return text
+
+
+def _database_url(value: object) -> str:
+    text = _text(value)
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme.lower() not in DATABASE_SCHEMES:
+        raise ValueError(
+            'is not a database URL; write "sqlite:///file.db" or "mysql://user@host/name"'
+        )
+    if scheme.lower() == "sqlite" and rest.strip("/") in ("", ":memory:"):
+        raise ValueError('needs a file: "sqlite:///file.db"')
+    return text
+
+
+def _host(value: object) -> str:
+    text = _text(value)
+    if not text or re.search(r"[\s\"<>;,]", text):
+        raise ValueError(f"{text!r} is not an address")
+    return text
+
+
+# key of rcsops.toml -> (attribute of Settings, its check)
+_KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
+    "domain": ("domain", valid_domain),
+    "engine": ("engine", _choice(ENGINES)),
+    "listen": ("listen", _strings(_listen)),
+    "release": ("release", _release),
+    "prefix": ("prefix", _text),
+    "database.url": ("database_url", _database_url),
+    "mi.transport": ("mi_transport", _choice(MI_TRANSPORTS)),
+    "mi.group": ("mi_group", _text),
+    "digest.algorithms": ("digest_algorithms", _strings(_choice(DIGEST_ALGORITHMS))),
+    "digest.min_algorithm": ("digest_min_algorithm", _choice(DIGEST_ALGORITHMS)),
+    "agent.server": ("agent_server", _host),
+    "agent.transport": ("agent_transport", _choice(AGENT_TRANSPORTS)),
+    "agent.bind": ("agent_bind", _host),
+}
+_LISTS = {"listen", "digest.algorithms"}
+_TABLES = {key.partition(".")[0] for key in _KEYS if "." in key}
+
+
+def masked_url(url: str) -> str:
+    """A database URL with its password hidden, fit for a person's eyes and for logs."""
+    return re.sub(r"(://[^:@/]*):[^@/]*@", r"\1:***@", url)
+
+
+def environment_key(key: str) -> str:
+    """The environment variable that overrides ``key``: ``database.url`` is RCSOPS_DATABASE_URL."""
+    return "RCSOPS_" + key.upper().replace(".", "_")
+
+
+def parse_settings(
+    text: str, *, name: str = "rcsops.toml", environment: Mapping[str, str] | None = None
+) -> Settings:
+    """The settings that a text of TOML and the environment make together.
+
+    Raises `SettingsError` that names the file, the line, the key and, for a misspelt key, the
+    nearest known one.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(
+            f"{name}: {error}", hint="mend that line; see https://toml.io"
+        ) from None
+    values: dict[str, Any] = {}
+    for key, value in _flat(document, text, name):
+        attribute, check = _KEYS[key]
+        try:
+            values[attribute] = check(value)
+        except ValueError as error:
+            raise SettingsError(f"{_place(name, text, key)}: {key}: {error}") from None
+    for key, (attribute, check) in _KEYS.items():
+        variable = environment_key(key)
+        given = (environment or {}).get(variable, "")
+        if given:
+            try:
+                values[attribute] = check(given.split(",") if key in _LISTS else given)
+            except ValueError as error:
+                raise SettingsError(f"{variable} in the environment: {error}") from None
+    settings = replace(Settings(), **values)
+    weakest = DIGEST_ALGORITHMS.index(settings.digest_min_algorithm)
+    if all(DIGEST_ALGORITHMS.index(each) < weakest for each in settings.digest_algorithms):
+        raise SettingsError(
+            f"{name}: digest.algorithms offers nothing as strong as digest.min_algorithm "
+            f"({settings.digest_min_algorithm})",
+            hint="add that algorithm to digest.algorithms or lower digest.min_algorithm",
+        )
+    return settings
+
+
+def _flat(document: Mapping[str, Any], text: str, name: str) -> list[tuple[str, object]]:
+    """``{"mi": {"transport": x}}`` as ``[("mi.transport", x)]``; raises for unknown keys."""
+    pairs: list[tuple[str, object]] = []
+    for key, value in document.items():
+        if key in _TABLES and isinstance(value, dict):
+            pairs += [(f"{key}.{inner}", each) for inner, each in value.items()]
+        else:
+            pairs.append((key, value))
+    for key, _ in pairs:
+        if key not in _KEYS:
+            raise _unknown(key, text, name)
+    return pairs
+
+
+def _unknown(key: str, text: str, name: str) -> SettingsError:
+    if key in _TABLES:
+        return SettingsError(f"{_place(name, text, key)}: {key!r} is a table: write [{key}]")
+    near = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.5)
+    if not near and "." not in key:
+        near = [known for known in _KEYS if known.endswith(f".{key}")][:1]
+    if near:
+        table, _, last = near[0].rpartition(".")
+        hint = f"did you mean {last!r}{f' in [{table}]' if table else ''}?"
+    else:
+        hint = f"known keys: {', '.join(_KEYS)}"
+    return SettingsError(f"{_place(name, text, key)}: there is no setting {key!r}", hint=hint)
+
+
+def _place(name: str, text: str, key: str) -> str:
+    """``rcsops.toml, line 3`` where the key stands; tomllib does not tell."""
+    table = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line):
+            table = header[1].replace('"', "").replace("'", "")
+            written = table
+        elif assignment := re.match(r"\s*([\w.\-\"' ]+?)\s*=", line):
+            written = re.sub(r"[\"' ]", "", assignment[1])
+            written = f"{table}.{written}" if table else written
+        else:
+            continue
+        if written == key or written.startswith(f"{key}."):
+            return f"{name}, line {number}"
+    return name

@@ -1,0 +1,161 @@
+"""A project: the directory with rcsops.toml, or the per-user directories where there is none."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import quote
+
+from rcsops.errors import SettingsError
+from rcsops.settings.credentials import CredentialStore
+from rcsops.settings.directories import private_directory, short_run_directory
+from rcsops.settings.model import Settings, parse_settings
+
+CONFIG_NAME = "rcsops.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Where a project keeps its things, and its settings.
+
+    ``root`` is the directory that holds rcsops.toml, None for the per-user project. ``state_dir``
+    and ``run_dir`` are only names: `make_state_dir` and `make_run_dir` make them (0700).
+    """
+
+    root: Path | None
+    config_path: Path
+    state_dir: Path
+    settings: Settings
+
+    @classmethod
+    def find(
+        cls,
+        start: str | os.PathLike[str] | None = None,
+        *,
+        environment: Mapping[str, str] | None = None,
+        engine: str | None = None,
+    ) -> "Project":
+        """The project of the directory ``start`` (the current one): rcsops.toml is looked for
+        there and upward; without one the per-user directories serve.
+
+        ``engine`` overrides the file and the environment. Raises `SettingsError`.
+        """
+        environ = dict(os.environ if environment is None else environment)
+        if engine:
+            environ["RCSOPS_ENGINE"] = engine
+        try:
+            origin = Path(start or ".").resolve(strict=True)
+        except OSError as error:
+            raise SettingsError(
+                f"there is no directory {os.fspath(start or '.')!r}",
+                hint="name an existing one with --project",
+            ) from error
+        user_config, user_state = _user_directories()
+        for directory in (origin, *origin.parents):
+            if directory == user_config.resolve():
+                break
+            path = directory / CONFIG_NAME
+            if path.is_file():
+                _check_owner(path, named=directory == origin)
+                return cls._load(directory, path, directory / ".rcsops", environ)
+        return cls._load(None, user_config / CONFIG_NAME, user_state, environ)
+
+    @classmethod
+    def _load(
+        cls, root: Path | None, config: Path, state: Path, environ: Mapping[str, str]
+    ) -> "Project":
+        try:
+            text = config.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            text = ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"cannot read {config}: {error}") from error
+        settings = parse_settings(text, name=str(config), environment=environ)
+        url = _absolute_url(settings.database_url, root or config.parent)
+        return cls(
+            root=root,
+            config_path=config,
+            state_dir=state,
+            settings=replace(settings, database_url=url or f"sqlite:///{state / 'rcsops.db'}"),
+        )
+
+    @property
+    def directory(self) -> Path:
+        """The directory that `find` (or ``rcsops --project``) takes to come to this project."""
+        return self.config_path.parent
+
+    @property
+    def run_dir(self) -> Path:
+        """The directory of the running server: pid, lock, FIFO, mi.sock, log.
+
+        Short enough for a Unix socket in it, wherever the project is.
+        """
+        return short_run_directory(self.state_dir / "run")
+
+    @property
+    def credentials(self) -> CredentialStore:
+        """The accounts that agents of this project can use without asking."""
+        return CredentialStore(self.state_dir / "credentials.json")
+
+    def make_state_dir(self) -> Path:
+        """Makes ``state_dir`` (0700), which git is told to leave alone, and returns it."""
+        private_directory(self.state_dir)
+        if self.root is None:
+            private_directory(self.directory)
+        else:
+            ignore = self.state_dir / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n", encoding="utf-8")
+        return self.state_dir
+
+    def make_run_dir(self) -> Path:
+        """Makes ``run_dir`` (0700) and returns it."""
+        self.make_state_dir()
+        run = self.run_dir
+        return private_directory(run, shared_parent=self.state_dir not in run.parents)
+
+    def make_agent_dir(self, user: str) -> Path:
+        """Makes the private directory of the agent of ``user`` (``user@domain``; the project's
+        domain where there is none) and returns it: history, received files."""
+        self.make_state_dir()
+        private_directory(self.state_dir / "agents")
+        return private_directory(self.agent_dir(user))
+
+    def agent_dir(self, user: str) -> Path:
+        """The name of that directory; every user name gives a safe one of its own."""
+        name = user if "@" in user else f"{user}@{self.settings.domain}"
+        local, _, domain = name.rpartition("@")
+        safe = quote(f"{local}@{domain.lower()}", safe="@+=$,;&!'()")
+        if safe.startswith("."):
+            safe = f"%2E{safe[1:]}"
+        return self.state_dir / "agents" / safe
+
+
+def _user_directories() -> tuple[Path, Path]:
+    # Imported here: a project of one's own does not need it at the start of every command.
+    import platformdirs
+
+    return (
+        Path(platformdirs.user_config_dir("rcsops", appauthor=False)),
+        Path(platformdirs.user_state_dir("rcsops", appauthor=False)),
+    )
+
+
+def _check_owner(path: Path, *, named: bool) -> None:
+    # Whoever writes rcsops.toml chooses the programs that we run. One that was merely come across
+    # on the way up (/tmp/rcsops.toml) counts only when it is the user's own or the machine's.
+    owner = path.stat().st_uid
+    mine = {0, os.geteuid(), int(os.environ.get("SUDO_UID") or os.geteuid())}
+    if not named and owner not in mine:
+        raise SettingsError(
+            f"{path} belongs to another user",
+            hint=f"if you trust it, name its directory: rcsops --project {path.parent} …",
+        )
+
+
+def _absolute_url(url: str, directory: Path) -> str:
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.lower() != "sqlite":
+        return url
+    path, question, query = rest.removeprefix("/").partition("?")
+    return f"sqlite:///{directory / path}{question}{query}"
