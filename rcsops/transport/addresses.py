@@ -1,0 +1,110 @@
+"""Where an endpoint listens, and under which of its addresses a given peer can reach it."""
+
+import ipaddress
+import socket
+from functools import lru_cache
+from typing import NamedTuple
+
+from rcsops.errors import LocalProtocolError
+from rcsops.sip import Flow, Target
+
+__all__ = ["WILDCARDS", "Address", "AddressBook", "ListenAddress", "family_of", "host_port"]
+
+Address = tuple[str, int]
+
+WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound
+_MAX_SOURCES = 1024
+
+
+class ListenAddress(NamedTuple):
+    """Where an endpoint listens; prints as ``udp:127.0.0.1:5060``."""
+
+    transport: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.transport}:{host_port(self.host, self.port)}"
+
+
+class AddressBook:
+    """The listeners of one endpoint, and the choice among them for each peer."""
+
+    __slots__ = ("_addresses", "_sources")
+
+    def __init__(self) -> None:
+        self._addresses: list[ListenAddress] = []
+        self._sources: dict[str, str] = {}
+
+    @property
+    def addresses(self) -> tuple[ListenAddress, ...]:
+        return tuple(self._addresses)
+
+    def add(self, address: ListenAddress) -> None:
+        self._addresses.append(address)
+
+    def remove(self, address: ListenAddress) -> None:
+        self._addresses.remove(address)
+
+    def clear(self) -> None:
+        self._addresses.clear()
+
+    def target(self, transport: str, remote: Address) -> Target:
+        """The flow from the listener that fits ``remote`` best, and our name on it for the Via.
+
+        Raises LocalProtocolError when nothing here listens for that transport and family.
+        """
+        listener = self._listener(transport, remote)
+        flow = Flow(transport, (listener.host, listener.port), remote)
+        return Target(flow, host_port(self._visible_host(listener, remote), listener.port))
+
+    def _listener(self, transport: str, remote: Address) -> ListenAddress:
+        found: ListenAddress | None = None
+        for address in self._addresses:
+            if address.transport != transport or family_of(address.host) != family_of(remote[0]):
+                continue
+            if address.host in WILDCARDS or is_loopback(address.host) == is_loopback(remote[0]):
+                return address
+            found = found or address
+        if found is None:
+            raise LocalProtocolError(f"nothing listens on {transport} for {remote[0]}")
+        return found
+
+    def _visible_host(self, listener: ListenAddress, remote: Address) -> str:
+        if listener.host not in WILDCARDS:
+            return listener.host
+        host = self._sources.get(remote[0])
+        if host is None:
+            host = _source_towards(remote) or listener.host
+            if len(self._sources) >= _MAX_SOURCES:
+                self._sources.clear()
+            self._sources[remote[0]] = host
+        return host
+
+
+def host_port(host: str, port: int) -> str:
+    """``host:port`` with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@lru_cache(maxsize=1024)
+def family_of(host: str) -> socket.AddressFamily:
+    """AF_INET or AF_INET6 of a numeric address; raises ValueError for anything else."""
+    is_six = ipaddress.ip_address(host.partition("%")[0]).version == 6
+    return socket.AF_INET6 if is_six else socket.AF_INET
+
+
+@lru_cache(maxsize=1024)
+def is_loopback(host: str) -> bool:
+    """Whether a numeric address stays on this machine."""
+    return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+
+
+def _source_towards(remote: Address) -> str:
+    """The local address the system would send from; empty when there is no route."""
+    try:
+        with socket.socket(family_of(remote[0]), socket.SOCK_DGRAM) as probe:
+            probe.connect((remote[0], remote[1] or 5060))
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""

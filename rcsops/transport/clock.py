@@ -1,0 +1,61 @@
+"""The real clock, the real randomness and the one way to a timer of the event loop.
+
+The protocol machines take time and tokens as arguments; here is where both come from when they
+run for real.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from rcsops.tokens import Tokens
+
+__all__ = ["Alarm", "system_tokens", "wall_clock"]
+
+
+def system_tokens() -> Tokens:
+    """Tokens drawn from the operating system's randomness."""
+    return Tokens(os.urandom)
+
+
+def wall_clock() -> datetime:
+    """The time of day in UTC, for what people and CPIM headers read."""
+    return datetime.now(UTC)
+
+
+class Alarm:
+    """One timer of the loop that follows a machine's ``next_timer()``.
+
+    ``set`` with an earlier deadline moves the alarm; with a later one the old alarm stays and finds
+    nothing to do, so that a deadline that moves with every message costs no loop timer each time.
+    The callback must set the alarm again with what is due next.
+    """
+
+    __slots__ = ("_callback", "_handle", "_loop")
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback = callback
+        self._handle: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def set(self, deadline: float | None) -> None:
+        """Ring at ``deadline`` (the loop's clock, seconds) or before; None: nothing to wait for."""
+        handle = self._handle
+        if deadline is None:
+            return
+        if handle is not None:
+            if handle.when() <= deadline:
+                return
+            handle.cancel()
+        self._handle = self._loop.call_at(deadline, self._ring)
+
+    def cancel(self) -> None:
+        """Ring no more until set again."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _ring(self) -> None:
+        self._handle = None
+        self._callback()

@@ -1,0 +1,426 @@
+"""SIP on asyncio sockets: the driver of one transaction layer.
+
+Bytes come in, the layer is pumped, what it wants sent goes out, its events go up, and one timer of
+the loop follows it. No task is made for a message. Other transports come in beside UDP and TCP by a
+listener and a connection of their own; the table of connections and the pump know only flows.
+"""
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from rcsops.errors import LocalProtocolError, SipParseError
+from rcsops.sip import (
+    ClientTransaction,
+    Event,
+    Flow,
+    Message,
+    Request,
+    Response,
+    ResponseReceived,
+    ServerTransaction,
+    Target,
+    Terminated,
+    TimedOut,
+    Timers,
+    TransactionLayer,
+    TransportFailed,
+    parse_message,
+)
+from rcsops.tokens import Tokens
+from rcsops.transport.addresses import Address, AddressBook, ListenAddress, family_of
+from rcsops.transport.clock import Alarm, system_tokens
+from rcsops.transport.connections import ConnectionTable
+from rcsops.transport.datagrams import UdpSocket
+from rcsops.transport.limits import EndpointLimits, EndpointStatistics
+from rcsops.transport.streams import PING
+from rcsops.transport.tap import Tap, guarded, record_now
+
+__all__ = ["SipEndpoint", "TransactionUser"]
+
+logger = logging.getLogger(__name__)
+
+_PAIR_ATTEMPTS = 64
+
+
+class TransactionUser(ABC):
+    """The context of a client transaction that wants its events itself."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def transaction_event(self, event: Event) -> None:
+        """Takes ResponseReceived, TimedOut, TransportFailed or Terminated of its transaction."""
+
+
+class SipEndpoint:
+    """Sockets, connections and one transaction layer.
+
+    ``on_event(event)`` is called synchronously for each event of the layer; it may call every
+    method of the endpoint. Events of a client transaction whose context is a
+    :class:`TransactionUser` go to that context instead. ``on_bad_message(error, flow)`` is told of
+    datagrams that are not SIP (``error.partial`` may hold enough to answer 400);
+    ``on_flow_closed(flow, error)`` of connections that are gone.
+
+    Make it inside a running loop. A callback that raises is logged and never reaches the loop.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_event: Callable[[Event], None],
+        on_bad_message: Callable[[SipParseError, Flow], None] | None = None,
+        on_flow_closed: Callable[[Flow, str], None] | None = None,
+        tokens: Tokens | None = None,
+        timers: Timers | None = None,
+        tap: Tap | None = None,
+        limits: EndpointLimits | None = None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._time = self._loop.time
+        self.tokens = tokens if tokens is not None else system_tokens()
+        self.timers = timers if timers is not None else Timers()
+        self.limits = limits if limits is not None else EndpointLimits()
+        self.statistics = EndpointStatistics()
+        self.layer = TransactionLayer(timers=self.timers, tokens=self.tokens)
+        self._on_event = on_event
+        self._on_bad_message = on_bad_message
+        self._on_flow_closed = on_flow_closed
+        self._tap = guarded(tap)
+        self._udp: dict[Address, UdpSocket] = {}
+        self._servers: dict[Address, asyncio.Server] = {}
+        self._book = AddressBook()
+        self._table = ConnectionTable(self)
+        self._failures: deque[tuple[Flow, str]] = deque()
+        self._alarm = Alarm(self._timer_due)
+        self._pumping = False
+        self._closed = False
+
+    # --- listening ---------------------------------------------------------------------------
+
+    @property
+    def addresses(self) -> tuple[ListenAddress, ...]:
+        """Where it listens, in the order of the calls to ``listen``."""
+        return self._book.addresses
+
+    @property
+    def now(self) -> float:
+        """The loop's monotonic clock, in seconds: the ``now`` of every machine here."""
+        return self._time()
+
+    @property
+    def tap(self) -> Tap | None:
+        """The tap that every message passes, guarded so that it never raises."""
+        return self._tap
+
+    async def listen(self, transport: str, host: str, port: int) -> ListenAddress:
+        """Listens on one numeric address; port 0 takes a free one.
+
+        Raises OSError when the address cannot be had and LocalProtocolError for a transport that
+        is not built in.
+        """
+        if transport == "udp":
+            local = self._listen_udp(host, port)
+        elif transport == "tcp":
+            local = await self._listen_tcp(host, port)
+        else:
+            raise LocalProtocolError(f"transport {transport!r} is not supported")
+        address = ListenAddress(transport, *local)
+        self._book.add(address)
+        return address
+
+    async def listen_pair(self, host: str, port: int) -> tuple[ListenAddress, ListenAddress]:
+        """Listens on UDP and TCP with the same port; port 0 finds one that is free for both.
+
+        Raises OSError when there is none.
+        """
+        for attempt in range(_PAIR_ATTEMPTS):
+            stream = await self.listen("tcp", host, port)
+            try:
+                datagram = await self.listen("udp", host, stream.port)
+            except OSError:
+                await self._unlisten(stream)
+                if port or attempt == _PAIR_ATTEMPTS - 1:
+                    raise
+                continue
+            return datagram, stream
+        raise OSError("no port is free for both UDP and TCP")
+
+    def _listen_udp(self, host: str, port: int) -> Address:
+        listener = UdpSocket(
+            host,
+            port,
+            on_datagram=self._datagram_received,
+            on_turn=self.pump,
+            on_error=self._unreachable,
+            queue_limit=self.limits.max_queued_datagrams,
+        )
+        self._udp[listener.local] = listener
+        return listener.local
+
+    async def _listen_tcp(self, host: str, port: int) -> Address:
+        server = await self._loop.create_server(
+            lambda: self._table.incoming("tcp"),
+            host,
+            port,
+            backlog=1024,
+        )
+        local: Address = server.sockets[0].getsockname()[:2]
+        self._servers[local] = server
+        return local
+
+    async def _unlisten(self, address: ListenAddress) -> None:
+        self._book.remove(address)
+        server = self._servers.pop((address.host, address.port))
+        server.close()
+        await server.wait_closed()
+
+    # --- targets -----------------------------------------------------------------------------
+
+    def flow_to(self, transport: str, remote: Address) -> Flow:
+        """The flow to an address from the listener that fits it best.
+
+        Raises LocalProtocolError when nothing here listens for that transport and family.
+        """
+        return self._book.target(transport, remote).flow
+
+    def target(self, transport: str, remote: Address) -> Target:
+        """The flow to an address, with the host and port under which that side can reach us."""
+        return self._book.target(transport, remote)
+
+    def target_of(self, flow: Flow) -> Target:
+        """A target on a flow that exists, such as the connection that a request came by."""
+        return Target(flow, self._book.target(flow.transport, flow.remote).sent_by)
+
+    # --- what a transaction user does --------------------------------------------------------
+
+    def accept(self, request: Request, flow: Flow) -> ServerTransaction:
+        """Makes the server transaction of a request; call it on RequestReceived."""
+        transaction = self.layer.accept(request, flow, self._time())
+        self.pump()
+        return transaction
+
+    def respond(self, transaction: ServerTransaction, response: Response) -> None:
+        """Sends a response through its server transaction."""
+        self.layer.respond(transaction, response, self._time())
+        self.pump()
+
+    def reply_stateless(self, request: Request, flow: Flow, response: Response) -> None:
+        """Answers with no transaction kept: for challenges and refusals."""
+        self.layer.reply_stateless(request, flow, response)
+        self.pump()
+
+    def send_request(
+        self, request: Request, target: Target, *, context: object = None
+    ) -> ClientTransaction:
+        """Sends a request in a new client transaction, whose Via is put on top of ``request``."""
+        transaction = self.layer.send_request(request, target, self._time(), context=context)
+        self.pump()
+        return transaction
+
+    def send_ack(self, request: Request, target: Target) -> None:
+        """Sends the ACK for a 2xx: a Via of its own and no transaction (RFC 3261 §13.2.2.4)."""
+        self.layer.send_ack(request, target)
+        self.pump()
+
+    def cancel(self, transaction: ClientTransaction, reason: str | None = None) -> None:
+        """Cancels an INVITE, as soon as a provisional response allows it."""
+        self.layer.cancel(transaction, self._time(), reason)
+        self.pump()
+
+    def send_message(self, message: Message, flow: Flow) -> None:
+        """Sends a message outside every transaction."""
+        self.layer.send_message(message, flow)
+        self.pump()
+
+    def pump(self) -> None:
+        """Sends what the layer wants sent, delivers its events, and sets the timer.
+
+        Called after every input; calls from within an event only add to the round that runs.
+        """
+        if self._pumping:
+            return
+        self._pumping = True
+        layer = self.layer
+        try:
+            while True:
+                busy = False
+                for data, flow in layer.data_to_send():
+                    busy = True
+                    self._send(data, flow)
+                while self._failures:
+                    busy = True
+                    flow, error = self._failures.popleft()
+                    layer.transport_failed(flow, error, self._time())
+                while (event := layer.next_event()) is not None:
+                    busy = True
+                    self._deliver(event)
+                if not busy:
+                    break
+        finally:
+            self._pumping = False
+        if not self._closed:
+            self._alarm.set(layer.next_timer())
+
+    def _deliver(self, event: Event) -> None:
+        try:
+            if isinstance(event, ResponseReceived | TimedOut | TransportFailed | Terminated):
+                context = event.transaction.context
+                if isinstance(context, TransactionUser):
+                    context.transaction_event(event)
+                    return
+            self._on_event(event)
+        except Exception:
+            logger.exception("the handler of %s failed", type(event).__name__)
+
+    def _timer_due(self) -> None:
+        self.layer.handle_timer(self._time())
+        self.pump()
+
+    # --- sending -----------------------------------------------------------------------------
+
+    def _send(self, data: bytes, flow: Flow) -> None:
+        if flow.transport == "udp":
+            listener = self._udp.get(flow.local) or self._any_udp(flow.remote)
+            error = "no UDP socket" if listener is None else listener.send(data, flow.remote)
+            if not error:
+                self.message_written(data, flow)
+        else:
+            error = self._table.send(data, flow)
+        if error:
+            self.statistics.send_errors += 1
+            self._failures.append((flow, error))
+
+    def _any_udp(self, remote: Address) -> UdpSocket | None:
+        family = family_of(remote[0])
+        for listener in self._udp.values():
+            if listener.family == family:
+                return listener
+        return None
+
+    def message_written(self, data: bytes, flow: Flow) -> None:
+        """A message has been handed to the system: counts it and shows it to the tap."""
+        self.statistics.sent += 1
+        if self._tap is not None:
+            self._tap(record_now("sip", "out", flow.transport, flow.local, flow.remote, data))
+
+    # --- receiving ---------------------------------------------------------------------------
+
+    def _datagram_received(self, data: bytes, flow: Flow) -> None:
+        if len(data) <= 4 and not data.strip(b"\r\n\0"):
+            # A keep-alive that only holds a NAT binding open.
+            return
+        try:
+            message = parse_message(data)
+        except SipParseError as error:
+            self.statistics.bad_datagrams += 1
+            self._report_bad(error, flow)
+            return
+        if self._tap is not None:
+            self._tap(record_now("sip", "in", "udp", flow.local, flow.remote, data))
+        self._receive(message, flow)
+
+    def _receive(self, message: Message, flow: Flow) -> None:
+        self.statistics.received += 1
+        try:
+            self.layer.receive_message(message, flow, self._time())
+        except SipParseError as error:
+            self.statistics.bad_datagrams += 1
+            self._report_bad(error, flow)
+        except Exception:
+            logger.exception("a message from %s could not be handled", flow.remote)
+
+    def _report_bad(self, error: SipParseError, flow: Flow) -> None:
+        if self._on_bad_message is None:
+            return
+        try:
+            self._on_bad_message(error, flow)
+        except Exception:
+            logger.exception("the handler of bad messages failed")
+
+    def _unreachable(self, flow: Flow, error: str) -> None:
+        self._failures.append((flow, error))
+        self._loop.call_soon(self.pump)
+
+    # --- connections -------------------------------------------------------------------------
+
+    @property
+    def connections(self) -> tuple[Flow, ...]:
+        """The flows of the connections that are open."""
+        return self._table.flows()
+
+    def close_flow(self, flow: Flow) -> None:
+        """Closes the connection of a flow, when there is one."""
+        connection = self._table.find(flow)
+        if connection is not None:
+            connection.close()
+
+    def keep_alive(self, flow: Flow) -> bool:
+        """Sends a CRLF keep-alive on the flow; False when it has no open connection or socket.
+
+        On a connection the peer must answer within ``limits.pong_seconds`` or it is closed
+        (RFC 5626 §4.4.1).
+        """
+        if flow.transport == "udp":
+            listener = self._udp.get(flow.local)
+            return listener is not None and not listener.send(PING, flow.remote)
+        connection = self._table.find(flow)
+        if connection is None or connection.closed:
+            return False
+        connection.ping()
+        return True
+
+    def connection_of(self, flow: Flow) -> int:
+        """The number of the connection that a message to ``flow`` would take, 0 if none is open."""
+        connection = self._table.find(flow)
+        return 0 if connection is None else connection.number
+
+    def stream_message(self, message: Message, flow: Flow) -> None:
+        """A connection has framed a message."""
+        if self._tap is not None:
+            # Untouched, a parsed message gives back the bytes that came.
+            self._tap(
+                record_now("sip", "in", flow.transport, flow.local, flow.remote, bytes(message))
+            )
+        self._receive(message, flow)
+
+    def stream_broken(self, error: SipParseError, flow: Flow) -> None:
+        """What a connection brought is not SIP; it closes after this call."""
+        self.statistics.bad_streams += 1
+        self._report_bad(error, flow)
+        self.pump()
+
+    def flow_failed(self, flows: Iterable[Flow], error: str) -> None:
+        """What was under way on these flows has failed."""
+        for flow in flows:
+            self._failures.append((flow, error))
+        self._loop.call_soon(self.pump)
+
+    def flow_closed(self, flow: Flow, error: str) -> None:
+        """A connection is gone; ``error`` is "" when we closed it."""
+        if self._on_flow_closed is None or self._closed:
+            return
+        try:
+            self._on_flow_closed(flow, error)
+        except Exception:
+            logger.exception("the handler of closed flows failed")
+
+    # --- the end -----------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Closes every socket and connection; afterwards no task and no timer is left."""
+        if self._closed:
+            return
+        self.pump()
+        self._closed = True
+        self._alarm.cancel()
+        for server in self._servers.values():
+            server.close()
+        await self._table.close()
+        for listener in self._udp.values():
+            listener.close()
+        self._udp.clear()
+        self._servers.clear()
+        self._book.clear()

@@ -1,0 +1,36 @@
+"""What an endpoint allows to strangers, and what it counts."""
+
+from dataclasses import dataclass
+
+__all__ = ["EndpointLimits", "EndpointStatistics"]
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointLimits:
+    """Bounds of one endpoint; times in seconds, sizes in octets."""
+
+    max_connections: int = 4096
+    max_connections_per_source: int = 1024
+    idle_seconds: float = 7200.0
+    connect_seconds: float = 10.0
+    pong_seconds: float = 10.0
+    max_head: int = 65536
+    max_body: int = 1 << 20
+    max_buffered: int = 4 << 20
+    max_queued_datagrams: int = 4096
+
+
+@dataclass(slots=True)
+class EndpointStatistics:
+    """Counts since the endpoint was made."""
+
+    received: int = 0
+    sent: int = 0
+    bad_datagrams: int = 0
+    bad_streams: int = 0
+    refused_connections: int = 0
+    dropped_datagrams: int = 0
+    send_errors: int = 0
+    connections_opened: int = 0
+    connections_accepted: int = 0
+    idle_closed: int = 0
