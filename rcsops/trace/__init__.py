@@ -1,1 +1,31 @@
-"""placeholder"""
+"""What was said on the wire: a sink that writes every message down, and the ladder drawn from it.
+
+A process that talks is given a :class:`TraceWriter` as its tap. Traces of several processes
+are put together by :func:`merge`, and shown by :func:`render_ladder` or :func:`ladder_json`.
+"""
+
+from rcsops.trace.draw import DrawnLine, draw_ladder, order_nodes, render_ladder
+from rcsops.trace.ladder import Arrow, ladder_json, merge
+from rcsops.trace.record import TraceEntry, read_trace
+from rcsops.trace.summary import Summary, summarize
+from rcsops.trace.text import cell_width, fit, visible
+from rcsops.trace.writer import TraceWriter, mask_secrets
+
+__all__ = [
+    "Arrow",
+    "DrawnLine",
+    "Summary",
+    "TraceEntry",
+    "TraceWriter",
+    "cell_width",
+    "draw_ladder",
+    "fit",
+    "ladder_json",
+    "mask_secrets",
+    "merge",
+    "order_nodes",
+    "read_trace",
+    "render_ladder",
+    "summarize",
+    "visible",
+]

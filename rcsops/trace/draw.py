@@ -1,0 +1,178 @@
+"""The ladder as text: a column for each node, an arrow for each message."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rcsops.trace.ladder import Arrow
+from rcsops.trace.text import cell_width, fit, visible
+
+SERVER = "server"
+_TIME_WIDTH = 9
+_NARROWEST = 12
+_LONGEST_NAME = 21
+
+
+@dataclass(frozen=True, slots=True)
+class _Glyphs:
+    life: str
+    line: str
+    right: str
+    left: str
+    ellipsis: str
+
+
+_UNICODE = _Glyphs("│", "─", "▶", "◀", "…")
+_ASCII = _Glyphs("|", "-", ">", "<", "...")
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnLine:
+    """One line of the picture; ``style`` is a style of rich, "" for none."""
+
+    text: str
+    style: str = ""
+
+
+def order_nodes(arrows: Iterable[Arrow]) -> list[str]:
+    """The columns from left to right: the agents by name, the server after the first of them."""
+    names = {name for arrow in arrows for name in (arrow.source, arrow.target)}
+    agents = sorted(names - {SERVER}, key=lambda name: (":" in name, name))
+    if SERVER in names:
+        agents.insert(1, SERVER)
+    return agents
+
+
+def draw_ladder(
+    arrows: Sequence[Arrow],
+    *,
+    nodes: Sequence[str] | None = None,
+    width: int = 80,
+    ascii_only: bool = False,
+) -> list[DrawnLine]:
+    """The lines of the picture, none wider than ``width`` columns if the nodes fit at all."""
+    if not arrows:
+        return []
+    glyphs = _ASCII if ascii_only else _UNICODE
+    columns = list(nodes if nodes is not None else order_nodes(arrows))
+    columns += [name for name in order_nodes(arrows) if name not in columns]
+    lanes = _Lanes(columns, width - _TIME_WIDTH)
+    lines = [
+        *_legend(arrows, columns, width, glyphs),
+        DrawnLine(_row("seconds", lanes.names(glyphs)), "bold"),
+    ]
+    for arrow in arrows:
+        picture = _arrow(arrow, lanes, glyphs)
+        lines.append(DrawnLine(_row(f"{arrow.time:.3f}", picture), _style(arrow)))
+    return lines
+
+
+def _row(first: str, rest: str) -> str:
+    return f"{first:>{_TIME_WIDTH - 1}} {rest}".rstrip()
+
+
+class _Lanes:
+    """Where the line of each node stands: as far apart as they can, for the words between them."""
+
+    def __init__(self, columns: Sequence[str], width: int) -> None:
+        names = [visible(name) for name in columns]
+        # Names are centred on their lines: what stands out at the edges is room lost.
+        before = min(cell_width(names[0]), _LONGEST_NAME) // 2
+        after = min(cell_width(names[-1]) + 1, _LONGEST_NAME) // 2
+        gaps = max(len(columns) - 1, 1)
+        self.gap = max((width - before - after - 1) // gaps, _NARROWEST)
+        self.centre = {name: before + self.gap * number for number, name in enumerate(columns)}
+        self.total = before + self.gap * (len(columns) - 1) + after + 1
+        self._names = names
+
+    def names(self, glyphs: _Glyphs) -> str:
+        """The line with the names of the nodes, each over its own."""
+        text = ""
+        for name, centre in zip(self._names, self.centre.values(), strict=True):
+            shown = fit(name, min(self.gap - 1, _LONGEST_NAME), ellipsis=glyphs.ellipsis)
+            text += " " * (centre - cell_width(shown) // 2 - cell_width(text)) + shown
+        return text
+
+
+def _legend(
+    arrows: Sequence[Arrow], columns: Sequence[str], width: int, glyphs: _Glyphs
+) -> list[DrawnLine]:
+    """Who is where: the first address of each node, the one that it speaks SIP from."""
+    addresses: dict[str, str] = {}
+    for arrow in arrows:
+        for name, (host, port) in (
+            (arrow.source, arrow.source_address),
+            (arrow.target, arrow.target_address),
+        ):
+            addresses.setdefault(name, f"{host}:{port}")
+    lines = [""]
+    for name in columns:
+        if name == addresses.get(name, name):
+            continue
+        shown = fit(f"{visible(name)} {addresses[name]}", width, ellipsis=glyphs.ellipsis)
+        if lines[-1] and cell_width(lines[-1]) + 3 + cell_width(shown) > width:
+            lines.append("")
+        lines[-1] += f"   {shown}" if lines[-1] else shown
+    return [DrawnLine(line, "dim") for line in lines if line]
+
+
+def _style(arrow: Arrow) -> str:
+    if arrow.retransmission or arrow.lost:
+        return "yellow"
+    if (arrow.summary.status or 0) >= 400:
+        # A challenge is an ordinary step, not a failure.
+        return "cyan" if arrow.summary.status in (401, 407) else "red"
+    return "magenta" if arrow.protocol == "msrp" else "cyan"
+
+
+def _label(arrow: Arrow, room: int, glyphs: _Glyphs) -> str:
+    """The words on the arrow; of a response that is too long, the phrase gives way to its CSeq."""
+    marks = " (again)" * arrow.retransmission + " (lost)" * arrow.lost
+    label = visible(arrow.label)
+    if cell_width(label + marks) > room and arrow.summary.status is not None:
+        suffix = f" ({visible(arrow.summary.cseq_method)})" if arrow.summary.cseq_method else ""
+        short = f"{arrow.summary.status} {visible(arrow.summary.reason)}".rstrip()
+        kept = max(room - cell_width(suffix + marks), len("200"))
+        label = fit(short, kept, ellipsis=glyphs.ellipsis) + suffix
+    return fit(label + marks, room, ellipsis=glyphs.ellipsis)
+
+
+def _arrow(arrow: Arrow, lanes: _Lanes, glyphs: _Glyphs) -> str:
+    cells = [" "] * lanes.total
+    for centre in lanes.centre.values():
+        cells[centre] = glyphs.life
+    source, target = lanes.centre[arrow.source], lanes.centre[arrow.target]
+    if source == target:
+        # A message of a node to itself (a spiral) has no way to draw: it stands beside the line.
+        start = source + 2 if source + 2 + _NARROWEST <= lanes.total else 0
+        label = _label(arrow, max(lanes.total - start - 3, 0), glyphs)
+        return _placed(cells, start, f"{glyphs.left}{glyphs.right} {label}", glyphs)
+    first, last = min(source, target) + 1, max(source, target) - 1
+    span = last - first + 1
+    for position in range(first, last + 1):
+        cells[position] = glyphs.line
+    if target > source:
+        cells[last] = glyphs.right
+    else:
+        cells[first] = glyphs.left
+    text = f" {_label(arrow, span - 4, glyphs)} "
+    # Not over the head of the arrow.
+    start = first + max((span - cell_width(text)) // 2, 1 if target < source else 0)
+    return _placed(cells, start, text, glyphs)
+
+
+def _placed(cells: list[str], start: int, text: str, glyphs: _Glyphs) -> str:
+    """``cells`` with ``text`` over them from ``start`` on, and not wider than before."""
+    text = fit(text, len(cells) - start, ellipsis=glyphs.ellipsis)
+    return "".join(cells[:start]) + text + "".join(cells[start + cell_width(text) :])
+
+
+def render_ladder(
+    arrows: Sequence[Arrow],
+    *,
+    nodes: Sequence[str] | None = None,
+    width: int = 80,
+    ascii_only: bool = False,
+) -> str:
+    """The picture as plain text, a newline at the end of each line."""
+    lines = draw_ladder(arrows, nodes=nodes, width=width, ascii_only=ascii_only)
+    return "".join(f"{line.text}\n" for line in lines)

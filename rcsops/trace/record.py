@@ -1,0 +1,127 @@
+"""One line of a trace: one SIP message or MSRP frame, as one process saw it."""
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rcsops.errors import UsageError
+
+Address = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TraceEntry:
+    """One message at one process.
+
+    ``time`` is seconds since 1970; ``local`` and ``remote`` are (host, port); ``node`` is the name
+    of the process that wrote the line; ``data`` is the message as it was on the wire, secrets
+    masked.
+    """
+
+    time: float
+    protocol: Literal["sip", "msrp"]
+    direction: Literal["in", "out"]
+    transport: str
+    local: Address
+    remote: Address
+    node: str
+    data: bytes
+
+    @property
+    def source(self) -> Address:
+        """Where the message came from."""
+        return self.local if self.direction == "out" else self.remote
+
+    @property
+    def target(self) -> Address:
+        """Where the message went to."""
+        return self.remote if self.direction == "out" else self.local
+
+    def to_json(self) -> str:
+        """The entry as one line of JSON, without the newline."""
+        document: dict[str, Any] = {
+            "time": round(self.time, 6),
+            "protocol": self.protocol,
+            "direction": self.direction,
+            "transport": self.transport,
+            "local": list(self.local),
+            "remote": list(self.remote),
+            "node": self.node,
+        }
+        try:
+            document["data"] = self.data.decode("utf-8")
+        except UnicodeDecodeError:
+            document["data_b64"] = base64.b64encode(self.data).decode("ascii")
+        return json.dumps(document, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> "TraceEntry":
+        """The entry that :meth:`to_json` wrote; raises ValueError for anything else."""
+        document = json.loads(line)
+        if not isinstance(document, dict):
+            raise ValueError("not an object")
+        try:
+            if document["protocol"] not in ("sip", "msrp"):
+                raise ValueError("unknown protocol")
+            if document["direction"] not in ("in", "out"):
+                raise ValueError("unknown direction")
+            return cls(
+                time=float(document["time"]),
+                protocol=document["protocol"],
+                direction=document["direction"],
+                transport=str(document["transport"]),
+                local=_address(document["local"]),
+                remote=_address(document["remote"]),
+                node=str(document["node"]),
+                data=_data(document),
+            )
+        except (KeyError, TypeError, IndexError, binascii.Error) as error:
+            raise ValueError(f"incomplete: {error}") from error
+
+
+def _address(value: Any) -> Address:
+    host, port = value
+    return str(host), int(port)
+
+
+def _data(document: dict[str, Any]) -> bytes:
+    if "data_b64" in document:
+        return base64.b64decode(document["data_b64"], validate=True)
+    return str(document["data"]).encode("utf-8")
+
+
+def read_trace(source: Path | str | Iterable[str]) -> list[TraceEntry]:
+    """The entries of a trace: a file, or its lines.
+
+    A last line that breaks off is left out: it is what a process leaves that was ended in the
+    middle. Raises :class:`~rcsops.errors.UsageError` naming the line for anything else that is no
+    trace.
+    """
+    name = "the trace"
+    if isinstance(source, str | Path):
+        name = str(source)
+        try:
+            source = Path(source).read_text("utf-8").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{name} cannot be read: {error}") from error
+    entries: list[TraceEntry] = []
+    failed: tuple[int, ValueError] | None = None
+    for number, line in enumerate(source, 1):
+        if not line.strip():
+            continue
+        if failed:
+            break
+        try:
+            entries.append(TraceEntry.from_json(line))
+        except ValueError as error:
+            failed = number, error
+    else:
+        # Nothing came after the broken line, or no line is broken.
+        if failed is None or isinstance(failed[1], json.JSONDecodeError):
+            return entries
+    assert failed is not None
+    raise UsageError(f"{name} is not a trace: line {failed[0]}: {failed[1]}")

@@ -1,0 +1,170 @@
+"""Traces of several processes become one ladder."""
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rcsops.trace import cell_width, ladder_json, merge, order_nodes, render_ladder
+
+from .messages import (
+    ALEX,
+    ALEX_MSRP,
+    BOB,
+    BOB_MSRP,
+    SERVER,
+    msrp,
+    request,
+    response,
+    seen,
+    sent,
+)
+
+alex, server, bob = ("alex", ALEX), ("server", SERVER), ("bob", BOB)
+SDP = "a=path:msrp://127.0.0.1:50001/session-of-alex;tcp\r\n"
+INVITE = request("INVITE", branch="1", body=SDP)
+FORWARDED = request("INVITE", branch="2", body=SDP)
+
+
+def session() -> list:  # type: ignore[type-arg]
+    return [
+        *sent(100.0, alex, server, INVITE),
+        *sent(100.01, server, bob, FORWARDED),
+        *sent(100.02, bob, server, response(200, "OK", "INVITE", branch="2")),
+        *sent(100.03, server, alex, response(200, "OK", "INVITE", branch="1")),
+        *sent(100.04, ("alex", ALEX_MSRP), ("bob", BOB_MSRP), msrp("t1", "SEND")),
+        *sent(100.05, ("bob", BOB_MSRP), ("alex", ALEX_MSRP), msrp("t1", "200 OK")),
+    ]
+
+
+def test_each_message_is_one_arrow_whatever_the_order_of_the_lines() -> None:
+    entries = session()
+    random.Random(3).shuffle(entries)
+    arrows = merge(entries)
+    assert [(arrow.source, arrow.target, arrow.label) for arrow in arrows] == [
+        ("alex", "server", "INVITE (SDP)"),
+        ("server", "bob", "INVITE (SDP)"),
+        ("bob", "server", "200 OK (INVITE)"),
+        ("server", "alex", "200 OK (INVITE)"),
+        ("alex", "bob", "SEND (empty)"),
+        ("bob", "alex", "200 OK"),
+    ]
+    assert arrows[0].time == 0
+    assert abs(arrows[-1].time - 0.05) < 1e-6
+    assert not any(arrow.retransmission or arrow.lost for arrow in arrows)
+
+
+def test_one_side_alone_is_enough() -> None:
+    only_alex = [entry for entry in session() if entry.node == "alex"]
+    ends = [(arrow.source, arrow.target) for arrow in merge(only_alex)]
+    assert ends == [
+        ("alex", "127.0.0.1:5060"),
+        ("127.0.0.1:5060", "alex"),
+        ("alex", "127.0.0.1:50002"),
+        ("127.0.0.1:50002", "alex"),
+    ]
+
+
+def test_msrp_belongs_to_the_call_that_named_its_path() -> None:
+    assert {arrow.call_id for arrow in merge(session())} == {"call-1"}
+
+
+def test_a_retransmission_is_marked_and_a_lost_one_too() -> None:
+    entries = [
+        seen(1.0, "alex", "out", ALEX, SERVER, INVITE),
+        *sent(1.5, alex, server, INVITE),
+        *sent(1.6, server, alex, response(100, "Trying", "INVITE", branch="1")),
+    ]
+    first, second, third = merge(entries)
+    assert (first.lost, first.retransmission) == (True, False)
+    assert (second.lost, second.retransmission) == (False, True)
+    assert (third.lost, third.retransmission) == (False, False)
+    drawn = render_ladder([first, second, third])
+    assert "(lost)" in drawn
+    assert "(again)" in drawn
+
+
+def test_the_same_status_of_two_transactions_is_no_retransmission() -> None:
+    arrows = merge(
+        [
+            *sent(1.0, server, alex, response(200, "OK", "BYE", branch="1")),
+            *sent(1.1, server, alex, response(200, "OK", "BYE", branch="2")),
+        ]
+    )
+    assert [arrow.retransmission for arrow in arrows] == [False, False]
+
+
+def test_a_server_on_every_address_is_found_by_its_port() -> None:
+    entries = [
+        seen(1.0, "alex", "out", ALEX, SERVER, INVITE),
+        seen(1.001, "server", "in", ("0.0.0.0", 5060), ALEX, INVITE),
+    ]
+    assert [(arrow.source, arrow.target) for arrow in merge(entries)] == [("alex", "server")]
+
+
+def test_a_receiver_that_writes_first_is_still_the_same_message() -> None:
+    entries = [
+        seen(1.0002, "alex", "out", ALEX, SERVER, INVITE),
+        seen(1.0001, "server", "in", SERVER, ALEX, INVITE),
+    ]
+    assert len(merge(entries)) == 1
+
+
+def test_no_trace_no_ladder() -> None:
+    assert merge([]) == []
+    assert render_ladder([]) == ""
+
+
+def test_the_server_stands_in_the_middle() -> None:
+    assert order_nodes(merge(session())) == ["alex", "server", "bob"]
+
+
+def test_the_json_has_what_a_script_asks_for() -> None:
+    entries = ladder_json(merge(session()))
+    assert entries[0]["method"] == "INVITE"
+    assert "status" not in entries[0]
+    assert (entries[2]["status"], entries[2]["cseq_method"]) == (200, "INVITE")
+    assert (entries[4]["protocol"], entries[4]["transaction_id"]) == ("msrp", "t1")
+    for entry in entries:
+        assert {"time", "from", "to", "call_id", "label"} <= entry.keys()
+        assert entry["call_id"] == "call-1"
+
+
+def test_the_picture() -> None:
+    entries = [
+        *session(),
+        *sent(101.0, server, alex, response(407, "Proxy Auth Required", "INVITE", branch="9")),
+    ]
+    assert render_ladder(merge(entries), width=64).splitlines() == [
+        "alex 127.0.0.1:40001   server 127.0.0.1:5060",
+        "bob 127.0.0.1:40002",
+        " seconds alex                    server                     bob",
+        "   0.000   │───── INVITE (SDP) ────▶│                        │",
+        "   0.010   │                        │───── INVITE (SDP) ────▶│",
+        "   0.020   │                        │◀── 200 OK (INVITE) ────│",
+        "   0.030   │◀── 200 OK (INVITE) ────│                        │",
+        "   0.040   │───────────────── SEND (empty) ─────────────────▶│",
+        "   0.050   │◀─────────────────── 200 OK ─────────────────────│",
+        "   1.000   │◀ 407 Proxy … (INVITE) ─│                        │",
+    ]
+
+
+def test_a_picture_for_terminals_without_unicode() -> None:
+    assert render_ladder(merge(session()), width=60, ascii_only=True).isascii()
+
+
+def test_a_hostile_method_is_shown_and_not_obeyed() -> None:
+    data = b"\x1b[2J\xc2\x9b31m sip:a SIP/2.0\r\nCall-ID: x\r\n\r\n"
+    picture = render_ladder(merge(sent(1.0, alex, server, data)))
+    assert "\x1b" not in picture
+    assert "\x9b" not in picture
+    assert "\\x1b[2J" in picture
+
+
+@given(st.text(max_size=40), st.integers(20, 120))
+def test_the_picture_fits(method: str, width: int) -> None:
+    data = method.encode("utf-8", "replace") + b" sip:a SIP/2.0\r\nCall-ID: x\r\n\r\n"
+    entries = [*sent(1.0, alex, bob, data), *sent(2.0, alex, ("bob", ALEX), data)]
+    lines = render_ladder(merge(entries), width=width).splitlines()
+    narrowest = 9 + 12 * 2
+    assert all(cell_width(line) <= max(width, narrowest) for line in lines)
