@@ -24,6 +24,8 @@
             └── CpimParseError       bytes that are not CPIM or IMDN (also a ValueError)
 """
 
+from typing import Any
+
 
 class RcsopsError(Exception):
     """Base of everything that rcsops raises on purpose.
@@ -108,14 +110,22 @@ class LocalProtocolError(ProtocolError):
 class RemoteProtocolError(ProtocolError):
     """The peer broke the protocol; ``status`` and ``reason`` are the answer it deserves."""
 
-    def __init__(self, message: str, *, status: int = 400, reason: str = "", hint: str = "") -> None:
+    def __init__(
+        self, message: str, *, status: int = 400, reason: str = "", hint: str = ""
+    ) -> None:
         super().__init__(message, hint=hint)
         self.status = status
         self.reason = reason
 
 
 class SipParseError(RemoteProtocolError, ValueError):
-    """Bytes that are not SIP (RFC 3261 §7, §25)."""
+    """Bytes that are not SIP (RFC 3261 §7, §25).
+
+    ``partial`` is the ``rcsops.sip.Request`` as far as it could be read, so that a server can
+    answer it; None when there is nothing to answer.
+    """
+
+    partial: Any = None
 
 
 class SdpParseError(RemoteProtocolError, ValueError):

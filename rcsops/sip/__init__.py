@@ -1,1 +1,32 @@
-"""placeholder"""
+"""SIP without I/O (RFC 3261): messages, URIs, digest, transactions, dialogs, registration."""
+
+from rcsops.errors import LocalProtocolError, RemoteProtocolError, SipParseError
+from rcsops.sip.auth import Challenge, Credentials
+from rcsops.sip.headers import CSeq, MediaType, NameAddr, Via
+from rcsops.sip.message import Message, Request, Response
+from rcsops.sip.names import REASON_PHRASES, reason_phrase
+from rcsops.sip.parser import parse_message
+from rcsops.sip.stream import StreamParser
+from rcsops.sip.uri import Uri, escape, unescape
+
+__all__ = [
+    "REASON_PHRASES",
+    "CSeq",
+    "Challenge",
+    "Credentials",
+    "LocalProtocolError",
+    "MediaType",
+    "Message",
+    "NameAddr",
+    "RemoteProtocolError",
+    "Request",
+    "Response",
+    "SipParseError",
+    "StreamParser",
+    "Uri",
+    "Via",
+    "escape",
+    "parse_message",
+    "reason_phrase",
+    "unescape",
+]

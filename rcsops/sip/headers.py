@@ -1,0 +1,333 @@
+"""The values of header fields: addresses, Via, CSeq, media types (RFC 3261 §20, §25.1).
+
+All of them are immutable. ``str()`` gives a parsed value back as it was written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from rcsops.errors import LocalProtocolError, SipParseError
+from rcsops.sip.grammar import (
+    HOST,
+    QUOTED,
+    TOKEN_CLASS,
+    Params,
+    is_host,
+    is_token,
+    make_params,
+    param_name,
+    param_value,
+    parse_number,
+    parse_params,
+    quote,
+    unquote,
+)
+from rcsops.sip.uri import Uri
+
+_NAME_ADDR = re.compile(
+    # Without quotes RFC 3261 allows tokens only; anything that cannot be mistaken is accepted.
+    rf'(?:({QUOTED})[ \t]*+|([^"<>,;:\x00-\x08\x0a-\x1f\x7f]*+))<([^<>]*+)>[ \t]*+(;.*+)?',
+    re.S,
+)
+# RFC 3261 §20.10: without <>, what follows ";" belongs to the header, and "?" or "," must not be.
+_ADDR_SPEC = re.compile(r'([A-Za-z][A-Za-z0-9+.\-]*+:[^ \t<>",;?]++)[ \t]*+(;.*+)?', re.S)
+_VIA = re.compile(
+    rf"([{TOKEN_CLASS}]++)[ \t]*+/[ \t]*+([{TOKEN_CLASS}]++)[ \t]*+/[ \t]*+([{TOKEN_CLASS}]++)"
+    rf"[ \t]++({HOST})[ \t]*+(?::[ \t]*+([0-9]{{1,5}}+)[ \t]*+)?+(;.*+)?",
+    re.S,
+)
+_CSEQ = re.compile(rf"([0-9]++)[ \t]++([{TOKEN_CLASS}]++)")
+_MEDIA_TYPE = re.compile(
+    rf"([{TOKEN_CLASS}]++)[ \t]*+/[ \t]*+([{TOKEN_CLASS}]++)[ \t]*+(;.*+)?", re.S
+)
+_DISPLAY_TOKENS = re.compile(rf"[{TOKEN_CLASS} \t]*+")
+
+
+class NameAddr:
+    """``"Display" <uri>;param=value`` of From, To, Contact, Route and their like (§20.10).
+
+    ``params`` holds the header's parameters as on the wire (see `Params`); ``param`` gives their
+    values unquoted. The URI is parsed on first use.
+    """
+
+    __slots__ = ("_text", "_uri", "display", "params", "uri_text")
+
+    display: str
+    uri_text: str
+    params: Params
+
+    def __init__(
+        self,
+        uri: Uri | str,
+        display: str = "",
+        params: Mapping[str, str | None] | Iterable[tuple[str, str | None]] = (),
+    ) -> None:
+        """A new address; parameter values are quoted where they must be."""
+        self._uri = uri if isinstance(uri, Uri) else None
+        self.uri_text = str(uri)
+        if any(char in "<>\r\n" for char in self.uri_text):
+            raise LocalProtocolError(f"not a URI: {self.uri_text[:60]!r}")
+        self.display = display
+        self.params = make_params(params)
+        self._text = ""
+
+    @classmethod
+    def parse(cls, text: str) -> NameAddr:
+        """Parse one name-addr or addr-spec with its parameters. Raises SipParseError."""
+        text = text.strip(" \t")
+        match = _NAME_ADDR.fullmatch(text)
+        address = cls.__new__(cls)
+        address._text = text
+        address._uri = None
+        if match is not None:
+            quoted, plain, address.uri_text, params = match.groups()
+            address.display = unquote(quoted) if plain is None else plain.rstrip(" \t")
+        else:
+            match = _ADDR_SPEC.fullmatch(text)
+            if match is None:
+                raise SipParseError(f"not an address: {text[:60]!r}")
+            address.uri_text, params = match.groups()
+            address.display = ""
+        address.params = parse_params(params) if params else Params()
+        return address
+
+    @property
+    def uri(self) -> Uri:
+        """The URI. Raises SipParseError when it is none."""
+        uri = self._uri
+        if uri is None:
+            uri = self._uri = Uri.parse(self.uri_text)
+        return uri
+
+    @property
+    def tag(self) -> str | None:
+        """The ``tag`` parameter of From and To."""
+        return dict.get(self.params, "tag")
+
+    def param(self, name: str) -> str | None:
+        """A header parameter, unquoted; None when absent, "" for a flag."""
+        if name not in self.params:
+            return None
+        return unquote(self.params[name] or "")
+
+    def with_param(self, name: str, value: str | None = None) -> NameAddr:
+        """A copy with a header parameter set; the value is quoted if it must be, None is a flag."""
+        address = self._copy()
+        address.params[param_name(name)] = param_value(value)
+        return address
+
+    def without_param(self, name: str) -> NameAddr:
+        """A copy without a header parameter."""
+        address = self._copy()
+        address.params.pop(name.lower(), None)
+        return address
+
+    def _copy(self) -> NameAddr:
+        address = NameAddr.__new__(NameAddr)
+        address._uri, address.uri_text, address.display = self._uri, self.uri_text, self.display
+        address.params = Params(self.params)
+        address._text = ""
+        return address
+
+    def __str__(self) -> str:
+        if not self._text:
+            display = self.display
+            if display and not _DISPLAY_TOKENS.fullmatch(display):
+                display = quote(display)
+            self._text = f"{display}{' ' if display else ''}<{self.uri_text}>{self.params}"
+        return self._text
+
+    def __repr__(self) -> str:
+        return f"NameAddr({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        """Equal URIs and parameters; the display name does not count (RFC 3261 §20.20)."""
+        if not isinstance(other, NameAddr):
+            return NotImplemented
+        return self.params == other.params and self.uri == other.uri
+
+    def __hash__(self) -> int:
+        return hash(self.uri)
+
+
+class Via:
+    """One hop of a Via header (RFC 3261 §20.42).
+
+    ``transport`` is in upper case, ``host`` in lower case without brackets. ``rport`` is None both
+    when absent and when it is a flag without a value (RFC 3581); ``has_rport`` tells these apart.
+    """
+
+    __slots__ = ("_text", "host", "params", "port", "protocol", "transport")
+
+    protocol: str
+    transport: str
+    host: str
+    port: int | None
+    params: Params
+
+    def __init__(
+        self,
+        transport: str,
+        host: str,
+        port: int | None = None,
+        params: Mapping[str, str | None] | Iterable[tuple[str, str | None]] = (),
+    ) -> None:
+        """A new Via, for example ``Via("TCP", "192.0.2.1", 5060, {"branch": branch})``."""
+        self.protocol = "SIP/2.0"
+        self.transport = transport.upper()
+        self.host = host.strip("[]").lower()
+        self.port = port
+        if not is_token(transport) or not is_host(self.host_text):
+            raise LocalProtocolError(f"not a transport and host: {transport!r} {host[:60]!r}")
+        self.params = make_params(params)
+        self._text = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Via:
+        """Parse one hop. Raises SipParseError."""
+        text = text.strip(" \t")
+        match = _VIA.fullmatch(text)
+        if match is None:
+            raise SipParseError(f"not a Via: {text[:60]!r}")
+        name, version, transport, host, port, params = match.groups()
+        via = cls.__new__(cls)
+        via._text = text
+        via.protocol = f"{name.upper()}/{version}"
+        via.transport = transport.upper()
+        via.host = host[1:-1].lower() if host[0] == "[" else host.lower()
+        via.port = parse_number(port, "Via port", 65535) if port else None
+        via.params = parse_params(params) if params else Params()
+        return via
+
+    @property
+    def host_text(self) -> str:
+        """The host with brackets if it is an IPv6 address."""
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+    @property
+    def sent_by(self) -> str:
+        """``host`` or ``host:port`` as it stands in the header."""
+        return self.host_text if self.port is None else f"{self.host_text}:{self.port}"
+
+    @property
+    def branch(self) -> str | None:
+        """The ``branch`` parameter: the transaction's identifier (§8.1.1.7)."""
+        return dict.get(self.params, "branch")
+
+    @property
+    def received(self) -> str | None:
+        """The ``received`` parameter without brackets (RFC 5118 §4.5)."""
+        received = dict.get(self.params, "received")
+        return received.strip("[]") if received else None
+
+    @property
+    def maddr(self) -> str | None:
+        """The ``maddr`` parameter without brackets."""
+        maddr = dict.get(self.params, "maddr")
+        return maddr.strip("[]") if maddr else None
+
+    @property
+    def has_rport(self) -> bool:
+        """Whether the sender asks for RFC 3581, or its server has answered."""
+        return dict.__contains__(self.params, "rport")
+
+    @property
+    def rport(self) -> int | None:
+        """The port that the request came from. Raises SipParseError when it is no port."""
+        value = dict.get(self.params, "rport")
+        return None if value is None else parse_number(value, "rport", 65535)
+
+    def with_params(
+        self, params: Mapping[str, str | None] | None = None, **more: str | int | None
+    ) -> Via:
+        """A copy with parameters set: ``via.with_params(received="192.0.2.1", rport=5060)``.
+
+        None makes a flag without a value.
+        """
+        via = Via.__new__(Via)
+        via.protocol, via.transport = self.protocol, self.transport
+        via.host, via.port = self.host, self.port
+        via.params = Params(self.params)
+        for name, value in {**(params or {}), **more}.items():
+            via.params[param_name(name)] = param_value(None if value is None else str(value))
+        via._text = ""
+        return via
+
+    def __str__(self) -> str:
+        if not self._text:
+            self._text = f"{self.protocol}/{self.transport} {self.sent_by}{self.params}"
+        return self._text
+
+    def __repr__(self) -> str:
+        return f"Via({str(self)!r})"
+
+    def _key(self) -> tuple[str, str, str, int | None]:
+        return (self.protocol, self.transport, self.host, self.port)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Via):
+            return NotImplemented
+        return self._key() == other._key() and self.params == other.params
+
+    def __hash__(self) -> int:
+        return hash((self._key(), self.branch))
+
+
+class CSeq(NamedTuple):
+    """``number method`` (RFC 3261 §20.16)."""
+
+    number: int
+    method: str
+
+    @classmethod
+    def parse(cls, text: str) -> CSeq:
+        """Parse a CSeq. Raises SipParseError; the number must be below 2**31 (§8.1.1.5)."""
+        match = _CSEQ.fullmatch(text)
+        if match is None:
+            raise SipParseError(f"not a CSeq: {text[:60]!r}")
+        return cls(parse_number(match[1], "CSeq", 2**31 - 1), match[2])
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.method}"
+
+
+class MediaType(NamedTuple):
+    """A Content-Type (RFC 3261 §20.15): ``type_`` is "application/sdp", lower case, no parameters.
+
+    ``params`` are as on the wire; `param` unquotes.
+    """
+
+    type_: str
+    params: Params
+
+    @classmethod
+    def parse(cls, text: str) -> MediaType:
+        """Parse a media type. Raises SipParseError."""
+        match = _MEDIA_TYPE.fullmatch(text)
+        if match is None:
+            raise SipParseError(f"not a media type: {text[:60]!r}")
+        return cls(
+            f"{match[1]}/{match[2]}".lower(), parse_params(match[3]) if match[3] else Params()
+        )
+
+    @property
+    def main(self) -> str:
+        """The part before the slash."""
+        return self.type_.partition("/")[0]
+
+    @property
+    def subtype(self) -> str:
+        """The part after the slash."""
+        return self.type_.partition("/")[2]
+
+    def param(self, name: str) -> str | None:
+        """A parameter, unquoted; None when absent, "" for a flag."""
+        if name not in self.params:
+            return None
+        return unquote(self.params[name] or "")
+
+    def __str__(self) -> str:
+        return f"{self.type_}{self.params}"

@@ -1,0 +1,147 @@
+"""From octets to messages (RFC 3261 §7, §18.3, §25)."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+from rcsops.errors import SipParseError
+from rcsops.sip.grammar import TOKEN_CLASS, parse_number
+from rcsops.sip.message import ENCODING, ERRORS, Request, Response
+from rcsops.sip.names import HEADER_NAMES
+
+_REQUEST_LINE = re.compile(
+    rf"([{TOKEN_CLASS}]++) ([^\x00-\x20\x7f]++) ((?:SIP|sip|Sip)/[0-9]{{1,9}}\.[0-9]{{1,9}})"
+)
+_STATUS_LINE = re.compile(
+    r"((?:SIP|sip|Sip)/[0-9]{1,9}\.[0-9]{1,9}) ([1-6][0-9][0-9])(?: (.*+))?+", re.S
+)
+_METHOD = re.compile(rf"[{TOKEN_CLASS}]++")
+
+
+def parse_message(data: bytes | bytearray | memoryview) -> Request | Response:
+    """Parse a datagram that holds one message (RFC 3261 §18.3).
+
+    Line ends before the message are skipped, octets beyond its Content-Length are dropped; without
+    Content-Length the body goes to the end of the datagram. Raises SipParseError, whose ``partial``
+    is the request as far as it can be read, for an answer, or None.
+    """
+    if not isinstance(data, bytes):
+        data = bytes(data)
+    if data[:2] == b"\r\n":
+        data = data.lstrip(b"\r\n")
+    end = data.find(b"\r\n\r\n")
+    if end < 0:
+        raise _failure("the head does not end with an empty line", str(data, ENCODING, ERRORS))
+    message = parse_head(str(data[:end], ENCODING, ERRORS))
+    if "content-length" not in message._names:
+        message._body = data[end + 4 :]
+        return message
+    length = body_length(message)
+    body = data[end + 4 : end + 4 + length]
+    if len(body) < length:
+        raise with_partial(
+            SipParseError(f"the body has {len(body)} octets, Content-Length says {length}"), message
+        )
+    message._body = body
+    return message
+
+
+def body_length(message: Request | Response) -> int:
+    """The Content-Length of a message that has one. Raises SipParseError with ``partial``."""
+    names = message._names
+    line = message._lines[names.index("content-length")]
+    # Two of them make two messages out of one for whoever reads the other (RFC 4475 §3.3.9).
+    if names.count("content-length") == 1:
+        value = line.partition(":")[2].strip(" \t\r\n")
+        if len(value) < 10 and value.isascii() and value.isdigit():
+            return int(value)
+        try:
+            return parse_number(value, "Content-Length")
+        except SipParseError as error:
+            raise with_partial(error, message) from None
+    raise with_partial(SipParseError("more than one Content-Length"), message)
+
+
+def parse_head(head: str) -> Request | Response:
+    """Parse start line and headers: the text before the empty line. The body is left empty."""
+    lines = head.split("\r\n")
+    breaks = len(lines) - 1
+    if head.count("\n") != breaks or head.count("\r") != breaks:
+        raise _failure("a CR or LF alone in the head", head)
+    start = lines.pop(0)
+    if "\r\n " in head or "\r\n\t" in head:
+        lines = _join_folded(lines)
+    try:
+        names = [HEADER_NAMES[line[: line.index(":")]] for line in lines]
+    except ValueError as error:
+        reason = str(error) if isinstance(error, SipParseError) else "a header without a colon"
+        raise _failure(reason, head) from None
+    message: Request | Response
+    match = _REQUEST_LINE.fullmatch(start)
+    if match is not None:
+        message = request = Request.__new__(Request)
+        request._method, request._uri, version = match.groups()
+    else:
+        match = _STATUS_LINE.fullmatch(start)
+        if match is None:
+            raise _failure(f"not a start line: {start[:60]!r}", head)
+        message = response = Response.__new__(Response)
+        version, status, reason = match.groups()
+        response._status = int(status)
+        response._reason = reason or ""
+    message._start = start
+    message._version = version if version == "SIP/2.0" else version.upper()
+    message._lines = lines
+    message._names = names
+    message._typed = {}
+    message._body = b""
+    return message
+
+
+def with_partial(error: SipParseError, message: Request | Response) -> SipParseError:
+    """The error with the message that it is about, when that can be answered."""
+    error.partial = message if isinstance(message, Request) else None
+    return error
+
+
+def _join_folded(lines: list[str]) -> list[str]:
+    """One entry for each header: its continuation lines joined with their line breaks."""
+    starts = [i for i, line in enumerate(lines) if line[:1] not in (" ", "\t")]
+    if not starts or starts[0] != 0:
+        # A continuation of the start line: it fails as a header without a name.
+        return lines
+    starts.append(len(lines))
+    return [
+        "\r\n".join(lines[start:end]) if end - start > 1 else lines[start]
+        for start, end in pairwise(starts)
+    ]
+
+
+def _failure(reason: str, head: str) -> SipParseError:
+    """The error, with what can be read of a request in ``partial``: Via, To and their like."""
+    error = SipParseError(reason)
+    lines = head.split("\r\n")
+    words = lines.pop(0).split(" ")
+    method = _METHOD.fullmatch(words[0])
+    # A response is never answered, so there is nothing to save in it.
+    if method is None or len(words) < 2 or words[0][:4].upper() == "SIP/":
+        return error
+    request = Request.__new__(Request)
+    request._method, request._uri, request._version = words[0], words[1], "SIP/2.0"
+    request._start = f"{words[0]} {words[1]} SIP/2.0"
+    request._lines, request._names = [], []
+    request._typed, request._body = {}, b""
+    for line in _join_folded(lines):
+        name, colon, _ = line.partition(":")
+        joined = line.replace("\r\n ", "").replace("\r\n\t", "")
+        if not colon or "\r" in joined or "\n" in joined:
+            continue
+        try:
+            canonical = HEADER_NAMES[name]
+        except SipParseError:
+            continue
+        request._names.append(canonical)
+        request._lines.append(line)
+    error.partial = request
+    return error

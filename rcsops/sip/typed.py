@@ -1,0 +1,230 @@
+"""Header values as objects: parsed on first use, kept until their header changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from rcsops.errors import SipParseError
+from rcsops.sip.auth import Challenge, Credentials
+from rcsops.sip.grammar import parse_number, split_first, split_list
+from rcsops.sip.headers import CSeq, MediaType, NameAddr, Via
+
+T = TypeVar("T")
+
+_TOP_VIA = ":via"
+_MISSING = object()
+
+
+class TypedHeaders:
+    """The typed properties of a message. Each of them raises SipParseError and nothing else."""
+
+    __slots__ = ()
+
+    _names: list[str]
+    _typed: dict[str, Any]
+
+    def get(self, name: str) -> str | None:
+        """The first field of that name."""
+        raise NotImplementedError
+
+    def get_all(self, name: str) -> list[str]:
+        """Every field of that name."""
+        raise NotImplementedError
+
+    def _changed(self, canonical: str) -> None:
+        typed = self._typed
+        if typed:
+            typed.pop(canonical, None)
+            if canonical == "via":
+                typed.pop(_TOP_VIA, None)
+
+    def _list(self, name: str, parse: Callable[[str], T]) -> tuple[T, ...]:
+        found = self._typed.get(name)
+        if found is None:
+            lines = self.get_all(name)
+            found = tuple([parse(value) for line in lines for value in split_list(line)])
+            self._typed[name] = found
+        return found
+
+    def _each_line(self, name: str, parse: Callable[[str], T]) -> tuple[T, ...]:
+        # The commas of these headers separate parameters, so a line is one value (§7.3.1).
+        found = self._typed.get(name)
+        if found is None:
+            found = self._typed[name] = tuple([parse(line) for line in self.get_all(name)])
+        return found
+
+    def _optional(self, name: str, parse: Callable[[str], T]) -> T | None:
+        found = self._typed.get(name, _MISSING)
+        if found is _MISSING:
+            text = self.get(name)
+            if text is not None and self._names.count(name) > 1:
+                raise SipParseError(f"more than one {name} header")
+            found = self._typed[name] = None if text is None else parse(text)
+        return found
+
+    def _single(self, name: str, parse: Callable[[str], T]) -> T:
+        found = self._optional(name, parse)
+        if found is None:
+            raise SipParseError(f"no {name} header")
+        return found
+
+    @property
+    def vias(self) -> tuple[Via, ...]:
+        """Every hop, the topmost first."""
+        return self._list("via", Via.parse)
+
+    @property
+    def top_via(self) -> Via:
+        """The topmost Via, which is parsed alone."""
+        found = self._typed.get(_TOP_VIA)
+        if found is None:
+            text = self.get("via")
+            if text is None:
+                raise SipParseError("no via header")
+            found = self._typed[_TOP_VIA] = Via.parse(split_first(text)[0])
+        return found
+
+    @property
+    def from_(self) -> NameAddr:
+        """From."""
+        return self._single("from", NameAddr.parse)
+
+    @property
+    def to(self) -> NameAddr:
+        """To."""
+        return self._single("to", NameAddr.parse)
+
+    @property
+    def from_tag(self) -> str | None:
+        """The tag of From."""
+        return self.from_.tag
+
+    @property
+    def to_tag(self) -> str | None:
+        """The tag of To."""
+        return self.to.tag
+
+    @property
+    def call_id(self) -> str:
+        """Call-ID."""
+        return self._single("call-id", _call_id)
+
+    @property
+    def cseq(self) -> CSeq:
+        """CSeq."""
+        return self._single("cseq", CSeq.parse)
+
+    @property
+    def contacts(self) -> tuple[NameAddr, ...]:
+        """The addresses of Contact; () for ``*``."""
+        return () if self.contact_star else self._list("contact", NameAddr.parse)
+
+    @property
+    def contact_star(self) -> bool:
+        """Whether Contact is ``*``, which must stand alone (RFC 3261 §10.2.2)."""
+        text = self.get("contact")
+        return text == "*" and self._names.count("contact") == 1
+
+    @property
+    def routes(self) -> tuple[NameAddr, ...]:
+        """Route."""
+        return self._list("route", _route)
+
+    @property
+    def record_routes(self) -> tuple[NameAddr, ...]:
+        """Record-Route."""
+        return self._list("record-route", _route)
+
+    @property
+    def paths(self) -> tuple[NameAddr, ...]:
+        """Path (RFC 3327)."""
+        return self._list("path", _route)
+
+    @property
+    def service_routes(self) -> tuple[NameAddr, ...]:
+        """Service-Route (RFC 3608)."""
+        return self._list("service-route", _route)
+
+    @property
+    def max_forwards(self) -> int | None:
+        """Max-Forwards; that it is at most 255 is for `check_request` to see."""
+        return self._optional("max-forwards", _number)
+
+    @property
+    def expires(self) -> int | None:
+        """Expires in seconds; a larger number than 2**32-1 counts as that (§20.19)."""
+        return self._optional("expires", _seconds)
+
+    @property
+    def min_expires(self) -> int | None:
+        """Min-Expires in seconds (§20.23)."""
+        return self._optional("min-expires", _seconds)
+
+    @property
+    def retry_after(self) -> int | None:
+        """Retry-After in seconds, without its comment and parameters (§20.33)."""
+        return self._optional("retry-after", _retry_after)
+
+    @property
+    def content_length(self) -> int | None:
+        """Content-Length as it stands in the header."""
+        return self._optional("content-length", _number)
+
+    @property
+    def content_type(self) -> MediaType | None:
+        """Content-Type."""
+        return self._optional("content-type", MediaType.parse)
+
+    @property
+    def authorizations(self) -> tuple[Credentials, ...]:
+        """Authorization, one for each line."""
+        return self._each_line("authorization", Credentials.parse)
+
+    @property
+    def proxy_authorizations(self) -> tuple[Credentials, ...]:
+        """Proxy-Authorization, one for each line."""
+        return self._each_line("proxy-authorization", Credentials.parse)
+
+    @property
+    def www_challenges(self) -> tuple[Challenge, ...]:
+        """WWW-Authenticate, one for each line."""
+        return self._each_line("www-authenticate", Challenge.parse)
+
+    @property
+    def proxy_challenges(self) -> tuple[Challenge, ...]:
+        """Proxy-Authenticate, one for each line."""
+        return self._each_line("proxy-authenticate", Challenge.parse)
+
+    def option_tags(self, name: str) -> tuple[str, ...]:
+        """The tokens of Require, Supported, Allow and their like, as written."""
+        values = [value for line in self.get_all(name) for value in split_list(line)]
+        return tuple([value for value in values if value])
+
+
+def _call_id(text: str) -> str:
+    if not text or " " in text or "\t" in text:
+        raise SipParseError(f"not a Call-ID: {text[:60]!r}")
+    return text
+
+
+def _route(text: str) -> NameAddr:
+    # RFC 3261 §20.30, §20.34: the parameters of a bare address would be the header's.
+    address = NameAddr.parse(text)
+    if "<" not in text:
+        raise SipParseError(f"a route must stand in <>: {text[:60]!r}")
+    return address
+
+
+def _number(text: str) -> int:
+    return parse_number(text, "a number")
+
+
+def _seconds(text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text.lstrip("0")) > 9:
+        return min(parse_number(text.lstrip("0")[:11], "seconds", 10**11), 2**32 - 1)
+    return parse_number(text, "seconds")
+
+
+def _retry_after(text: str) -> int:
+    return _seconds(text.partition(";")[0].partition("(")[0].strip(" \t"))
