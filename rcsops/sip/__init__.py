@@ -30,3 +30,53 @@ __all__ = [
     "reason_phrase",
     "unescape",
 ]
+
+from rcsops.sip.client_transaction import (
+    ClientTransaction,
+    InviteClientTransaction,
+    NonInviteClientTransaction,
+)
+from rcsops.sip.events import (
+    AckReceived,
+    Event,
+    RequestReceived,
+    ResponseReceived,
+    StrayResponse,
+    Terminated,
+    TimedOut,
+    TransportFailed,
+)
+from rcsops.sip.layer import TransactionLayer
+from rcsops.sip.server_transaction import (
+    InviteServerTransaction,
+    NonInviteServerTransaction,
+    ServerTransaction,
+)
+from rcsops.sip.target import Flow, Target
+from rcsops.sip.timers import Timers
+from rcsops.sip.transaction import Arrow, On, State, Transaction
+
+__all__ += [
+    "AckReceived",
+    "Arrow",
+    "ClientTransaction",
+    "Event",
+    "Flow",
+    "InviteClientTransaction",
+    "InviteServerTransaction",
+    "NonInviteClientTransaction",
+    "NonInviteServerTransaction",
+    "On",
+    "RequestReceived",
+    "ResponseReceived",
+    "ServerTransaction",
+    "State",
+    "StrayResponse",
+    "Target",
+    "Terminated",
+    "TimedOut",
+    "Timers",
+    "Transaction",
+    "TransactionLayer",
+    "TransportFailed",
+]
