@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from rcsops.errors import LocalProtocolError
-from rcsops.sip import Flow, Target
+from rcsops.sip.target import Flow, Target
 
 __all__ = ["WILDCARDS", "Address", "AddressBook", "ListenAddress", "family_of", "host_port"]
 
@@ -40,11 +40,8 @@ class AddressBook:
     def addresses(self) -> tuple[ListenAddress, ...]:
         return tuple(self._addresses)
 
-    def add(self, address: ListenAddress) -> None:
-        self._addresses.append(address)
-
-    def remove(self, address: ListenAddress) -> None:
-        self._addresses.remove(address)
+    def add(self, *addresses: ListenAddress) -> None:
+        self._addresses += addresses
 
     def clear(self) -> None:
         self._addresses.clear()

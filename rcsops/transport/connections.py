@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from rcsops.sip import Flow
+from rcsops.sip.target import Flow
 from rcsops.transport.addresses import WILDCARDS
 from rcsops.transport.streams import StreamConnection
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from rcsops.sip import Flow
+from rcsops.sip.target import Flow
 from rcsops.transport.addresses import Address, family_of
 
 __all__ = ["UdpSocket"]

@@ -12,23 +12,14 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from rcsops.errors import LocalProtocolError, SipParseError
-from rcsops.sip import (
-    ClientTransaction,
-    Event,
-    Flow,
-    Message,
-    Request,
-    Response,
-    ResponseReceived,
-    ServerTransaction,
-    Target,
-    Terminated,
-    TimedOut,
-    Timers,
-    TransactionLayer,
-    TransportFailed,
-    parse_message,
-)
+from rcsops.sip.client_transaction import ClientTransaction
+from rcsops.sip.events import Event, ResponseReceived, Terminated, TimedOut, TransportFailed
+from rcsops.sip.layer import TransactionLayer
+from rcsops.sip.message import Message, Request, Response
+from rcsops.sip.parser import parse_message
+from rcsops.sip.server_transaction import ServerTransaction
+from rcsops.sip.target import Flow, Target
+from rcsops.sip.timers import Timers
 from rcsops.tokens import Tokens
 from rcsops.transport.addresses import Address, AddressBook, ListenAddress, family_of
 from rcsops.transport.clock import Alarm, system_tokens
@@ -121,13 +112,7 @@ class SipEndpoint:
         Raises OSError when the address cannot be had and LocalProtocolError for a transport that
         is not built in.
         """
-        if transport == "udp":
-            local = self._listen_udp(host, port)
-        elif transport == "tcp":
-            local = await self._listen_tcp(host, port)
-        else:
-            raise LocalProtocolError(f"transport {transport!r} is not supported")
-        address = ListenAddress(transport, *local)
+        address = await self._bind(transport, host, port)
         self._book.add(address)
         return address
 
@@ -137,16 +122,24 @@ class SipEndpoint:
         Raises OSError when there is none.
         """
         for attempt in range(_PAIR_ATTEMPTS):
-            stream = await self.listen("tcp", host, port)
+            stream = await self._bind("tcp", host, port)
             try:
-                datagram = await self.listen("udp", host, stream.port)
+                datagram = await self._bind("udp", host, stream.port)
             except OSError:
-                await self._unlisten(stream)
+                self._servers.pop((stream.host, stream.port)).close()
                 if port or attempt == _PAIR_ATTEMPTS - 1:
                     raise
                 continue
+            self._book.add(datagram, stream)
             return datagram, stream
         raise OSError("no port is free for both UDP and TCP")
+
+    async def _bind(self, transport: str, host: str, port: int) -> ListenAddress:
+        if transport == "udp":
+            return ListenAddress(transport, *self._listen_udp(host, port))
+        if transport == "tcp":
+            return ListenAddress(transport, *await self._listen_tcp(host, port))
+        raise LocalProtocolError(f"transport {transport!r} is not supported")
 
     def _listen_udp(self, host: str, port: int) -> Address:
         listener = UdpSocket(
@@ -170,12 +163,6 @@ class SipEndpoint:
         local: Address = server.sockets[0].getsockname()[:2]
         self._servers[local] = server
         return local
-
-    async def _unlisten(self, address: ListenAddress) -> None:
-        self._book.remove(address)
-        server = self._servers.pop((address.host, address.port))
-        server.close()
-        await server.wait_closed()
 
     # --- targets -----------------------------------------------------------------------------
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from rcsops.errors import SipParseError
-from rcsops.sip import Flow, StreamParser
+from rcsops.sip.stream import StreamParser
+from rcsops.sip.target import Flow
 
 if TYPE_CHECKING:
     from rcsops.transport.connections import ConnectionTable
@@ -115,10 +116,11 @@ class StreamConnection(asyncio.Protocol):
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        was_closed, self._closed = self._closed, True
+        expected = self._closed and not self.error
+        self._closed = True
         if error is not None and not self.error:
             self.error = str(error) or type(error).__name__
-        self._table.gone(self, expected=was_closed)
+        self._table.gone(self, expected=expected)
 
     def send(self, data: bytes) -> str:
         """Sends one message; "" or why it cannot be."""

@@ -17,7 +17,10 @@ logger = logging.getLogger(__name__)
 
 
 class TapRecord(NamedTuple):
-    """One message as it went over the wire; ``time`` in seconds since the epoch."""
+    """One message as it went over the wire; ``time`` in seconds since the epoch.
+
+    ``omitted`` octets of the body of a long MSRP frame are not in ``data``.
+    """
 
     time: float
     protocol: Literal["sip", "msrp"]
@@ -26,6 +29,7 @@ class TapRecord(NamedTuple):
     local: Address
     remote: Address
     data: bytes
+    omitted: int = 0
 
 
 Tap = Callable[[TapRecord], None]

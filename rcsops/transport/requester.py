@@ -1,0 +1,302 @@
+"""One request on its way to one final response.
+
+A walk goes over the targets that RFC 3263 gave, with a new transaction and a new branch for each;
+it falls over to the next on a time-out, a transport error or a 503, sends what is too large for a
+datagram by TCP, and answers digest challenges. It is driven by events alone, without a task, so
+that agents and server can have thousands of them.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from rcsops.errors import AgentError, LocalProtocolError, RcsopsError
+from rcsops.sip import (
+    ClientTransaction,
+    DigestClient,
+    Event,
+    Flow,
+    Request,
+    Response,
+    ResponseReceived,
+    Target,
+    TimedOut,
+    TransportFailed,
+    Uri,
+)
+from rcsops.transport.endpoint import SipEndpoint, TransactionUser
+from rcsops.transport.resolver import Candidate, resolve
+
+__all__ = ["Walk", "find_targets", "send", "targets_of"]
+
+MAX_DATAGRAM_REQUEST = 1300
+"""A request larger than this goes on a stream when the path MTU is unknown (RFC 3261 §18.1.1)."""
+
+_VIA_OVERHEAD = 80
+_MAX_ROUNDS = 2
+
+
+def targets_of(endpoint: SipEndpoint, candidates: Sequence[Candidate]) -> tuple[Target, ...]:
+    """Targets for addresses; those that nothing here can reach are left out."""
+    targets = []
+    for candidate in candidates:
+        try:
+            targets.append(endpoint.target(candidate.transport, (candidate.host, candidate.port)))
+        except LocalProtocolError:
+            continue
+    return tuple(targets)
+
+
+async def find_targets(
+    endpoint: SipEndpoint, uri: Uri, *, transport: str | None = None, outbound: Uri | None = None
+) -> tuple[Target, ...]:
+    """Where to try a request for ``uri`` from this endpoint (RFC 3263).
+
+    Raises AgentError when there is no address, or none that the endpoint has a socket for.
+    """
+    targets = targets_of(endpoint, await resolve(uri, transport=transport, outbound=outbound))
+    if not targets:
+        raise AgentError(f"no way to {outbound or uri} from the addresses that this agent uses")
+    return targets
+
+
+class Walk(TransactionUser):
+    """The walk of one request over its targets.
+
+    ``on_response(event)`` gets every response that counts as progress or as the end: provisional
+    ones, the final one, and for an INVITE each 2xx that comes after it (forks, retransmissions).
+    Responses that only led to another attempt are not shown. ``on_done(response, error)`` is called
+    once: with the final response, or with None and the reason when no target gave one.
+    ``on_attempt(request)`` sees each request as it is about to leave, with its final CSeq.
+
+    The request is changed on the way: Via, CSeq and credentials are those of the last attempt.
+    """
+
+    __slots__ = (
+        "_attempt",
+        "_cancelled",
+        "_digest",
+        "_done",
+        "_endpoint",
+        "_on_attempt",
+        "_on_done",
+        "_on_response",
+        "_pending",
+        "_reason",
+        "_rounds",
+        "_saved",
+        "error",
+        "request",
+        "target",
+        "transaction",
+    )
+
+    def __init__(
+        self,
+        endpoint: SipEndpoint,
+        request: Request,
+        targets: Sequence[Target],
+        *,
+        digest: DigestClient | None = None,
+        on_response: Callable[[ResponseReceived], None] | None = None,
+        on_done: Callable[[Response | None, str], None] | None = None,
+        on_attempt: Callable[[Request], None] | None = None,
+    ) -> None:
+        self.request = request
+        self.transaction: ClientTransaction | None = None
+        self.target: Target | None = None
+        self.error = ""
+        self._endpoint = endpoint
+        self._pending = list(targets)
+        self._digest = digest
+        self._rounds = 0
+        self._attempt = 0
+        self._done = False
+        self._cancelled = False
+        self._reason: str | None = None
+        self._saved: Response | None = None
+        self._on_response = on_response
+        self._on_done = on_done
+        self._on_attempt = on_attempt
+
+    def start(self) -> None:
+        """Sends the request to the first target."""
+        if self._digest is not None:
+            self._digest.preempt(self.request)
+        self._next_target()
+
+    def cancel(self, reason: str | None = None) -> None:
+        """Cancels an INVITE; the walk ends with its final response, normally a 487."""
+        self._cancelled = True
+        self._reason = reason
+        self._pending.clear()
+        if self.transaction is not None and not self._done:
+            self._endpoint.cancel(self.transaction, reason)
+
+    def abandon(self) -> None:
+        """Reports nothing any more; what is under way ends by itself."""
+        self._done = True
+        self._pending.clear()
+        self._on_response = None
+        self._on_done = None
+
+    def transaction_event(self, event: Event) -> None:
+        """Takes the events of the walk's transactions."""
+        if isinstance(event, ResponseReceived):
+            if event.transaction is self.transaction:
+                self._response(event)
+        elif isinstance(event, TimedOut):
+            if event.transaction is self.transaction and not self._done:
+                self.error = "no answer in time"
+                self._next_target()
+        elif isinstance(event, TransportFailed) and (
+            event.transaction is self.transaction and not self._done
+        ):
+            self.error = event.error
+            self._next_target()
+
+    def _response(self, event: ResponseReceived) -> None:
+        response = event.response
+        status = response.status
+        if self._done:
+            # A retransmitted 2xx or one of another fork: whoever made the call must ACK it.
+            if 200 <= status < 300 and self._on_response is not None:
+                self._on_response(event)
+            return
+        if status in (401, 407) and self._answer_challenge(response):
+            return
+        if status == 503 and self._pending and not self._cancelled:
+            self.error = "the server is not available (503)"
+            self._saved = response
+            self._next_target()
+            return
+        if status >= 200:
+            self._done = True
+            if self._digest is not None and status < 300:
+                self._digest.receive_info(response)
+        if self._on_response is not None:
+            self._on_response(event)
+        if status >= 200 and self._on_done is not None:
+            self._on_done(response, "")
+
+    def _answer_challenge(self, response: Response) -> bool:
+        if self._digest is None or self._cancelled or self._rounds >= _MAX_ROUNDS:
+            return False
+        retry = self._without_via()
+        if not self._digest.authorize(retry, response):
+            return False
+        self._rounds += 1
+        # RFC 3261 §22.2: a new request in all but Call-ID, From tag and To. A fall-over to another
+        # target keeps the number, for it is the same request tried elsewhere.
+        cseq = retry.cseq
+        retry.set("CSeq", f"{cseq.number + 1} {cseq.method}")
+        self.request = retry
+        if self.target is not None:
+            self._send(self.target)
+        return True
+
+    def _next_target(self) -> None:
+        while True:
+            if self._cancelled or not self._pending:
+                self._finish()
+                return
+            target = self._pending.pop(0)
+            stream = self._stream_instead(target)
+            if stream is not None:
+                self._pending.insert(0, target)
+                target = stream
+            if self._attempt:
+                self.request = self._without_via()
+            self._send(target)
+            return
+
+    def _stream_instead(self, target: Target) -> Target | None:
+        """The stream to take for a request that no datagram should carry."""
+        flow = target.flow
+        if flow.transport != "udp":
+            return None
+        if (
+            self.target is not None
+            and self.target.flow.transport == "tcp"
+            and (self.target.flow.remote == flow.remote)
+        ):
+            # TCP has just been refused there: RFC 3261 §18.1.1 sends it by UDP after all.
+            return None
+        size = len(bytes(self.request)) + _VIA_OVERHEAD + len(target.sent_by)
+        if size <= MAX_DATAGRAM_REQUEST:
+            return None
+        try:
+            return self._endpoint.target("tcp", flow.remote)
+        except LocalProtocolError:
+            return None
+
+    def _send(self, target: Target) -> None:
+        self._attempt += 1
+        self.target = target
+        if self._on_attempt is not None:
+            self._on_attempt(self.request)
+        # The layer may deliver an event before send_request returns, when a send fails at once;
+        # the endpoint's pump holds such events back while another one is being handled.
+        self.transaction = self._endpoint.layer.send_request(
+            self.request, target, self._endpoint.now, context=self
+        )
+        if self._cancelled:
+            self._endpoint.cancel(self.transaction, self._reason)
+        self._endpoint.pump()
+
+    def _without_via(self) -> Request:
+        retry = self.request.copy()
+        retry.pop_first("Via")
+        return retry
+
+    def _finish(self) -> None:
+        if self._done:
+            return
+        self._done = True
+        if self._on_done is not None:
+            self._on_done(self._saved, self.error or "no address to try")
+
+
+async def send(
+    endpoint: SipEndpoint,
+    request: Request,
+    targets: Sequence[Target],
+    *,
+    digest: DigestClient | None = None,
+    on_provisional: Callable[[Response], None] | None = None,
+) -> Response:
+    """Sends a request over the targets and waits for its final response.
+
+    Raises AgentError (status 0) when no target answered. Cancelling the caller abandons the walk.
+    """
+    future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+    def done(response: Response | None, error: str) -> None:
+        if future.done():
+            return
+        if response is not None:
+            future.set_result(response)
+        else:
+            future.set_exception(unanswered(request, targets, error))
+
+    def progress(event: ResponseReceived) -> None:
+        if event.response.status < 200 and on_provisional is not None:
+            on_provisional(event.response)
+
+    walk = Walk(endpoint, request, targets, digest=digest, on_response=progress, on_done=done)
+    walk.start()
+    try:
+        return await future
+    except asyncio.CancelledError:
+        walk.abandon()
+        raise
+
+
+def unanswered(request: Request, targets: Sequence[Target], error: str) -> RcsopsError:
+    """What to raise when no target answered."""
+    tried = ", ".join(dict.fromkeys(_where(target.flow) for target in targets)) or request.uri
+    return AgentError(f"no answer to {request.method} from {tried}: {error}")
+
+
+def _where(flow: Flow) -> str:
+    host = f"[{flow.remote[0]}]" if ":" in flow.remote[0] else flow.remote[0]
+    return f"{flow.transport}:{host}:{flow.remote[1]}"

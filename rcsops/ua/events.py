@@ -1,0 +1,256 @@
+"""What an agent and its chats tell: frozen values, in the order in which things happened.
+
+``peer`` is the other side's address of record ("sip:alex@rcs.example"); ``chat_id`` tells the
+sessions of one agent apart and is the SIP Call-ID.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rcsops.ua.incoming import FileOffer, Invitation
+
+__all__ = [
+    "AgentEvent",
+    "Composing",
+    "Delivered",
+    "Displayed",
+    "Event",
+    "Failed",
+    "FileFailed",
+    "FileOffered",
+    "FileProgress",
+    "FileReceived",
+    "FileSent",
+    "InviteCancelled",
+    "Invited",
+    "Registered",
+    "RegistrationLost",
+    "Ringing",
+    "Sent",
+    "SessionEnded",
+    "SessionOpened",
+    "TextReceived",
+    "Trying",
+    "Unregistered",
+]
+
+
+class Event:
+    """Base of all events."""
+
+    __slots__ = ()
+
+
+class AgentEvent(Event):
+    """Base of the events that belong to the agent and to no chat."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Registered(AgentEvent):
+    """The registrar has our contact for ``expires`` seconds.
+
+    ``again`` is True when a registration that was lost is back. Refreshes are not told.
+    """
+
+    aor: str
+    expires: float
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationLost(AgentEvent):
+    """The registration is gone or could not be refreshed; a new attempt follows in ``retry_in``
+    seconds, or none when that is None."""
+
+    aor: str
+    status: int
+    reason: str
+    retry_in: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unregistered(AgentEvent):
+    """Our contact has been removed as we asked."""
+
+    aor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Invited(AgentEvent):
+    """Somebody invites us; ``invitation`` can be accepted or rejected."""
+
+    peer: str
+    chat_id: str
+    invitation: "Invitation"
+
+
+@dataclass(frozen=True, slots=True)
+class InviteCancelled(AgentEvent):
+    """An invitation to us was taken back before it was answered."""
+
+    peer: str
+    chat_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trying(Event):
+    """The INVITE is on its way (100)."""
+
+    peer: str
+    chat_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ringing(Event):
+    """The peer's device has the INVITE (``status`` 180 to 183)."""
+
+    peer: str
+    chat_id: str
+    status: int = 180
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOpened(Event):
+    """The MSRP connection is there; ``local`` and ``remote`` are its "host:port" ends."""
+
+    peer: str
+    chat_id: str
+    local: str
+    remote: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded(Event):
+    """The session is over; the last event of a chat. ``by_peer``: the peer ended it."""
+
+    peer: str
+    chat_id: str
+    reason: str
+    by_peer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TextReceived(Event):
+    """A message, stored in the history when there is one; ``sent_at`` by the sender's clock."""
+
+    peer: str
+    chat_id: str
+    message_id: str
+    text: str
+    sent_at: datetime | None
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Sent(Event):
+    """The peer's MSRP endpoint has acknowledged the message (200)."""
+
+    peer: str
+    chat_id: str
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered(Event):
+    """The peer's device has the message (IMDN positive-delivery)."""
+
+    peer: str
+    chat_id: str
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Displayed(Event):
+    """The peer has seen the message (IMDN display)."""
+
+    peer: str
+    chat_id: str
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(Event):
+    """The message did not get through; ``status`` is the peer's MSRP status, 0 if none came."""
+
+    peer: str
+    chat_id: str
+    message_id: str
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Composing(Event):
+    """The peer types (``active``) or has stopped (RFC 3994)."""
+
+    peer: str
+    chat_id: str
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FileOffered(Event):
+    """The peer wants to send a file; ``offer`` can be accepted or rejected."""
+
+    peer: str
+    chat_id: str
+    transfer_id: str
+    name: str
+    size: int
+    content_type: str
+    offer: "FileOffer"
+
+
+@dataclass(frozen=True, slots=True)
+class FileProgress(Event):
+    """So many octets of ``total`` have gone or come (``incoming``)."""
+
+    peer: str
+    chat_id: str
+    transfer_id: str
+    octets: int
+    total: int
+    incoming: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FileSent(Event):
+    """The peer has the whole file and has not complained about it."""
+
+    peer: str
+    chat_id: str
+    transfer_id: str
+    name: str
+    size: int
+    sha1: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileReceived(Event):
+    """A file is there, whole and with the hash that was offered."""
+
+    peer: str
+    chat_id: str
+    transfer_id: str
+    name: str
+    path: Path
+    size: int
+    sha1: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileFailed(Event):
+    """A file did not get through; of an incoming one nothing is left."""
+
+    peer: str
+    chat_id: str
+    transfer_id: str
+    name: str
+    reason: str
+    incoming: bool

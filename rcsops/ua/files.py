@@ -1,0 +1,189 @@
+"""Files on the disk: read for sending, and written whole or not at all."""
+
+import asyncio
+import contextlib
+import hashlib
+import mimetypes
+import os
+import secrets
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from rcsops.errors import TransferError
+
+__all__ = ["IncomingFile", "OutgoingFile"]
+
+_BLOCK = 1 << 20
+_MAX_COPIES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    size: int
+    sha1: str
+
+
+class OutgoingFile:
+    """A regular file that is about to be sent; ``sha1`` in lower-case hex."""
+
+    __slots__ = ("_file", "content_type", "name", "path", "sha1", "size")
+
+    def __init__(self, path: Path, file: BinaryIO, facts: _Facts) -> None:
+        self.path = path
+        self.name = path.name
+        self.size = facts.size
+        self.sha1 = facts.sha1
+        guessed, encoding = mimetypes.guess_type(path.name)
+        self.content_type = guessed if guessed and not encoding else "application/octet-stream"
+        self._file = file
+
+    @classmethod
+    async def open(cls, path: str | os.PathLike[str]) -> "OutgoingFile":
+        """Opens a file and computes its SHA-1, off the event loop.
+
+        Raises TransferError when it is not a regular file that can be read.
+        """
+        return await asyncio.to_thread(cls._open, Path(path))
+
+    @classmethod
+    def _open(cls, path: Path) -> "OutgoingFile":
+        try:
+            # Not to hang on a FIFO, whatever the name leads to.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise TransferError(f"{path} cannot be read: {error.strerror}") from error
+        file = os.fdopen(descriptor, "rb")
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise TransferError(f"{path} is not a file")
+            facts = _facts(file)
+            file.seek(0)
+        except OSError as error:
+            file.close()
+            raise TransferError(f"{path} cannot be read: {error.strerror}") from error
+        except BaseException:
+            file.close()
+            raise
+        return cls(path, file, facts)
+
+    def read(self, count: int) -> bytes:
+        """The next octets; shorter than asked only at the end."""
+        return self._file.read(count)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+class IncomingFile:
+    """A file that is being received.
+
+    The octets gather in a hidden file of the target directory; only a file of the promised size and
+    SHA-1 gets its name, and never the name of another one.
+    """
+
+    __slots__ = ("_descriptor", "_directory", "_expected", "_name", "_temporary", "written")
+
+    def __init__(self, directory: Path, name: str, size: int, sha1: str) -> None:
+        """Raises TransferError when the directory cannot be written to.
+
+        ``name`` must be a plain name: see ``rcsops.rcs.filetransfer.safe_name``.
+        """
+        if os.sep in name or name in ("", ".", "..") or "\0" in name:
+            raise TransferError("the name of the file is not safe")
+        self._directory = directory
+        self._name = name
+        self._expected = _Facts(size, sha1.lower())
+        self._temporary = directory / f".rcsops-{secrets.token_hex(8)}.part"
+        self.written = 0
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._descriptor = os.open(self._temporary, flags, 0o600)
+        except OSError as error:
+            raise TransferError(f"no file can be made in {directory}: {error.strerror}") from error
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Writes octets at an offset counted from 0.
+
+        Raises TransferError beyond the promised size, or when the disk is full.
+        """
+        if offset + len(data) > self._expected.size:
+            raise TransferError("more came than was promised")
+        view = memoryview(data)
+        try:
+            while view:
+                count = os.pwrite(self._descriptor, view, offset)
+                view = view[count:]
+                offset += count
+                self.written += count
+        except OSError as error:
+            raise TransferError(f"{self._name} cannot be written: {error.strerror}") from error
+
+    async def commit(self) -> Path:
+        """Checks size and SHA-1 and gives the file its name, which it returns.
+
+        Raises TransferError, and leaves nothing, when the file is not what was promised.
+        """
+        descriptor, self._descriptor = self._descriptor, -1
+        # Shielded: a caller that gives up must not leave half of it behind.
+        return await asyncio.shield(asyncio.to_thread(self._commit, descriptor))
+
+    def abort(self) -> None:
+        """Leaves nothing behind."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+            with contextlib.suppress(OSError):
+                self._temporary.unlink()
+
+    def _commit(self, descriptor: int) -> Path:
+        try:
+            with os.fdopen(descriptor, "rb") as file:
+                facts = _facts(file)
+                if facts.size != self._expected.size:
+                    raise TransferError(
+                        f"{self._name}: {facts.size} of {self._expected.size} octets came"
+                    )
+                if facts.sha1 != self._expected.sha1:
+                    raise TransferError(f"{self._name}: the hash is not the one that was promised")
+                os.fsync(descriptor)
+            return self._publish()
+        except OSError as error:
+            raise TransferError(f"{self._name} cannot be kept: {error.strerror}") from error
+        finally:
+            with contextlib.suppress(OSError):
+                self._temporary.unlink()
+
+    def _publish(self) -> Path:
+        stem, suffix = os.path.splitext(self._name)
+        for number in range(_MAX_COPIES):
+            name = self._name if number == 0 else f"{stem} ({number}){suffix}"
+            final = self._directory / name
+            try:
+                # link, not rename: it fails when the name is taken, without a gap in between.
+                os.link(self._temporary, final, follow_symlinks=False)
+            except FileExistsError:
+                continue
+            self._sync_directory()
+            return final
+        raise TransferError(f"{self._name}: every name like it is taken")
+
+    def _sync_directory(self) -> None:
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _facts(file: BinaryIO) -> _Facts:
+    file.seek(0)
+    digest = hashlib.sha1(usedforsecurity=False)
+    size = 0
+    while block := file.read(_BLOCK):
+        digest.update(block)
+        size += len(block)
+    return _Facts(size, digest.hexdigest())
