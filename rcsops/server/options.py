@@ -1,0 +1,27 @@
+"""What a server allows and for how long: the values behind its decisions."""
+
+from dataclasses import dataclass
+
+__all__ = ["ServerOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """Bounds of one server; times in seconds.
+
+    ``min_expires`` is answered 423 below (RFC 3261 §10.3), ``max_expires`` shortens what is asked
+    for. ``path_required_support`` makes a Path without ``Supported: path`` a 420 (RFC 3327 §5.3).
+    """
+
+    default_expires: int = 3600
+    min_expires: int = 60
+    max_expires: int = 7200
+    max_contacts: int = 10
+    max_contacts_per_request: int = 32
+    path_required_support: bool = True
+    nonce_lifetime: float = 300.0
+    flush_seconds: float = 1.0
+    max_forks: int = 20
+    max_contexts: int = 50_000
+    max_waiting: int = 2000
+    """Requests that wait for the database or for a name to be resolved."""
