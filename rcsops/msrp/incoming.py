@@ -51,7 +51,7 @@ class _Chunk:
     message: _Incoming | None
     offset: int = 0
     answered: bool = False
-    empty: bool = True
+    empty: bool = False
 
 
 @dataclass(slots=True)
@@ -76,14 +76,14 @@ class Receiver:
 
     def receive(self, request: Request) -> None:
         """Take a whole SEND."""
-        self.start(request)
+        self.start(request, empty=request.body is None)
         if request.body:
             self.data(request.body)
         self.end(request.continuation)
 
-    def start(self, request: Request) -> None:
+    def start(self, request: Request, *, empty: bool = False) -> None:
         """Take the head of a SEND; a refusal is answered at once, not at the chunk's end."""
-        self._chunk = chunk = _Chunk(request, None, empty=request.body is None)
+        self._chunk = chunk = _Chunk(request, None, empty=empty)
         try:
             self._open(chunk)
         except RemoteProtocolError as error:

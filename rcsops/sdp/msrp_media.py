@@ -1,0 +1,245 @@
+"""MSRP in SDP (RFC 4975 §8, RFC 4145, RFC 6135, RFC 5547, RFC 6714) and offer/answer (RFC 3264).
+
+Paths, selectors and fingerprints stay text here: what they mean is known to the layers that own
+them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rcsops.errors import LocalProtocolError, SdpParseError
+from rcsops.sdp.description import Connection, MediaDescription, Origin, SessionDescription
+
+PROTOCOLS = ("TCP/MSRP", "TCP/TLS/MSRP")
+DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
+REVERSED = {"sendonly": "recvonly", "recvonly": "sendonly"}
+
+_KNOWN = {
+    *DIRECTIONS,
+    "path",
+    "setup",
+    "accept-types",
+    "accept-wrapped-types",
+    "max-size",
+    "msrp-cema",
+    "fingerprint",
+    "file-selector",
+    "file-transfer-id",
+    "file-disposition",
+    "file-date",
+    "file-icon",
+    "file-range",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MsrpMedia:
+    """An ``m=message`` with MSRP.
+
+    ``path`` is the text of ``a=path``, ``host`` the address of the ``c=`` line that holds for it,
+    ``max_size`` in octets. ``setup`` is actpass, active, passive, or None when there is none.
+    ``port`` 0 means refused. ``attributes`` are the other attributes, in order.
+    """
+
+    path: str
+    host: str
+    port: int
+    setup: str | None = "actpass"
+    accept_types: tuple[str, ...] = ("*",)
+    accept_wrapped_types: tuple[str, ...] = ()
+    max_size: int | None = None
+    direction: str = "sendrecv"
+    secure: bool = False
+    cema: bool = False
+    fingerprints: tuple[str, ...] = ()
+    file_selector: str | None = None
+    file_transfer_id: str | None = None
+    file_disposition: str | None = None
+    file_date: str | None = None
+    file_icon: str | None = None
+    file_range: str | None = None
+    attributes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_media(cls, session: SessionDescription, media: MediaDescription) -> "MsrpMedia":
+        """Read an m= section; raise SdpParseError (488) when it is no MSRP that we can use."""
+        if media.media != "message" or media.proto.upper() not in PROTOCOLS:
+            raise SdpParseError(f"not MSRP: {media.media} {media.proto}", status=488)
+        path = media.attribute("path") or ""
+        if not path.strip() and media.port:
+            raise SdpParseError("a message stream without a=path is no MSRP", status=488)
+        connection = session.connection_for(media)
+        setup = media.attribute("setup") or session.attribute("setup")
+        if setup is not None:
+            setup = setup.strip().lower()
+            if setup not in ("actpass", "active", "passive"):
+                raise SdpParseError(f"a=setup:{setup[:20]} cannot be used here", status=488)
+        return cls(
+            path=path.strip(),
+            host="" if connection is None else connection.address,
+            port=media.port,
+            setup=setup,
+            accept_types=tuple((media.attribute("accept-types") or "").split()),
+            accept_wrapped_types=tuple((media.attribute("accept-wrapped-types") or "").split()),
+            max_size=_size(media.attribute("max-size")),
+            direction=session.direction_of(media),
+            secure=media.proto.upper() == "TCP/TLS/MSRP",
+            cema=media.attribute("msrp-cema") is not None,
+            fingerprints=tuple(
+                media.attributes("fingerprint") or session.attributes("fingerprint")
+            ),
+            file_selector=media.attribute("file-selector"),
+            file_transfer_id=media.attribute("file-transfer-id"),
+            file_disposition=media.attribute("file-disposition"),
+            file_date=media.attribute("file-date"),
+            file_icon=media.attribute("file-icon"),
+            file_range=media.attribute("file-range"),
+            attributes=tuple(
+                value
+                for kind, value in media.lines
+                if kind == "a" and value.partition(":")[0] not in _KNOWN
+            ),
+        )
+
+    def to_media(self, session_host: str = "") -> MediaDescription:
+        """The m= section; raise LocalProtocolError for a wrong value.
+
+        It has its own c= line unless ``session_host`` is the same already.
+        That the port and the host are those of our path is the caller's care: peers connect to
+        the one or to the other.
+        """
+        if self.direction not in DIRECTIONS:
+            raise LocalProtocolError(f"not a direction: {self.direction!r}")
+        media = MediaDescription("message", self.port, PROTOCOLS[self.secure])
+        if self.port and self.host != session_host:
+            media.add_line("c", str(Connection.to(self.host)))
+        media.add_attribute("path", self.path)
+        if self.setup is not None:
+            media.add_attribute("setup", self.setup)
+        media.add_attribute("accept-types", " ".join(self.accept_types))
+        optional: list[tuple[str, str | None]] = [
+            ("accept-wrapped-types", " ".join(self.accept_wrapped_types) or None),
+            ("max-size", None if self.max_size is None else str(self.max_size)),
+            *(("fingerprint", value) for value in self.fingerprints),
+            ("file-selector", self.file_selector),
+            ("file-transfer-id", self.file_transfer_id),
+            ("file-disposition", self.file_disposition),
+            ("file-date", self.file_date),
+            ("file-icon", self.file_icon),
+            ("file-range", self.file_range),
+        ]
+        for name, value in optional:
+            if value is not None:
+                media.add_attribute(name, value)
+        for line in self.attributes:
+            media.add_line("a", line)
+        if self.cema:
+            media.add_attribute("msrp-cema")
+        media.add_attribute(self.direction)
+        return media
+
+
+def find_msrp(session: SessionDescription) -> tuple[int, MsrpMedia]:
+    """Index and contents of the first usable MSRP stream; raise SdpParseError (488) without one."""
+    problem = SdpParseError("no MSRP stream is offered", status=488)
+    for index, media in enumerate(session.media):
+        if media.media != "message" or not media.port:
+            continue
+        try:
+            return index, MsrpMedia.from_media(session, media)
+        except SdpParseError as error:
+            problem = error
+    raise problem
+
+
+def make_offer(
+    media: Sequence[MsrpMedia], *, username: str, host: str, session_id: int, version: int
+) -> SessionDescription:
+    """A description of our streams (RFC 3264 §5); session_id and version are numbers below 2^63.
+
+    ``username`` may not hold white space; ``host`` is our address for the o= line.
+    """
+    description = _session(username, host, session_id, version)
+    description.media = [stream.to_media(host) for stream in media]
+    return description
+
+
+def make_answer(
+    offer: SessionDescription,
+    answers: Sequence[MsrpMedia | None],
+    *,
+    username: str,
+    host: str,
+    session_id: int,
+    version: int,
+) -> SessionDescription:
+    """An answer with one m= line for each of the offer, in its order (RFC 3264 §6).
+
+    None, or nothing where ``answers`` is shorter, refuses a stream by port 0.
+    """
+    if len(answers) > len(offer.media):
+        raise LocalProtocolError("an answer cannot have more streams than the offer")
+    description = _session(username, host, session_id, version)
+    for index, offered in enumerate(offer.media):
+        stream = answers[index] if index < len(answers) else None
+        if stream is None:
+            refused = MediaDescription(offered.media, 0, offered.proto, offered.formats)
+            description.media.append(refused)
+        else:
+            stream = replace(stream, secure="TLS" in offered.proto.upper())
+            description.media.append(stream.to_media(host))
+    return description
+
+
+def answer_setup(offered: str | None, *, can_listen: bool = True, prefer: str = "active") -> str:
+    """The role to answer with: active or passive (RFC 4145 §4.1, RFC 6135 §4.2).
+
+    ``prefer`` decides when the offer leaves the choice (actpass). Without a=setup the offerer
+    opens the connection (RFC 4975 §5.4). Raises SdpParseError (488) when we had to listen and
+    cannot.
+    """
+    if offered == "passive" or (offered == "actpass" and (prefer == "active" or not can_listen)):
+        return "active"
+    if not can_listen:
+        raise SdpParseError("the peer wants to connect and we cannot listen", status=488)
+    return "passive"
+
+
+def offerer_is_active(offered: str | None, answered: str | None) -> bool:
+    """Whether the offerer opens the connection, given both a=setup values (None: absent).
+
+    Raises SdpParseError (488) when the answer contradicts the offer.
+    """
+    if offered is None or answered is None:
+        # An answer that says nothing leaves the old rule, or what the offer fixed by itself.
+        return offered != "passive"
+    if answered == "actpass" or (offered == answered and offered != "actpass"):
+        raise SdpParseError(f"a=setup:{answered} is no answer to {offered}", status=488)
+    return answered == "passive"
+
+
+def reverse_direction(offered: str) -> str:
+    """The widest direction that an answer may have (RFC 3264 §6.1)."""
+    return REVERSED.get(offered, offered)
+
+
+def _session(username: str, host: str, session_id: int, version: int) -> SessionDescription:
+    address = Connection.to(host)
+    if not username or username.split() != [username]:
+        raise LocalProtocolError(f"not a user name of SDP: {username!r}")
+    description = SessionDescription([])
+    description.add_line("v", "0")
+    description.add_line("o", str(Origin(username, str(session_id), version, address)))
+    description.add_line("s", "-")
+    description.add_line("c", str(address))
+    description.add_line("t", "0 0")
+    return description
+
+
+def _size(value: str | None) -> int | None:
+    if value is None:
+        return None
+    value = value.strip()
+    if not value.isascii() or not value.isdigit() or len(value) > 18:
+        raise SdpParseError(f"not a max-size: {value[:40]!r}")
+    return int(value)
