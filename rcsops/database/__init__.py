@@ -1,7 +1,7 @@
 """The databases: OpenSIPS's own tables for the server, and each agent's message history."""
 
 from rcsops.database.cache import NEEDS_REFRESH, NeedsRefresh, SubscriberCache
-from rcsops.database.engine import open_engine, reading, sqlite_path, writing
+from rcsops.database.engine import open_engine, reading, writing
 from rcsops.database.locations import ContactRow
 from rcsops.database.store import Store
 from rcsops.database.subscribers import COLUMNS, Subscriber, Subscribers, usable_algorithms
@@ -21,7 +21,6 @@ __all__ = [
     "open_engine",
     "prepare_history",
     "reading",
-    "sqlite_path",
     "table_states",
     "usable_algorithms",
     "writing",

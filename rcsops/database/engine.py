@@ -19,17 +19,10 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from rcsops.database.failures import database_error, missing_driver
 from rcsops.errors import DatabaseError
+from rcsops.settings import sqlite_file
 
 BUSY_TIMEOUT = 5.0
 """Seconds that a writer waits for another process's transaction to end."""
-
-
-def sqlite_path(url: str) -> Path | None:
-    """The file of an ``sqlite:///`` URL, None for any other database."""
-    parsed = _parsed(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
-        return None
-    return Path(parsed.database)
 
 
 def open_engine(
@@ -42,7 +35,7 @@ def open_engine(
     opens its own (a command).
     """
     parsed = _parsed(url)
-    path = sqlite_path(url)
+    path = sqlite_file(url)
     pool: dict[str, Any] = {"poolclass": QueuePool if pooled else NullPool}
     if path is not None:
         _check_file(path, create=create)

@@ -1,12 +1,11 @@
 """What a driver's exception means to a person, and what to do about it."""
 
-import re
 import sqlite3
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from rcsops.errors import DatabaseError
-from rcsops.settings import masked_url
+from rcsops.settings import masked_url, sqlite_file
 
 _START = "is the server running? sudo systemctl start mariadb"
 _CREATE = "type: rcsops db create"
@@ -88,5 +87,5 @@ def missing_driver(error: ModuleNotFoundError) -> DatabaseError:
 
 
 def _shown(url: str) -> str:
-    path = re.match(r"sqlite:///([^?]*)", url)
-    return path[1] if path else masked_url(url)
+    file = sqlite_file(url)
+    return masked_url(url) if file is None else str(file)

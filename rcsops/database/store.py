@@ -17,9 +17,10 @@ from typing import Any, NamedTuple, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from rcsops.database.engine import open_engine, sqlite_path, translated
+from rcsops.database.engine import open_engine, translated
 from rcsops.database.failures import database_error
 from rcsops.errors import DatabaseError, RcsopsError
+from rcsops.settings import sqlite_file
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -63,7 +64,7 @@ class Store:
     def __init__(self, url: str, *, create: bool = False, max_waiting: int = MAX_WAITING) -> None:
         self.url = url
         self.snapshot = Snapshot(None, -1)
-        self._path = sqlite_path(url)
+        self._path = sqlite_file(url)
         self._engine = open_engine(url, create=create, pooled=True)
         self._connection: Connection | None = None
         self._jobs: deque[_Job] = deque()

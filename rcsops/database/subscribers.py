@@ -60,10 +60,7 @@ class Subscribers:
     def add(self, username: str, domain: str, ha1: Mapping[str, str]) -> None:
         """Adds an account; raises `DatabaseError` when it is there already."""
         if self.get(username, domain) is not None:
-            raise DatabaseError(
-                f"{username}@{domain} is there already",
-                hint=f"for a new password: rcsops user passwd {username}",
-            )
+            raise already_there(username, domain)
         self._connection.execute(
             insert(subscriber).values(username=username, domain=domain, password="", **_hashes(ha1))
         )
@@ -139,6 +136,14 @@ class Subscribers:
             )
         )
         return bool(result.rowcount)
+
+
+def already_there(username: str, domain: str) -> DatabaseError:
+    """The error for an account that is to be added twice."""
+    return DatabaseError(
+        f"{username}@{domain} is there already",
+        hint=f"for a new password: rcsops user passwd {username}",
+    )
 
 
 def _hashes(ha1: Mapping[str, str]) -> dict[str, str]:

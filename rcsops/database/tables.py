@@ -91,10 +91,15 @@ def table_states(connection: Connection, *, count: bool = True) -> list[TableSta
     return states
 
 
+def is_empty(connection: Connection) -> bool:
+    """Whether there is no table at all, or none of accounts."""
+    return "subscriber" not in inspect(connection).get_table_names()
+
+
 def foreign_tables(connection: Connection) -> list[str]:
     """The tables that are not ours."""
     present = inspect(connection).get_table_names()
-    return sorted(set(present) - {"version", *TABLE_VERSIONS, "sqlite_sequence"})
+    return sorted(set(present) - {"version", *TABLE_VERSIONS})
 
 
 def drop_tables(connection: Connection) -> list[str]:

@@ -9,6 +9,7 @@ from rcsops.settings.model import (
     Settings,
     masked_url,
     parse_settings,
+    sqlite_file,
     valid_domain,
 )
 from rcsops.settings.project import CONFIG_NAME, Project
@@ -25,5 +26,6 @@ __all__ = [
     "parse_listen",
     "parse_settings",
     "private_directory",
+    "sqlite_file",
     "valid_domain",
 ]

@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from rcsops.errors import SettingsError
@@ -172,6 +173,14 @@ _TABLES = {key.partition(".")[0] for key in _KEYS if "." in key}
 def masked_url(url: str) -> str:
     """A database URL with its password hidden, fit for a person's eyes and for logs."""
     return re.sub(r"(://[^:@/]*):[^@/]*@", r"\1:***@", url)
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of an ``sqlite:///`` URL, None for any other database."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.lower() != "sqlite":
+        return None
+    return Path(rest.removeprefix("/").partition("?")[0])
 
 
 def environment_key(key: str) -> str:

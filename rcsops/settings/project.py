@@ -9,7 +9,7 @@ from urllib.parse import quote
 from rcsops.errors import SettingsError
 from rcsops.settings.credentials import CredentialStore
 from rcsops.settings.directories import private_directory, short_run_directory
-from rcsops.settings.model import Settings, parse_settings
+from rcsops.settings.model import Settings, parse_settings, sqlite_file
 
 CONFIG_NAME = "rcsops.toml"
 
@@ -154,8 +154,5 @@ def _check_owner(path: Path, *, named: bool) -> None:
 
 
 def _absolute_url(url: str, directory: Path) -> str:
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme.lower() != "sqlite":
-        return url
-    path, question, query = rest.removeprefix("/").partition("?")
-    return f"sqlite:///{directory / path}{question}{query}"
+    file = sqlite_file(url)
+    return url if file is None else f"sqlite:///{directory / file}"

@@ -1,0 +1,46 @@
+"""The commands, in the groups of ``rcsops --help``.
+
+The line of help stands here, so that ``rcsops --help`` and completion import no command.
+"""
+
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """A command: its line of help, and the module and attribute that it is found at."""
+
+    help: str
+    module: str
+    attribute: str
+
+
+GROUPS: dict[str, dict[str, Entry]] = {
+    "Project": {
+        "init": Entry("Write rcsops.toml, the settings of a project.", "init", "init"),
+    },
+    "Database and users": {
+        "db": Entry("Make, look at or remove the server's database.", "db", "db"),
+        "user": Entry("Add, list, show, change and remove accounts.", "user", "user"),
+    },
+    "Server": {
+        "start": Entry("Start the SIP server.", "server", "start"),
+        "stop": Entry("Stop the SIP server.", "server", "stop"),
+        "restart": Entry("Stop the SIP server and start it again.", "server", "restart"),
+        "status": Entry("Show whether the server runs, where it listens, and how many use it.",
+                        "server", "status"),
+        "logs": Entry("Show the server's log.", "server", "logs"),
+        "mi": Entry("Send a command to the server's management interface.", "mi", "mi"),
+        "contacts": Entry("Show who is registered, and where.", "mi", "contacts"),
+    },
+    "Chat": {
+        "chat": Entry("Register as a user and chat with another.", "chat", "chat"),
+    },
+    "Tools": {
+        "demo": Entry("Show two users register, chat and hang up, with every message.",
+                      "demo", "demo"),
+        "completion": Entry("Print the completion script for bash, zsh or fish.",
+                            "completion", "completion"),
+    },
+}  # fmt: skip
+
+COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}

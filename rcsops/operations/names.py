@@ -1,0 +1,89 @@
+"""What people type as a user and as a password: checks that need no database."""
+
+import re
+import secrets
+from typing import NamedTuple
+from urllib.parse import quote, unquote_to_bytes
+
+from rcsops.errors import UsageError
+
+# RFC 3261 §25.1: user = 1*( unreserved / escaped / user-unreserved )
+_UNESCAPED = r"A-Za-z0-9\-_.!~*'()&=+$,;?/"
+_USER = re.compile(rf"(?:[{_UNESCAPED}]|%[0-9A-Fa-f]{{2}})+")
+_MAX_USER = 64  # what the columns of OpenSIPS hold
+_MIN_PASSWORD, _MAX_PASSWORD = 6, 256
+# No letters or digits that look alike, so that it can be read out and typed.
+_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
+
+
+class UserName(NamedTuple):
+    """A user of a domain, in the one form in which it is stored and hashed."""
+
+    username: str
+    domain: str
+
+    def __str__(self) -> str:
+        return f"{self.username}@{self.domain}"
+
+
+def parse_user(text: str, domain: str) -> UserName:
+    """``bob``, ``bob@rcs.example`` or ``sip:bob@rcs.example`` as a user of ``domain``.
+
+    An escape of a character that needs none is undone and others are in capitals, since both forms
+    are the same user (RFC 3261 §19.1.4). Raises `UsageError` for a name that cannot stand in a SIP
+    URI and for another domain.
+    """
+    given = text.strip()
+    if given.lower().startswith("sip:"):
+        given = given[4:]
+    user, at, other = given.rpartition("@")
+    if not at:
+        user = given
+    elif other.lower().rstrip(".") != domain:
+        raise UsageError(
+            f"{text!r} is not of this project's domain, which is {domain}",
+            hint=f"type {user or 'the user'!r} alone, or choose another project with --project",
+        )
+    if not user:
+        raise UsageError("the user's name is empty", hint="type a name such as bob")
+    if not _USER.fullmatch(user):
+        escaped = quote(user, safe="-_.!~*'()&=+$,;?/%")
+        raise UsageError(
+            f"{user!r} cannot be a SIP user: letters, digits and -_.!~*'()&=+$,;?/ can",
+            hint=f"escape the others: {escaped}" if _USER.fullmatch(escaped) else "",
+        )
+    user = re.sub(r"%[0-9A-Fa-f]{2}", _normal_escape, user)
+    if len(user) > _MAX_USER:
+        raise UsageError(
+            f"the name is longer than the {_MAX_USER} characters that a database holds"
+        )
+    return UserName(user, domain)
+
+
+def _normal_escape(match: re.Match[str]) -> str:
+    character = unquote_to_bytes(match[0]).decode("latin-1")
+    needless = re.fullmatch(rf"[{_UNESCAPED}]", character)
+    return character if needless else match[0].upper()
+
+
+def check_password(password: str, user: UserName) -> None:
+    """Raises `UsageError` for a password that is no protection or that cannot be typed again."""
+    problem = ""
+    if len(password) < _MIN_PASSWORD:
+        problem = f"has fewer than {_MIN_PASSWORD} characters"
+    elif len(password) > _MAX_PASSWORD:
+        problem = f"has more than {_MAX_PASSWORD} characters"
+    elif any(ord(each) < 32 or ord(each) == 127 for each in password):
+        problem = "holds control characters"
+    elif not password.isprintable() and "\ufffd" in password:
+        problem = "is not text"
+    elif password.lower() in (user.username.lower(), str(user).lower()):
+        problem = "is the user's name"
+    if problem:
+        raise UsageError(f"the password {problem}", hint="--generate makes a good one")
+
+
+def generate_password() -> str:
+    """A password with 98 bits of randomness, in groups that can be read out."""
+    groups = ("".join(secrets.choice(_ALPHABET) for _ in range(5)) for _ in range(4))
+    return "-".join(groups)

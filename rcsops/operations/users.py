@@ -1,0 +1,231 @@
+"""Accounts: in the server's database, and their hashes for local use beside it."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, func, select
+
+from rcsops.database import (
+    COLUMNS,
+    ContactRow,
+    Subscriber,
+    Subscribers,
+    check_tables,
+    open_engine,
+    reading,
+    writing,
+)
+from rcsops.database import locations as location_rows
+from rcsops.database.schema import silo
+from rcsops.database.subscribers import already_there
+from rcsops.errors import DatabaseError, RcsopsError
+from rcsops.operations.db import check_domain
+from rcsops.operations.names import UserName, check_password, generate_password, parse_user
+from rcsops.settings import Project
+from rcsops.sip.digest import hash_a1
+
+__all__ = [
+    "UserChanged",
+    "UserDetails",
+    "UserPage",
+    "UserRemoved",
+    "UserSummary",
+    "add_user",
+    "generate_password",
+    "list_users",
+    "parse_user",
+    "remove_user",
+    "require_user",
+    "set_password",
+    "show_user",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class UserChanged:
+    """An account that has a new password, and the algorithms that it can log in with."""
+
+    user: str
+    algorithms: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UserSummary:
+    """An account in a list."""
+
+    user: str
+    algorithms: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UserPage:
+    """A page of accounts; ``total`` is how many there are without the limits of the page."""
+
+    users: tuple[UserSummary, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class UserDetails:
+    """An account with its contacts that have not expired and its stored messages; ``local`` says
+    whether agents of this project can log in as this user without asking."""
+
+    user: str
+    algorithms: tuple[str, ...]
+    contacts: tuple[ContactRow, ...]
+    messages: int
+    local: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UserRemoved:
+    """How much went with the account."""
+
+    user: str
+    contacts: int
+    messages: int
+
+
+def hashes(user: UserName, password: str) -> dict[str, str]:
+    """HA1 for each algorithm that OpenSIPS has a column for (RFC 7616 §3.4.2, RFC 8760)."""
+    return {name: hash_a1(user.username, user.domain, password, name) for name in COLUMNS}
+
+
+def add_user(project: Project, name: str, *, password: str) -> UserChanged:
+    """Adds an account; raises `UsageError` for a name or password that will not do and
+    `DatabaseError` when the account is there already."""
+    user = parse_user(name, project.settings.domain)
+    check_password(password, user)
+    ha1 = hashes(user, password)
+    with _credentials(project, user, ha1), _changing(project) as connection:
+        Subscribers(connection).add(user.username, user.domain, ha1)
+    return UserChanged(str(user), tuple(ha1))
+
+
+def set_password(project: Project, name: str, *, password: str) -> UserChanged:
+    """Gives an account another password; raises like `add_user`, and when there is no account."""
+    user = parse_user(name, project.settings.domain)
+    check_password(password, user)
+    ha1 = hashes(user, password)
+    with _credentials(project, user, ha1), _changing(project) as connection:
+        if not Subscribers(connection).set_password(user.username, user.domain, ha1):
+            raise _no_such(connection, user)
+    return UserChanged(str(user), tuple(ha1))
+
+
+def remove_user(project: Project, name: str) -> UserRemoved:
+    """Removes an account, its contacts, the messages that wait for it and its local credentials;
+    raises `DatabaseError` when there is no such account."""
+    user = parse_user(name, project.settings.domain)
+    with _credentials(project, user, None), _changing(project) as connection:
+        if not Subscribers(connection).remove(*user):
+            raise _no_such(connection, user)
+        contacts = location_rows.remove_account(connection, *user)
+        messages = connection.execute(
+            delete(silo).where(silo.c.username == user.username, silo.c.domain == user.domain)
+        ).rowcount
+    return UserRemoved(str(user), contacts, messages)
+
+
+def list_users(
+    project: Project,
+    *,
+    pattern: str = "",
+    lacking: str = "",
+    sort: str = "name",
+    reverse: bool = False,
+    limit: int | None = None,
+    offset: int = 0,
+) -> UserPage:
+    """A page of the accounts; the arguments are those of `Subscribers.list`."""
+    with _looking(project) as connection:
+        subscribers = Subscribers(connection)
+        found = subscribers.list(
+            pattern=pattern,
+            lacking=lacking,
+            sort=sort,
+            reverse=reverse,
+            limit=limit,
+            offset=offset,
+        )
+        total = subscribers.count(pattern=pattern, lacking=lacking)
+    return UserPage(
+        tuple(UserSummary(each.aor, tuple(each.ha1)) for each in found),
+        total,
+    )
+
+
+def show_user(project: Project, name: str, *, now: int) -> UserDetails:
+    """One account; ``now`` (Unix seconds) leaves out the contacts that have expired. Raises
+    `DatabaseError` when there is no such account."""
+    user = parse_user(name, project.settings.domain)
+    with _looking(project) as connection:
+        found: Subscriber | None = Subscribers(connection).get(*user)
+        if found is None:
+            raise _no_such(connection, user)
+        contacts = location_rows.contacts_of(connection, *user)
+        waiting = select(func.count()).select_from(silo)
+        waiting = waiting.where(
+            silo.c.username == user.username, silo.c.domain == user.domain, silo.c.snd_time == 0
+        )
+        messages = int(connection.execute(waiting).scalar_one())
+    return UserDetails(
+        user=found.aor,
+        algorithms=tuple(found.ha1),
+        contacts=tuple(each for each in contacts if each.expires > now),
+        messages=messages,
+        local=project.credentials.get(found.aor) is not None,
+    )
+
+
+def require_user(project: Project, user: UserName, *, present: bool = True) -> None:
+    """Raises `DatabaseError` when there is no such account, or with ``present=False`` when there
+    is one: asked before a person has to type anything."""
+    with _looking(project) as connection:
+        found = Subscribers(connection).get(*user)
+        if present and found is None:
+            raise _no_such(connection, user)
+        if not present and found is not None:
+            raise already_there(*user)
+
+
+@contextlib.contextmanager
+def _looking(project: Project) -> Iterator[Connection]:
+    url = project.settings.database_url
+    with reading(open_engine(url), url) as connection:
+        check_tables(connection)
+        yield connection
+
+
+@contextlib.contextmanager
+def _changing(project: Project) -> Iterator[Connection]:
+    url = project.settings.database_url
+    with writing(open_engine(url), url) as connection:
+        check_tables(connection)
+        check_domain(connection, project.settings.domain)
+        yield connection
+
+
+@contextlib.contextmanager
+def _credentials(project: Project, user: UserName, ha1: Mapping[str, str] | None) -> Iterator[None]:
+    """Notes (None: forgets) the account's hashes for local use once the block, which commits them
+    to the database, is through."""
+    project.credentials.get(str(user))  # a file that cannot be used should stop us here, not after
+    yield
+    project.make_state_dir()
+    if ha1 is None:
+        project.credentials.remove(str(user))
+    else:
+        project.credentials.put(str(user), ha1)
+
+
+def _no_such(connection: Connection, user: UserName) -> RcsopsError:
+    import difflib
+
+    names = [each.username for each in Subscribers(connection).list(limit=1000)]
+    near = difflib.get_close_matches(user.username, names, n=1)
+    return DatabaseError(
+        f"there is no user {user}",
+        hint=f"did you mean {near[0]!r}?" if near else "rcsops user list shows those that are",
+    )
