@@ -2,6 +2,9 @@
 
 from rcsops.errors import LocalProtocolError, RemoteProtocolError, SipParseError
 from rcsops.sip.auth import Challenge, Credentials
+from rcsops.sip.digest import ALGORITHMS, Credential, digest_response, hash_a1
+from rcsops.sip.digest_client import DigestClient
+from rcsops.sip.digest_server import DigestServer, Verdict
 from rcsops.sip.headers import CSeq, MediaType, NameAddr, Via
 from rcsops.sip.message import Message, Request, Response
 from rcsops.sip.names import REASON_PHRASES, reason_phrase
@@ -10,10 +13,14 @@ from rcsops.sip.stream import StreamParser
 from rcsops.sip.uri import Uri, escape, unescape
 
 __all__ = [
+    "ALGORITHMS",
     "REASON_PHRASES",
     "CSeq",
     "Challenge",
+    "Credential",
     "Credentials",
+    "DigestClient",
+    "DigestServer",
     "LocalProtocolError",
     "MediaType",
     "Message",
@@ -24,8 +31,11 @@ __all__ = [
     "SipParseError",
     "StreamParser",
     "Uri",
+    "Verdict",
     "Via",
+    "digest_response",
     "escape",
+    "hash_a1",
     "parse_message",
     "reason_phrase",
     "unescape",

@@ -60,8 +60,10 @@ class TypedHeaders:
             text = self.get(name)
             if text is not None and self._names.count(name) > 1:
                 raise SipParseError(f"more than one {name} header")
-            found = self._typed[name] = None if text is None else parse(text)
-        return found
+            value = None if text is None else parse(text)
+            self._typed[name] = value
+            return value
+        return found  # type: ignore[no-any-return]
 
     def _single(self, name: str, parse: Callable[[str], T]) -> T:
         found = self._optional(name, parse)

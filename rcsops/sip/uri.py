@@ -233,12 +233,8 @@ class Uri:
         """What must be the same in equal URIs."""
         if not self.is_sip:
             if self.scheme == "tel":
-                params = ((n, _normalise(v or "").lower()) for n, v in self.params.items())
-                return (
-                    "tel",
-                    (self.user or "").translate(_TEL_SEPARATORS).lower(),
-                    frozenset(params),
-                )
+                pairs = ((n, _normalise(v or "").lower()) for n, v in self.params.items())
+                return (self.aor, frozenset(pairs))
             return (self.scheme, self.opaque)
         user = None if self.user is None else _normalise(self.user)
         password = None if self.password is None else _normalise(self.password)
