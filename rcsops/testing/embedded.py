@@ -1,0 +1,105 @@
+"""The embedded server for tests: a project of its own, driven by the commands."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rcsops.errors import EngineError
+from rcsops.testing.waiting import free_port
+
+
+class EmbeddedServer:
+    """A project in ``directory`` with ``users`` (name to password), and its running server.
+
+    A context manager. ``address`` (host:port) is where it listens on UDP and TCP. Everything goes
+    through the ``rcsops`` command, as a person would do it.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        users: Mapping[str, str] | None = None,
+        *,
+        domain: str = "rcs.example",
+    ) -> None:
+        self.directory = directory
+        self.domain = domain
+        self.host = "127.0.0.1"
+        self.port = free_port()
+        self._users = dict(users or {})
+
+    @property
+    def address(self) -> str:
+        """host:port of its UDP and TCP sockets."""
+        return f"{self.host}:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of its commands: nothing of ours that rcsops would listen to."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("RCSOPS_")}
+        return {**kept, "HOME": str(self.directory), "NO_COLOR": "1"}
+
+    def command(
+        self, *words: str, stdin: str = "", check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs ``rcsops WORDS`` in the project; EngineError with what it printed when it fails."""
+        finished = subprocess.run(  # noqa: S603
+            [sys.executable, "-m", "rcsops", *words],
+            cwd=self.directory,
+            env=self.environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        if check and finished.returncode != 0:
+            said = (finished.stderr or finished.stdout).strip()
+            raise EngineError(f"rcsops {' '.join(words)}: exit code {finished.returncode}: {said}")
+        return finished
+
+    def json(self, *words: str) -> Any:
+        """What ``rcsops WORDS --json`` prints."""
+        return json.loads(self.command(*words, "--json").stdout)
+
+    def add_user(self, username: str, password: str) -> None:
+        """Adds an account, and its credentials for agents of this project."""
+        self.command("user", "add", username, "--password-stdin", stdin=f"{password}\n")
+
+    def start(self) -> None:
+        """Makes the project when it is not there yet, and starts the server."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        settings = self.directory / "rcsops.toml"
+        if not settings.exists():
+            listen = ", ".join(f'"{name}:{self.address}"' for name in ("udp", "tcp"))
+            settings.write_text(f'domain = "{self.domain}"\nlisten = [{listen}]\n')
+            self.command("db", "create")
+            for username, password in self._users.items():
+                self.add_user(username, password)
+        self.command("start")
+
+    def stop(self) -> None:
+        """Ends the server, if it runs."""
+        self.command("stop", check=False)
+
+    def __enter__(self) -> "EmbeddedServer":
+        try:
+            self.start()
+        except BaseException:
+            if self.directory.exists():
+                self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()

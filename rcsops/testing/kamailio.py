@@ -1,0 +1,219 @@
+"""A Kamailio for tests: another registrar and proxy, with accounts in its own SQLite file."""
+
+import hashlib
+import secrets
+import shutil
+import socket
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from types import TracebackType
+
+from rcsops.errors import EngineError
+from rcsops.testing.process import ManagedProcess
+from rcsops.testing.waiting import free_port
+
+_MODULES = ("/usr/lib/x86_64-linux-gnu/kamailio/modules", "/usr/lib64/kamailio/modules")
+_SCHEMA = Path("/usr/share/kamailio/db_sqlite")
+
+
+class KamailioServer:
+    """A running Kamailio on loopback: digest, location service, stateful record-routing proxy.
+
+    A context manager. ``address`` (host:port) is where it listens on UDP and TCP. ``missing()``
+    says why it cannot be run on this machine, "" when it can.
+    """
+
+    def __init__(self, directory: Path, *, domain: str = "rcs.example", workers: int = 2) -> None:
+        self.directory = directory
+        self.domain = domain
+        self.workers = workers
+        self.host = "127.0.0.1"
+        self.port = free_port()
+        self.database = directory / "kamailio.sqlite"
+        self._process: ManagedProcess | None = None
+
+    @staticmethod
+    def missing() -> str:
+        """Why Kamailio cannot be run here; "" when it can."""
+        if _binary() is None:
+            return "kamailio is not installed (apt-get install kamailio)"
+        modules = _modules()
+        if modules is None or not (modules / "db_sqlite.so").exists() or not _SCHEMA.is_dir():
+            return "Kamailio's SQLite module is missing (apt-get install kamailio-sqlite-modules)"
+        return ""
+
+    @property
+    def address(self) -> str:
+        """host:port of its UDP and TCP sockets."""
+        return f"{self.host}:{self.port}"
+
+    @property
+    def log(self) -> Path:
+        """What it has printed."""
+        return self.directory / "kamailio.log"
+
+    def add_user(self, username: str, password: str) -> None:
+        """Writes an account; it counts from the next request on."""
+        a1 = f"{username}:{self.domain}:{password}".encode()
+        ha1 = hashlib.md5(a1, usedforsecurity=False).hexdigest()
+        with closing(sqlite3.connect(self.database)) as connection, connection:
+            connection.execute(
+                "INSERT INTO subscriber (username, domain, ha1) VALUES (?, ?, ?)",
+                (username, self.domain, ha1),
+            )
+
+    def start(self) -> None:
+        """Makes its database and starts it; returns when it answers OPTIONS."""
+        reason = self.missing()
+        if reason:
+            raise EngineError(reason)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(self.database)) as connection:
+            for name in ("standard", "auth_db"):
+                connection.executescript((_SCHEMA / f"{name}-create.sql").read_text())
+        config = self.directory / "kamailio.cfg"
+        config.write_text(self._configuration())
+        binary = _binary()
+        assert binary is not None
+        command = [binary, "-f", str(config), "-DD", "-E", "-m", "64", "-M", "8"]
+        command += ["-w", str(self.directory), "-Y", str(self.directory)]
+        self._process = ManagedProcess(command, log=self.log, ready=self._answers)
+        self._process.start()
+
+    def stop(self) -> None:
+        """Ends it."""
+        if self._process is not None:
+            self._process.stop()
+            self._process = None
+
+    def __enter__(self) -> "KamailioServer":
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _answers(self) -> bool:
+        return answers_options(self.host, self.port)
+
+    def _configuration(self) -> str:
+        names = "tm sl rr pv maxfwd usrloc registrar textops siputils auth db_sqlite auth_db"
+        load = "\n".join(f'loadmodule "{name}.so"' for name in f"{names} nathelper".split())
+        return _CONFIGURATION.format(
+            address=self.address,
+            port=self.port,
+            domain=self.domain,
+            workers=self.workers,
+            modules=_modules(),
+            load=load,
+            database=self.database,
+            secret=secrets.token_hex(16),
+        )
+
+
+def _binary() -> str | None:
+    return shutil.which("kamailio") or shutil.which("kamailio", path="/usr/sbin:/usr/local/sbin")
+
+
+def _modules() -> Path | None:
+    places = [Path(name) for name in _MODULES] + sorted(Path("/usr/lib").glob("*/kamailio/modules"))
+    return next((place for place in places if place.is_dir()), None)
+
+
+def answers_options(host: str, port: int, wait: float = 0.2) -> bool:
+    """Whether a SIP server answers OPTIONS over UDP there, whatever the status."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.settimeout(wait)
+        token = secrets.token_hex(8)
+        try:
+            probe.connect((host, port))
+            local = probe.getsockname()
+            probe.send(
+                f"OPTIONS sip:{host}:{port} SIP/2.0\r\n"
+                f"Via: SIP/2.0/UDP {local[0]}:{local[1]};rport;branch=z9hG4bK{token}\r\n"
+                f"From: <sip:probe@{host}>;tag={token}\r\nTo: <sip:{host}:{port}>\r\n"
+                f"Call-ID: {token}\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 5\r\n"
+                "Content-Length: 0\r\n\r\n".encode()
+            )
+            return probe.recv(65535).startswith(b"SIP/2.0 ")
+        except OSError:
+            return False
+
+
+_CONFIGURATION = """#!KAMAILIO
+debug=1
+log_stderror=yes
+children={workers}
+tcp_children={workers}
+auto_aliases=no
+dns=no
+rev_dns=no
+server_signature=no
+listen=udp:{address}
+listen=tcp:{address}
+alias={domain}
+mpath="{modules}"
+{load}
+modparam("tm", "fr_timer", 5000)
+modparam("tm", "fr_inv_timer", 60000)
+modparam("rr", "append_fromtag", 1)
+modparam("usrloc", "db_mode", 0)
+modparam("usrloc", "use_domain", 1)
+modparam("registrar", "max_expires", 3600)
+modparam("registrar", "received_avp", "$avp(received)")
+modparam("nathelper", "received_avp", "$avp(received)")
+modparam("auth", "secret", "{secret}")
+modparam("auth", "nonce_expire", 60)
+modparam("auth_db", "db_url", "sqlite:///{database}")
+modparam("auth_db", "calculate_ha1", 0)
+modparam("auth_db", "password_column", "ha1")
+modparam("auth_db", "use_domain", 1)
+modparam("auth_db", "load_credentials", "")
+
+request_route {{
+    if (!mf_process_maxfwd_header("70")) {{ sl_send_reply("483", "Too Many Hops"); exit; }}
+    force_rport();
+    if (has_totag()) {{
+        if (is_method("ACK") && t_check_trans()) {{ t_relay(); exit; }}
+        if (!loose_route()) {{
+            if (!is_method("ACK")) sl_send_reply("404", "Not Here");
+            exit;
+        }}
+        handle_ruri_alias();
+        route(RELAY);
+    }}
+    if (is_method("CANCEL")) {{ if (t_check_trans()) t_relay(); exit; }}
+    t_check_trans();
+    if (is_method("OPTIONS") && $rU == $null) {{ sl_send_reply("200", "OK"); exit; }}
+    if (is_method("REGISTER")) {{
+        if (!www_authorize("{domain}", "subscriber")) {{ www_challenge("{domain}", "1"); exit; }}
+        if ($au != $tU) {{ sl_send_reply("403", "Not Your Account"); exit; }}
+        if (nat_uac_test("18")) fix_nated_register();
+        if (!save("location")) sl_reply_error();
+        exit;
+    }}
+    if (!proxy_authorize("{domain}", "subscriber")) {{ proxy_challenge("{domain}", "1"); exit; }}
+    if ($au != $fU) {{ sl_send_reply("403", "Not Your Account"); exit; }}
+    consume_credentials();
+    if (nat_uac_test("18")) add_contact_alias();
+    if (is_method("INVITE")) record_route();
+    if (!lookup("location")) {{ sl_send_reply("480", "Temporarily Unavailable"); exit; }}
+    route(RELAY);
+}}
+
+route[RELAY] {{
+    if (is_method("INVITE")) t_on_reply("MEND");
+    if (!t_relay()) sl_reply_error();
+    exit;
+}}
+
+onreply_route[MEND] {{
+    if (nat_uac_test("18")) add_contact_alias();
+}}
+"""

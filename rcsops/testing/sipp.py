@@ -1,0 +1,120 @@
+"""sipp as a peer: runs a scenario and says what came of it."""
+
+import csv
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rcsops.errors import EngineError
+from rcsops.testing.waiting import free_port
+
+
+@dataclass(frozen=True, slots=True)
+class SippResult:
+    """What came of it: calls, seconds, errors; the exit code is 0 when all went well."""
+
+    exit_code: int
+    successful: int
+    failed: int
+    retransmissions: int
+    seconds: float
+    errors: str
+
+
+class SippRunner:
+    """Runs sipp in ``directory``, where its files stay for looking at."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    @staticmethod
+    def missing() -> str:
+        """Why sipp cannot be run here; "" when it can."""
+        return "" if shutil.which("sipp") else "sipp is not installed (apt-get install sip-tester)"
+
+    def command(
+        self, scenario: Path, target: str, *, transport: str = "udp", extra: Sequence[str] = ()
+    ) -> list[str]:
+        """The command line without calls and rate; ``extra`` is put at its end."""
+        socket = {"udp": "u1", "tcp": "t1"}[transport]
+        return [
+            shutil.which("sipp") or "sipp",
+            target,
+            *("-sf", os.fspath(scenario), "-i", "127.0.0.1", "-p", str(free_port())),
+            *("-t", socket, "-nostdin", *extra),
+        ]
+
+    def run(
+        self,
+        scenario: Path,
+        target: str,
+        *,
+        calls: int = 1,
+        rate: int = 10,
+        limit: int | None = None,
+        users: Sequence[Sequence[str]] = (),
+        transport: str = "udp",
+        timeout: float = 60.0,
+        extra: Sequence[str] = (),
+    ) -> SippResult:
+        """Runs ``calls`` calls of ``scenario`` at ``target`` (host:port), ``rate`` a second.
+
+        ``users`` are the rows of the file that ``[field0]`` and its like are taken from, in order.
+        """
+        reason = self.missing()
+        if reason:
+            raise EngineError(reason)
+        work = Path(tempfile.mkdtemp(prefix="sipp-", dir=self.directory))
+        options = ["-m", str(calls), "-r", str(rate), "-timeout", f"{timeout:g}"]
+        options += ["-trace_stat", "-stf", str(work / "stat.csv"), "-fd", "1"]
+        options += ["-trace_err", "-error_file", str(work / "errors.log")]
+        if limit is not None:
+            options += ["-l", str(limit)]
+        if users:
+            rows = "".join(";".join(row) + ";\n" for row in users)
+            (work / "users.csv").write_text("SEQUENTIAL\n" + rows)
+            options += ["-inf", str(work / "users.csv")]
+        command = self.command(scenario, target, transport=transport, extra=[*options, *extra])
+        finished = subprocess.run(  # noqa: S603
+            command,
+            cwd=work,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout + 30,
+            check=False,
+        )
+        return _result(work, finished.returncode, finished.stderr)
+
+
+def _result(work: Path, exit_code: int, stderr: str) -> SippResult:
+    row: dict[str, str] = {}
+    statistics = work / "stat.csv"
+    if statistics.exists():
+        with statistics.open(newline="") as file:
+            # The last row has the totals.
+            row = next(reversed(list(csv.DictReader(file, delimiter=";"))), {})
+    errors = work / "errors.log"
+    text = errors.read_text("utf-8", "replace") if errors.exists() else ""
+    return SippResult(
+        exit_code=exit_code,
+        successful=int(row.get("SuccessfulCall(C)") or 0),
+        failed=int(row.get("FailedCall(C)") or 0),
+        retransmissions=int(row.get("Retransmissions(C)") or 0),
+        seconds=_seconds(row.get("ElapsedTime(C)") or ""),
+        errors=(text + stderr)[-4000:],
+    )
+
+
+def _seconds(text: str) -> float:
+    """``00:00:01:234567`` or ``00:00:01.234567``, as sipp writes it, in seconds."""
+    parts = text.replace(".", ":").split(":")
+    if len(parts) < 4 or not all(part.isdigit() for part in parts[:4]):
+        return 0.0
+    hours, minutes, seconds, fraction = parts[:4]
+    return int(hours) * 3600 + int(minutes) * 60 + int(seconds) + float(f"0.{fraction}")

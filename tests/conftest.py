@@ -1,0 +1,54 @@
+"""What every test may ask for, and what none may leave behind."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# A loaded machine must not turn a slow example into a failed test.
+settings.register_profile(
+    "rcsops", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "rcsops"))
+
+_OURS = "RCSOPS_"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test sees no RCSOPS_* variable of the person who runs it, but those meant for tests."""
+    for name in list(os.environ):
+        if name.startswith(_OURS) and not name.startswith("RCSOPS_TEST_"):
+            monkeypatch.delenv(name)
+
+
+def _children() -> set[int]:
+    """The living children of this process: read from /proc, which is quick enough for every test."""
+    found: set[int] = set()
+    for task in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found.update(int(pid) for pid in task.read_text().split())
+    return {pid for pid in found if _state(pid) not in ("Z", "X", "")}
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""
+
+
+@pytest.fixture(autouse=True)
+def _no_process_left() -> Iterator[None]:
+    """A test that leaves a child process running fails."""
+    before = _children()
+    yield
+    deadline = time.monotonic() + 2
+    while left := _children() - before:
+        if time.monotonic() > deadline:
+            pytest.fail(f"processes left running: {sorted(left)}")
+        time.sleep(0.02)
