@@ -49,6 +49,7 @@ from rcsops.sip.client_transaction import (
     InviteClientTransaction,
     NonInviteClientTransaction,
 )
+from rcsops.sip.dialog import Dialog, DialogId, DialogState
 from rcsops.sip.events import (
     AckReceived,
     Event,
@@ -59,7 +60,29 @@ from rcsops.sip.events import (
     TimedOut,
     TransportFailed,
 )
+from rcsops.sip.invite import (
+    Accepted,
+    AckAgain,
+    Acknowledged,
+    AckTimeout,
+    CancelDue,
+    ExtraFork,
+    Failed,
+    InviteCancelled,
+    InviteClient,
+    InviteServer,
+    InviteServerState,
+    Progress,
+    Respond,
+)
 from rcsops.sip.layer import TransactionLayer
+from rcsops.sip.registration import (
+    Registered,
+    Registration,
+    RegistrationFailed,
+    RegistrationState,
+    Unregistered,
+)
 from rcsops.sip.server_transaction import (
     InviteServerTransaction,
     NonInviteServerTransaction,
@@ -70,17 +93,37 @@ from rcsops.sip.timers import Timers
 from rcsops.sip.transaction import Arrow, On, State, Transaction
 
 __all__ += [
+    "Accepted",
+    "AckAgain",
     "AckReceived",
+    "AckTimeout",
+    "Acknowledged",
     "Arrow",
+    "CancelDue",
     "ClientTransaction",
+    "Dialog",
+    "DialogId",
+    "DialogState",
     "Event",
+    "ExtraFork",
+    "Failed",
     "Flow",
+    "InviteCancelled",
+    "InviteClient",
     "InviteClientTransaction",
+    "InviteServer",
+    "InviteServerState",
     "InviteServerTransaction",
     "NonInviteClientTransaction",
     "NonInviteServerTransaction",
     "On",
+    "Progress",
+    "Registered",
+    "Registration",
+    "RegistrationFailed",
+    "RegistrationState",
     "RequestReceived",
+    "Respond",
     "ResponseReceived",
     "ServerTransaction",
     "State",
@@ -92,4 +135,5 @@ __all__ += [
     "Transaction",
     "TransactionLayer",
     "TransportFailed",
+    "Unregistered",
 ]

@@ -1,0 +1,458 @@
+"""Keeping one address-of-record registered (RFC 3261 §10.2, RFC 5626 §4, RFC 3327, RFC 3608).
+
+The machine makes the REGISTER requests; the caller sends each through the transaction layer and
+gives its outcome back. At most one is outstanding at a time, as §10.2 demands.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import NamedTuple
+
+from rcsops.errors import LocalProtocolError, RemoteProtocolError, SipParseError
+from rcsops.sip.digest_client import DigestClient
+from rcsops.sip.headers import NameAddr
+from rcsops.sip.message import Request, Response
+from rcsops.sip.uri import Uri
+from rcsops.tokens import Tokens
+
+MAX_ROUNDS = 2
+"""How often one REGISTER is sent again for a challenge."""
+
+PERMANENT = frozenset((400, 401, 402, 403, 404, 405, 407, 410, 414, 416, 420, 423, 484, 485))
+"""Answers that asking again would not change (and every 3xx and 6xx)."""
+
+LONGEST_RETRY_AFTER = 86400.0
+
+
+class RegistrationState(StrEnum):
+    """Where the registration stands."""
+
+    IDLE = "idle"
+    REGISTERING = "registering"
+    REGISTERED = "registered"
+    REFRESHING = "refreshing"
+    WAITING = "waiting"
+    REFUSED = "refused"
+    UNREGISTERING = "unregistering"
+
+
+class Registered(NamedTuple):
+    """The registrar holds our binding for ``expires`` seconds; after each refresh, too.
+
+    ``bindings`` are all contacts of the address-of-record, ``service_route`` the Route for initial
+    requests, ``paths`` the proxies on the way to us, ``flow_timer`` how many seconds the server
+    lets a silent connection live (RFC 5626 §5.4).
+    """
+
+    expires: int
+    bindings: tuple[NameAddr, ...]
+    service_route: tuple[NameAddr, ...]
+    paths: tuple[NameAddr, ...] = ()
+    flow_timer: int | None = None
+
+
+class RegistrationFailed(NamedTuple):
+    """A REGISTER failed; ``status`` is 0 when no answer came.
+
+    ``retry_in`` is the number of seconds until the next attempt, None when there will be none.
+    """
+
+    status: int
+    reason: str
+    retry_in: float | None
+
+
+class Unregistered(NamedTuple):
+    """The binding is removed."""
+
+
+RegistrationEvent = Registered | RegistrationFailed | Unregistered
+
+
+class Registration:
+    """The registration of one contact for one address-of-record.
+
+    ``expires`` is what is asked for, in seconds; ``instance_id`` a URN such as
+    "urn:uuid:..." and ``reg_id`` the number of the flow (RFC 5626), both optional; ``digest``
+    answers challenges; ``headers`` are added to each REGISTER; ``base_time`` and ``max_time`` are
+    those of RFC 5626 §4.5, in seconds.
+    """
+
+    __slots__ = (
+        "_aor",
+        "_attempt",
+        "_base_time",
+        "_call_id",
+        "_cseq",
+        "_digest",
+        "_events",
+        "_expires",
+        "_expires_at",
+        "_failures",
+        "_from_tag",
+        "_headers",
+        "_instance_id",
+        "_max_time",
+        "_pending",
+        "_reg_id",
+        "_registrar",
+        "_request",
+        "_supported",
+        "_tokens",
+        "_unregister",
+        "_wake_at",
+        "contact",
+        "paths",
+        "service_route",
+        "state",
+    )
+
+    def __init__(
+        self,
+        aor: Uri,
+        registrar: Uri,
+        contact: NameAddr,
+        *,
+        tokens: Tokens,
+        expires: int = 3600,
+        digest: DigestClient | None = None,
+        instance_id: str | None = None,
+        reg_id: int | None = None,
+        supported: Iterable[str] = ("path", "gruu", "outbound"),
+        headers: Iterable[tuple[str, str]] = (),
+        base_time: float = 30.0,
+        max_time: float = 1800.0,
+    ) -> None:
+        if expires <= 0:
+            raise LocalProtocolError("a registration that expires at once is none")
+        self._aor = aor
+        self._registrar = registrar
+        self.contact = contact
+        self._tokens = tokens
+        self._expires = expires
+        self._digest = digest
+        self._instance_id = instance_id
+        # RFC 5626 §4.2: reg-id means nothing without +sip.instance.
+        self._reg_id = reg_id if instance_id else None
+        self._supported = tuple(supported)
+        self._headers = tuple(headers)
+        self._base_time = base_time
+        self._max_time = max_time
+        self.state = RegistrationState.IDLE
+        self.service_route: tuple[NameAddr, ...] = ()
+        self.paths: tuple[NameAddr, ...] = ()
+        self._call_id = tokens.call_id()
+        self._from_tag = tokens.tag()
+        self._cseq = 0
+        self._failures = 0
+        self._expires_at = 0.0
+        self._wake_at: float | None = None
+        self._unregister = False
+        self._pending = False
+        self._request: Request | None = None
+        self._attempt: _Attempt | None = None
+        self._events: deque[RegistrationEvent] | None = None
+
+    # --- the machine's shape ------------------------------------------------------------------
+
+    def next_event(self) -> RegistrationEvent | None:
+        """Take the next event; None when there is none."""
+        return self._events.popleft() if self._events else None
+
+    def next_request(self) -> Request | None:
+        """Take the REGISTER to send now, without a Via; None when there is none.
+
+        Its final response goes to :meth:`receive_response`; if none comes, say so with
+        :meth:`request_failed`.
+        """
+        if not self._pending or self._request is None:
+            return None
+        self._pending = False
+        return self._request.copy()
+
+    def next_timer(self) -> float | None:
+        """When :meth:`handle_timer` is to be called next."""
+        return self._wake_at
+
+    def handle_timer(self, now: float) -> None:
+        """Refresh, or try again, if it is time."""
+        if self._wake_at is not None and now >= self._wake_at:
+            self._begin()
+
+    # --- what the caller wants ----------------------------------------------------------------
+
+    def start(self, now: float) -> None:
+        """Register now: the first time, again after a refusal, or ahead of a timer.
+
+        Call it as well when the connection is lost and when the network is back: it cuts a wait
+        short. Does nothing while a REGISTER is outstanding.
+        """
+        if self._request is None:
+            self._unregister = False
+            self._begin()
+
+    def unregister(self, now: float) -> None:
+        """Remove the binding; after the outstanding REGISTER, if there is one."""
+        self._wake_at = None
+        if self._request is not None:
+            self._unregister = self.state is not RegistrationState.UNREGISTERING
+        elif self._expires_at > now:
+            self._begin(removing=True)
+        else:
+            self.state = RegistrationState.IDLE
+            self._emit(Unregistered())
+
+    def is_registered(self, now: float) -> bool:
+        """Whether the registrar holds our binding, as far as we know."""
+        return self._expires_at > now
+
+    # --- outcomes -----------------------------------------------------------------------------
+
+    def receive_response(self, response: Response, now: float) -> None:
+        """Take a response to the outstanding REGISTER."""
+        if self._request is None or response.status < 200:
+            return
+        try:
+            if response.status < 300:
+                self._succeeded(response, now)
+            elif not self._try_again(response):
+                self._failed(response.status, response.reason, now, _retry_after(response))
+        except RemoteProtocolError as error:
+            self._failed(response.status, str(error), now)
+
+    def request_failed(self, error: str, now: float) -> None:
+        """No answer came to the outstanding REGISTER: time-out or transport error."""
+        if self._request is not None:
+            self._failed(0, error, now)
+
+    def _succeeded(self, response: Response, now: float) -> None:
+        if self._digest is not None:
+            self._digest.receive_info(response)
+        if self.state is RegistrationState.UNREGISTERING:
+            self._done()
+            self._expires_at = 0.0
+            self.service_route = self.paths = ()
+            self.state = RegistrationState.IDLE
+            self._emit(Unregistered())
+            return
+        bindings = response.contacts
+        ours = self._find_ours(bindings)
+        granted = 0 if ours is None else self._granted(ours, response)
+        if granted <= 0:
+            self._failed(response.status, "the registrar did not keep our contact", now)
+            return
+        self.service_route = response.service_routes
+        self.paths = response.paths
+        self._done()
+        self._failures = 0
+        self._expires_at = now + granted
+        self._wake_at = now + refresh_after(granted)
+        self.state = RegistrationState.REGISTERED
+        self._emit(
+            Registered(
+                granted,
+                bindings,
+                self.service_route,
+                self.paths,
+                _flow_timer(response),
+            )
+        )
+        self._unregister_if_wanted()
+
+    def _try_again(self, response: Response) -> bool:
+        """Answer a challenge, or meet what the registrar asks for: each of them once or twice."""
+        attempt, request = self._attempt, self._request
+        assert attempt is not None and request is not None
+        status = response.status
+        if status in (401, 407):
+            attempt.stale = any(
+                challenge.stale
+                for challenge in (*response.www_challenges, *response.proxy_challenges)
+            )
+            if self._digest is None or attempt.rounds >= MAX_ROUNDS:
+                return False
+            attempt.rounds += 1
+            if not self._digest.authorize(request, response):
+                return False
+            self._cseq += 1
+            request.set("CSeq", f"{self._cseq} REGISTER")
+            self._pending = True
+            return True
+        if status in attempt.met or not self._meet(response):
+            return False
+        attempt.met.add(status)
+        self._make_request()
+        return True
+
+    def _meet(self, response: Response) -> bool:
+        status = response.status
+        if status == 423:
+            minimum = response.min_expires
+            if minimum is None or minimum <= self._expires:
+                return False
+            self._expires = minimum
+            return True
+        if status in (301, 302, 305):
+            contacts = response.contacts
+            if not contacts or not contacts[0].uri.is_sip:
+                return False
+            self._registrar = contacts[0].uri.without_headers()
+            # One redirection in all, whatever its status.
+            assert self._attempt is not None
+            self._attempt.met.update((301, 302, 305))
+            return True
+        if status == 420:
+            unsupported = {tag.lower() for tag in response.option_tags("Unsupported")}
+            kept = tuple(tag for tag in self._supported if tag.lower() not in unsupported)
+            changed = kept != self._supported
+            self._supported = kept
+            return changed
+        if status == 439 and self._reg_id is not None:
+            self._reg_id = None
+            return True
+        return False
+
+    def _failed(
+        self, status: int, reason: str, now: float, retry_after: float | None = None
+    ) -> None:
+        attempt = self._attempt
+        removing = self.state is RegistrationState.UNREGISTERING
+        permanent = status in PERMANENT or 300 <= status < 400 or status >= 600
+        if status in (401, 407) and attempt is not None and attempt.stale:
+            # The password is right; only the server's nonces do not live long enough.
+            permanent = False
+        self._done()
+        if removing or self._unregister:
+            # The binding runs out by itself.
+            self._unregister = False
+            self.state = RegistrationState.IDLE
+            self._emit(RegistrationFailed(status, reason, None))
+            return
+        if permanent:
+            self._expires_at = 0.0
+            self.state = RegistrationState.REFUSED
+            self._emit(RegistrationFailed(status, reason, None))
+            return
+        self._failures += 1
+        wait = self._back_off() if retry_after is None else retry_after
+        self._wake_at = now + wait
+        self.state = RegistrationState.WAITING
+        self._emit(RegistrationFailed(status, reason, wait))
+
+    def _back_off(self) -> float:
+        """RFC 5626 §4.5: doubling from the base time, of which 50 to 100 % are waited."""
+        doublings = min(self._failures, 16)
+        longest = min(self._max_time, self._base_time * 2.0**doublings)
+        return longest * (0.5 + 0.5 * self._tokens.fraction())
+
+    def _find_ours(self, bindings: tuple[NameAddr, ...]) -> NameAddr | None:
+        if self._instance_id:
+            ours = f"<{self._instance_id}>".lower()
+            for binding in bindings:
+                if (binding.param("+sip.instance") or "").lower() != ours:
+                    continue
+                reg_id = binding.param("reg-id")
+                if self._reg_id is None or reg_id is None or reg_id == str(self._reg_id):
+                    return binding
+        uri = self.contact.uri
+        for binding in bindings:
+            try:
+                if binding.uri == uri:
+                    return binding
+            except SipParseError:
+                # A binding of another device that we cannot read is not ours.
+                continue
+        return None
+
+    def _granted(self, ours: NameAddr, response: Response) -> int:
+        value = ours.param("expires")
+        if value is not None and value.isascii() and value.isdigit():
+            return min(int(value[:10]), 2**31)
+        expires = response.expires
+        return self._expires if expires is None else expires
+
+    # --- requests -----------------------------------------------------------------------------
+
+    def _begin(self, *, removing: bool = False) -> None:
+        self._wake_at = None
+        self._attempt = _Attempt()
+        if removing:
+            self.state = RegistrationState.UNREGISTERING
+        elif self.state is RegistrationState.REGISTERED:
+            self.state = RegistrationState.REFRESHING
+        else:
+            self.state = RegistrationState.REGISTERING
+        self._make_request()
+
+    def _make_request(self) -> None:
+        self._cseq += 1
+        removing = self.state is RegistrationState.UNREGISTERING
+        contact = self.contact
+        if self._instance_id:
+            contact = contact.with_param("+sip.instance", f'"<{self._instance_id}>"')
+            if self._reg_id is not None:
+                contact = contact.with_param("reg-id", str(self._reg_id))
+        contact = contact.with_param("expires", "0" if removing else str(self._expires))
+        headers = [
+            ("Max-Forwards", "70"),
+            ("From", f"<{self._aor}>;tag={self._from_tag}"),
+            ("To", f"<{self._aor}>"),
+            ("Call-ID", self._call_id),
+            ("CSeq", f"{self._cseq} REGISTER"),
+            ("Contact", str(contact)),
+        ]
+        if self._supported:
+            headers.append(("Supported", ", ".join(self._supported)))
+        request = Request("REGISTER", self._registrar, [*headers, *self._headers])
+        if self._digest is not None:
+            self._digest.preempt(request)
+        self._request = request
+        self._pending = True
+
+    def _done(self) -> None:
+        self._request = None
+        self._attempt = None
+        self._pending = False
+
+    def _unregister_if_wanted(self) -> None:
+        if self._unregister:
+            self._unregister = False
+            self._begin(removing=True)
+
+    def _emit(self, event: RegistrationEvent) -> None:
+        if self._events is None:
+            self._events = deque()
+        self._events.append(event)
+
+
+class _Attempt:
+    """What was tried already since the timer fired."""
+
+    __slots__ = ("met", "rounds", "stale")
+
+    def __init__(self) -> None:
+        self.met: set[int] = set()
+        self.rounds = 0
+        self.stale = False
+
+
+def refresh_after(granted: int) -> float:
+    """When to refresh a binding of so many seconds: half of it, of a long one 600 s before its end.
+
+    This is the rule of 3GPP TS 24.229 §5.1.1.4.1.
+    """
+    return granted / 2 if granted <= 1200 else granted - 600.0
+
+
+def _flow_timer(response: Response) -> int | None:
+    text = response.get("Flow-Timer") or ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+def _retry_after(response: Response) -> float | None:
+    try:
+        seconds = response.retry_after
+    except SipParseError:
+        return None
+    return None if seconds is None else min(max(1.0, float(seconds)), LONGEST_RETRY_AFTER)
