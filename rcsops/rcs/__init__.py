@@ -1,1 +1,82 @@
-"""placeholder"""
+"""What RCS adds to SIP and MSRP, without I/O: CPIM, notifications, typing, chats and files."""
+
+from rcsops.errors import CpimParseError
+from rcsops.rcs.chat import (
+    ChatCodec,
+    ComposingReceived,
+    ContentReceived,
+    DeliveryReceived,
+    Malformed,
+    Outgoing,
+    Received,
+    TextReceived,
+)
+from rcsops.rcs.composing import Composing, make_composing, parse_composing
+from rcsops.rcs.cpim import CpimMessage, format_date_time, parse_date_time
+from rcsops.rcs.features import (
+    CPM_FILE_TRANSFER,
+    CPM_MESSAGE,
+    CPM_SESSION,
+    REGISTERED,
+    feature_params,
+    feature_text,
+    read_features,
+    service_headers,
+)
+from rcsops.rcs.filetransfer import (
+    FileOffer,
+    FileSelector,
+    file_accepted,
+    file_answer,
+    file_offer,
+    file_stream,
+    read_file_offer,
+    safe_name,
+)
+from rcsops.rcs.imdn import ImdnReport, make_imdn, parse_imdn
+from rcsops.rcs.negotiation import Agreement, LocalStream
+from rcsops.rcs.session import chat_accepted, chat_answer, chat_offer, chat_stream, find_chat
+
+__all__ = [
+    "CPM_FILE_TRANSFER",
+    "CPM_MESSAGE",
+    "CPM_SESSION",
+    "REGISTERED",
+    "Agreement",
+    "ChatCodec",
+    "Composing",
+    "ComposingReceived",
+    "ContentReceived",
+    "CpimMessage",
+    "CpimParseError",
+    "DeliveryReceived",
+    "FileOffer",
+    "FileSelector",
+    "ImdnReport",
+    "LocalStream",
+    "Malformed",
+    "Outgoing",
+    "Received",
+    "TextReceived",
+    "chat_accepted",
+    "chat_answer",
+    "chat_offer",
+    "chat_stream",
+    "feature_params",
+    "feature_text",
+    "file_accepted",
+    "file_answer",
+    "file_offer",
+    "file_stream",
+    "find_chat",
+    "format_date_time",
+    "make_composing",
+    "make_imdn",
+    "parse_composing",
+    "parse_date_time",
+    "parse_imdn",
+    "read_features",
+    "read_file_offer",
+    "safe_name",
+    "service_headers",
+]

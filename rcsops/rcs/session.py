@@ -1,0 +1,90 @@
+"""SDP of a chat session (OMA CPM, OMA SIMPLE IM over RFC 4975)."""
+
+from dataclasses import replace
+
+from rcsops.errors import SdpParseError
+from rcsops.msrp import Path
+from rcsops.rcs import composing, cpim, imdn
+from rcsops.rcs.negotiation import (
+    Agreement,
+    LocalStream,
+    accept_answer,
+    answer_stream,
+    choose_setup,
+    offer_stream,
+    offered_setup,
+)
+from rcsops.sdp import MsrpMedia, SessionDescription, find_msrp, reverse_direction
+
+CHAT_TYPES = (cpim.CONTENT_TYPE, composing.CONTENT_TYPE)
+CHAT_WRAPPED_TYPES = (
+    "text/plain",
+    imdn.CONTENT_TYPE,
+    "application/vnd.gsma.rcs-ft-http+xml",
+    "application/vnd.gsma.rcspushlocation+xml",
+)
+
+
+def chat_stream(
+    path: Path,
+    *,
+    max_size: int | None = None,
+    can_listen: bool = True,
+    prefer: str = "active",
+) -> LocalStream:
+    """Our side of a chat: CPIM and isComposing, with text, notifications and RCS types inside."""
+    return LocalStream(
+        path,
+        CHAT_TYPES,
+        CHAT_WRAPPED_TYPES,
+        max_size,
+        can_listen=can_listen,
+        prefer=prefer,
+    )
+
+
+def chat_offer(
+    stream: LocalStream, *, session_id: int, version: int | None = None
+) -> SessionDescription:
+    """The offer of a chat. ``session_id`` is the number of the o= line, new for each session."""
+    return offer_stream(stream.media(offered_setup(stream)), session_id, version)
+
+
+def chat_answer(
+    offer: SessionDescription,
+    stream: LocalStream,
+    *,
+    session_id: int,
+    version: int | None = None,
+) -> tuple[SessionDescription, Agreement]:
+    """Accept the chat that is offered; raise SdpParseError with the status to refuse it by (488).
+
+    Other streams of the offer are refused by port 0.
+    """
+    index, offered = find_chat(offer)
+    media = stream.media(choose_setup(offered, stream))
+    if offered.direction != "sendrecv":
+        media = replace(media, direction=reverse_direction(offered.direction))
+    return answer_stream(offer, index, offered, media, stream, session_id, version)
+
+
+def chat_accepted(stream: LocalStream, answer: SessionDescription) -> Agreement:
+    """What the answer to our offer agrees on; raise SdpParseError (488) when it is no chat."""
+    agreement = accept_answer(stream, answer)
+    _check_types(agreement.remote)
+    return agreement
+
+
+def find_chat(offer: SessionDescription) -> tuple[int, MsrpMedia]:
+    """The stream of an offer that is a chat; raise SdpParseError (488) when there is none."""
+    index, offered = find_msrp(offer)
+    if offered.file_selector is not None:
+        raise SdpParseError("a file is offered, not a chat", status=488)
+    _check_types(offered)
+    return index, offered
+
+
+def _check_types(media: MsrpMedia) -> None:
+    takes = {kind.lower() for kind in media.accept_types}
+    if not takes & {"*", "*/*", "message/*", cpim.CONTENT_TYPE}:
+        raise SdpParseError("the peer does not take message/cpim", status=488)
