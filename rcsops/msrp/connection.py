@@ -4,7 +4,7 @@ from collections import deque
 
 from rcsops.errors import LocalProtocolError, MsrpParseError
 from rcsops.msrp.events import CloseConnection, FrameSeen
-from rcsops.msrp.frame import Frame, Request, Response, end_line
+from rcsops.msrp.frame import Frame, Request, Response, end_line, response_to
 from rcsops.msrp.outgoing import WireFrame
 from rcsops.msrp.parser import (
     DEFAULT_LIMITS,
@@ -86,7 +86,7 @@ class MsrpConnection:
         self._whole_body = limits.whole_body
         self._sessions: dict[str, MsrpSession] = {}
         self._turns: deque[MsrpSession] = deque()
-        self._replies: deque[Response] = deque()
+        self._replies: deque[bytes] = deque()
         self._events: deque[CloseConnection] = deque()
         self._tap: deque[FrameSeen] | None = deque() if tap else None
         self._current: MsrpSession | None = None
@@ -200,7 +200,7 @@ class MsrpConnection:
 
     def _next_frame(self, now: float) -> WireFrame | None:
         if self._replies:
-            return WireFrame(bytes(self._replies.popleft()))
+            return WireFrame(self._replies.popleft())
         if self._closing:
             return None
         for _ in range(len(self._turns)):
@@ -271,7 +271,7 @@ class MsrpConnection:
         if len(self._replies) >= MAX_REPLIES:
             self._close("too many requests that cannot be served")
             return
-        self._replies.append(Response.to_request(request, status))
+        self._replies.append(response_to(request, status))
 
     def _close(self, reason: str) -> None:
         if not self._closing:

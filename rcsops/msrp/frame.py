@@ -23,10 +23,21 @@ _IDENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.\-+%=]{3,31}")
 _START_LINE = re.compile(
     r"MSRP ([A-Za-z0-9][A-Za-z0-9.\-+%=]{3,31}) (?:([A-Z]{1,32})|([0-9]{3})(?: (.*))?)", re.DOTALL
 )
+_LOWER = {
+    name: name.lower()
+    for name in (
+        "To-Path",
+        "From-Path",
+        "Message-ID",
+        "Success-Report",
+        "Failure-Report",
+        "Byte-Range",
+        "Status",
+        "Content-Type",
+    )
+}
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
-# Anything but a line end as a whole is hostile in a head: a lone CR or LF would let a value of
-# ours or of a gateway be read as a header of its own.
-_UNSAFE = re.compile(r"\r(?!\n)|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_SAFE = bytes(c for c in range(256) if c in (9, 10, 13) or (c >= 32 and c != 127))
 _UNSAFE_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _BYTE_RANGE = re.compile(r"([0-9]{1,18})-([0-9]{1,18}|\*)/([0-9]{1,18}|\*)")
 _STATUS = re.compile(r"([0-9]{3}) +([0-9]{3})(?: +(.*))?")
@@ -80,7 +91,8 @@ class _Frame:
         index = self._index
         if index is None:
             index = self._index = {n.lower(): v for n, v in reversed(self.headers)}
-        return index.get(name.lower())
+        value = index.get(name)
+        return index.get(name.lower()) if value is None else value
 
     @property
     def to_path(self) -> str:
@@ -95,11 +107,36 @@ class _Frame:
     def _head(self, start_line: str) -> bytes:
         lines = [start_line]
         for name, value in self.headers:
-            if not _NAME.fullmatch(name) or _UNSAFE_VALUE.search(value):
-                raise LocalProtocolError(f"not an MSRP header: {name}: {value[:80]!r}")
+            check_header(name, value)
             lines.append(f"{name}: {value}")
         lines.append("")
         return "\r\n".join(lines).encode("utf-8", "surrogateescape")
+
+    def read_headers(self, lines: list[str]) -> None:
+        """Put header lines of a head that was checked; raise MsrpParseError at one that is none.
+
+        The frame then holds what stood before that one, so that an answer can be sent.
+        """
+        headers = self.headers
+        index: dict[str, str] = {}
+        self._index = index
+        for line in lines:
+            name, colon, value = line.partition(":")
+            key = _LOWER.get(name)
+            if key is None:
+                key = name.lower()
+                if not _NAME.fullmatch(name):
+                    colon = ""
+            if not colon:
+                raise MsrpParseError(f"not an MSRP header: {line[:80]!r}")
+            value = value.strip(" \t")
+            headers.append((name, value))
+            if key not in index:
+                index[key] = value
+            elif key in ("to-path", "from-path"):
+                raise MsrpParseError(f"more than one {name}")
+        if "to-path" not in index or "from-path" not in index:
+            raise MsrpParseError("no To-Path or no From-Path")
 
 
 class Request(_Frame):
@@ -160,19 +197,6 @@ class Response(_Frame):
         self.status = status
         self.comment = comment
 
-    @classmethod
-    def to_request(cls, request: Request, status: int, comment: str = "") -> "Response":
-        """The answer to ``request``, addressed by the rules of RFC 4975 §7.2.
-
-        The answer to a SEND goes one hop back (the first URI of From-Path), any other answer
-        along the whole From-Path; it comes from the first URI of the request's To-Path.
-        """
-        back = request.from_path
-        if request.method == "SEND":
-            back = back.partition(" ")[0]
-        headers = [("To-Path", back), ("From-Path", request.to_path.partition(" ")[0])]
-        return cls(request.transaction_id, status, comment or PHRASES.get(status, ""), headers)
-
     def head(self) -> bytes:
         """Start line and headers, each with its CRLF, without the end-line."""
         comment = f" {self.comment}" if self.comment else ""
@@ -191,6 +215,23 @@ class Response(_Frame):
 
 
 Frame = Request | Response
+
+
+def response_to(request: Request, status: int) -> bytes:
+    """The answer to a request that was received, addressed by the rules of RFC 4975 §7.2.
+
+    The answer to a SEND goes one hop back (the first URI of From-Path), any other answer along the
+    whole From-Path; it comes from the first URI of the request's To-Path.
+    """
+    back = request.from_path
+    if request.method == "SEND":
+        back = back.partition(" ")[0]
+    own = request.to_path.partition(" ")[0]
+    key = request.transaction_id
+    return (
+        f"MSRP {key} {status} {PHRASES[status]}\r\nTo-Path: {back}\r\nFrom-Path: {own}\r\n"
+        f"-------{key}$\r\n"
+    ).encode("utf-8", "surrogateescape")
 
 
 def end_line(transaction_id: str, continuation: str = "$") -> bytes:
@@ -217,23 +258,19 @@ def parse_start_line(line: str) -> Frame:
     return Response(match[1], int(match[3]), match[4] or "", [])
 
 
-def parse_headers(frame: Frame, lines: list[str]) -> None:
-    """Put the header lines into ``frame``; raise MsrpParseError at the first that is none.
+def check_header(name: str, value: str) -> None:
+    """Raise LocalProtocolError for a header of ours that cannot be written."""
+    if not _NAME.fullmatch(name) or _UNSAFE_VALUE.search(value):
+        raise LocalProtocolError(f"not an MSRP header: {name}: {value[:80]!r}")
 
-    ``frame`` then holds what stood before it, so that an answer can be sent.
+
+def head_lines(head: bytes) -> list[str]:
+    """The lines of a head; raise MsrpParseError for control characters.
+
+    A lone CR or LF is as hostile as any: it would let a value be read as a header further on.
     """
-    headers = frame.headers
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon or not _NAME.fullmatch(name):
-            raise MsrpParseError(f"not an MSRP header: {line[:80]!r}")
-        headers.append((name, value.strip(" \t")))
-    names = [name.lower() for name, _ in headers]
-    if names.count("to-path") != 1 or names.count("from-path") != 1:
-        raise MsrpParseError("not exactly one To-Path and one From-Path")
-
-
-def check_head(text: str) -> None:
-    """Raise MsrpParseError when a head holds lone CR or LF or another control character."""
-    if _UNSAFE.search(text):
+    lines = head.decode("utf-8", "surrogateescape").split("\r\n")
+    ends = len(lines) - 1
+    if head.translate(None, _SAFE) or head.count(b"\r") != ends or head.count(b"\n") != ends:
         raise MsrpParseError("a control character in the head of a frame")
+    return lines

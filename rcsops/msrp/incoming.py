@@ -11,7 +11,7 @@ from rcsops.msrp.events import (
     MessageReceived,
     SessionEvent,
 )
-from rcsops.msrp.frame import PHRASES, ByteRange, Request, Response
+from rcsops.msrp.frame import ByteRange, Request, response_to
 from rcsops.msrp.ranges import Assembler, RangeSet
 from rcsops.tokens import Tokens
 
@@ -67,7 +67,7 @@ class Receiver:
     allowed: bool
     limits: ReceiveLimits
     events: deque[SessionEvent]
-    replies: deque[Request | Response]
+    replies: deque[bytes]
     _unfinished: dict[str, _Incoming] = field(default_factory=dict)
     # Message-ID -> 200 for a message that is complete, else the status it was refused with.
     _finished: OrderedDict[str, int] = field(default_factory=OrderedDict)
@@ -227,7 +227,7 @@ class Receiver:
             ("Byte-Range", f"1-{size}/{size}"),
             ("Status", "000 200 OK"),
         ]
-        self.replies.append(Request(self.tokens.transact_id(), "REPORT", headers))
+        self.replies.append(bytes(Request(self.tokens.transact_id(), "REPORT", headers)))
 
     def _drop(self, message: _Incoming) -> None:
         if self._unfinished.pop(message.message_id, None) is not None and not self.stream:
@@ -256,7 +256,7 @@ class Receiver:
         wanted = (request.get("failure-report") or "yes").lower()
         if wanted == "no" or (wanted == "partial" and status == 200):
             return
-        self.replies.append(Response.to_request(request, status, PHRASES.get(status, "")))
+        self.replies.append(response_to(request, status))
 
 
 def accepts(patterns: tuple[str, ...], content_type: str) -> bool:

@@ -15,7 +15,15 @@ from rcsops.msrp.events import (
     SessionEvent,
     SuccessReported,
 )
-from rcsops.msrp.frame import PHRASES, ByteRange, Request, Response, end_line, parse_status
+from rcsops.msrp.frame import (
+    PHRASES,
+    ByteRange,
+    Request,
+    Response,
+    check_header,
+    end_line,
+    parse_status,
+)
 from rcsops.msrp.ranges import RangeSet
 from rcsops.tokens import Tokens
 
@@ -118,7 +126,8 @@ class Sender:
             ("Failure-Report", failure_report),
         ]
         last = [*headers, ("Content-Type", content_type)]
-        Request("checked", "SEND", last).head()
+        for name, value in last:
+            check_header(name, value)
         message = _Outgoing(
             message_id,
             "".join(f"{name}: {value}\r\n" for name, value in last),

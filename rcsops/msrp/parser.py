@@ -9,8 +9,7 @@ from rcsops.msrp.frame import (
     Frame,
     Request,
     Response,
-    check_head,
-    parse_headers,
+    head_lines,
     parse_start_line,
 )
 
@@ -127,9 +126,8 @@ class FrameParser:
                 return None
             if line_end - start > self._limits.start_line:
                 raise MsrpParseError("a start line that is too long")
-            line = buffer[start:line_end].decode("utf-8", "surrogateescape")
-            check_head(line)
-            self._frame = parse_start_line(line)
+            line = buffer[start:line_end]
+            self._frame = parse_start_line(line.decode("utf-8", "surrogateescape"))
             self._marker = b"\r\n-------" + self._frame.transaction_id.encode()
             self._scan = line_end
         return self._read_headers(self._frame)
@@ -173,14 +171,12 @@ class FrameParser:
 
     def _parse_head(self, frame: Frame, head: bytes) -> None:
         frame.wire_head = head
-        text = head.decode("utf-8", "surrogateescape")
-        lines = text.split("\r\n")[1:]
         if isinstance(frame, Request):
             self.offender = frame
-        if len(lines) > self._limits.headers:
+        lines = head_lines(head)
+        if len(lines) > self._limits.headers + 1:
             raise MsrpParseError("too many headers")
-        check_head(text)
-        parse_headers(frame, lines)
+        frame.read_headers(lines[1:])
         self.offender = None
 
     def _flag_at(self, index: int) -> str | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from rcsops.errors import LocalProtocolError, MsrpParseError
 from rcsops.msrp.events import PeerBound, ProtocolFault, SessionEvent
-from rcsops.msrp.frame import PHRASES, Request, Response, is_ident
+from rcsops.msrp.frame import Request, Response, is_ident, response_to
 from rcsops.msrp.incoming import ReceiveLimits, Receiver
 from rcsops.msrp.outgoing import EXACT_CHUNK, Read, Sender, WireFrame
 from rcsops.msrp.uri import Path, format_path, parse_path
@@ -55,7 +55,9 @@ class MsrpSession:
         self.last_content_at: float | None = None
         self._tokens = tokens
         self._events: deque[SessionEvent] = deque()
-        self._replies: deque[Request | Response] = deque()
+        self._replies: deque[bytes] = deque()
+        # The From-Path that was found to be the peer's: it is the same text in every frame.
+        self._from_path = ""
         self._bound = False
         self._closed = False
         # From the endpoint a request comes from its own URI; relays would stand left of it.
@@ -93,6 +95,7 @@ class MsrpSession:
         if not path:
             raise LocalProtocolError("a path needs at least one URI")
         self.remote_path = path
+        self._from_path = ""
         relays = self.local_path[:-1]
         self._sender.to_path = format_path((*relays, *path))
 
@@ -236,7 +239,7 @@ class MsrpSession:
     def next_frame(self, now: float) -> WireFrame | None:
         """The next frame for the wire: answers first, then short messages, then long ones."""
         if self._replies:
-            return WireFrame(bytes(self._replies.popleft()))
+            return WireFrame(self._replies.popleft())
         frame = self._sender.next_frame(now)
         if frame is not None and frame.body:
             self.last_content_at = now
@@ -268,13 +271,18 @@ class MsrpSession:
 
     def takes_from(self, from_path: str) -> bool:
         """Whether a request's From-Path is the peer's: its URI, or at least its session-id (§6)."""
+        if from_path == self._from_path:
+            return True
         try:
             sender = parse_path(from_path)[-1]
         except MsrpParseError:
             return False
-        if not self.remote_path:
-            return True
-        return sender == self.remote_path[-1] or sender.same_session(self.remote_path[-1])
+        if self.remote_path:
+            peer = self.remote_path[-1]
+            if sender != peer and not sender.same_session(peer):
+                return False
+            self._from_path = from_path
+        return True
 
     def bind(self, from_path: str) -> None:
         """The first request came in on a connection that belongs to this session from now on."""
@@ -294,7 +302,7 @@ class MsrpSession:
         elif request.method == "REPORT":
             self._sender.receive_report(request)
         else:
-            self._replies.append(Response.to_request(request, 501, PHRASES[501]))
+            self._replies.append(response_to(request, 501))
 
     def receive_start(self, request: Request, now: float) -> None:
         """Take the head of a request whose body comes in pieces."""
