@@ -135,7 +135,7 @@ def _run(arguments: list[str]) -> int:
         return wanted.exit_code
     except click.ClickException as error:
         # click puts its own suggestion behind the message; ours is the hint.
-        message = error.format_message().partition(" Did you mean")[0]
+        message = error.format_message().partition(" Did you mean")[0].partition(" (Did you")[0]
         _report(message.rstrip("."), _usage_hint(error), arguments)
         return error.exit_code
     except RcsopsError as error:

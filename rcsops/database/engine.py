@@ -34,7 +34,6 @@ def open_engine(
     what to type. ``pooled`` keeps connections open between uses (a server), otherwise each use
     opens its own (a command).
     """
-    parsed = _parsed(url)
     path = sqlite_file(url)
     pool: dict[str, Any] = {"poolclass": QueuePool if pooled else NullPool}
     if path is not None:
@@ -53,7 +52,7 @@ def open_engine(
     else:
         try:
             engine = create_engine(
-                parsed.update_query_dict({"charset": "utf8mb4"}, append=False),
+                _parsed(url).update_query_dict({"charset": "utf8mb4"}, append=False),
                 isolation_level="READ COMMITTED",
                 pool_pre_ping=True,
                 connect_args={"connect_timeout": 10},

@@ -23,7 +23,7 @@ from rcsops.errors import DatabaseError, RcsopsError
 from rcsops.operations.db import check_domain
 from rcsops.operations.names import UserName, check_password, generate_password, parse_user
 from rcsops.settings import Project
-from rcsops.sip.digest import hash_a1
+from rcsops.sip.digest import ALGORITHMS, hash_a1
 
 __all__ = [
     "UserChanged",
@@ -89,7 +89,12 @@ class UserRemoved:
 
 def hashes(user: UserName, password: str) -> dict[str, str]:
     """HA1 for each algorithm that OpenSIPS has a column for (RFC 7616 §3.4.2, RFC 8760)."""
-    return {name: hash_a1(user.username, user.domain, password, name) for name in COLUMNS}
+    # An OpenSSL without SHA-512/256 leaves that column empty, and the algorithm unoffered.
+    return {
+        name: hash_a1(user.username, user.domain, password, name)
+        for name in COLUMNS
+        if name in ALGORITHMS
+    }
 
 
 def add_user(project: Project, name: str, *, password: str) -> UserChanged:

@@ -172,7 +172,7 @@ _TABLES = {key.partition(".")[0] for key in _KEYS if "." in key}
 
 def masked_url(url: str) -> str:
     """A database URL with its password hidden, fit for a person's eyes and for logs."""
-    return re.sub(r"(://[^:@/]*):[^@/]*@", r"\1:***@", url)
+    return re.sub(r"(://[^:@/]*):.*@", r"\1:***@", url)
 
 
 def sqlite_file(url: str) -> Path | None:
@@ -180,7 +180,8 @@ def sqlite_file(url: str) -> Path | None:
     scheme, separator, rest = url.partition("://")
     if not separator or scheme.lower() != "sqlite":
         return None
-    return Path(rest.removeprefix("/").partition("?")[0])
+    # Everything is the name: a directory may well be called "what?".
+    return Path(rest.removeprefix("/"))
 
 
 def environment_key(key: str) -> str:
@@ -245,10 +246,12 @@ def _flat(document: Mapping[str, Any], text: str, name: str) -> list[tuple[str, 
 def _unknown(key: str, text: str, name: str) -> SettingsError:
     if key in _TABLES:
         return SettingsError(f"{_place(name, text, key)}: {key!r} is a table: write [{key}]")
-    near = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(key, [*_KEYS, *sorted(_TABLES)], n=1, cutoff=0.5)
     if not near and "." not in key:
         near = [known for known in _KEYS if known.endswith(f".{key}")][:1]
-    if near:
+    if near and near[0] in _TABLES:
+        hint = f"did you mean [{near[0]}]?"
+    elif near:
         table, _, last = near[0].rpartition(".")
         hint = f"did you mean {last!r}{f' in [{table}]' if table else ''}?"
     else:

@@ -1,0 +1,69 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+
+from rcsops.database import history, open_engine, prepare_history, writing
+from rcsops.database.history import Attachment, HistoryMessage
+
+ALEX, CAROL = "sip:alex@rcs.example", "sip:carol@rcs.example"
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[Connection]:
+    url = f"sqlite:///{tmp_path}/history.db"
+    with writing(open_engine(url, create=True), url) as connection:
+        prepare_history(connection)
+        yield connection
+
+
+def message(identity: str, peer: str = ALEX, direction: str = "in") -> HistoryMessage:
+    return HistoryMessage(peer, direction, identity, f"text {identity}", "received", 10.5, 11.25)
+
+
+def test_a_message_comes_back_as_it_was(connection: Connection) -> None:
+    entry = message("m1")._replace(
+        text="zażółć \x1b[0m\n", conversation_id="c", content_type="text/html", reason="r"
+    )
+    assert history.add(connection, entry) == 1
+    assert history.load(connection) == [entry._replace(id=1)]
+
+
+def test_a_resend_is_recognised(connection: Connection) -> None:
+    assert history.add(connection, message("m1")) == 1
+    assert history.add(connection, message("m1")._replace(text="again")) is None
+    assert history.add(connection, message("m1", CAROL)) == 2
+    assert history.add(connection, message("m1", direction="out")) == 3
+    assert len(history.load(connection)) == 3
+
+
+def test_a_file_stands_with_its_message(connection: Connection) -> None:
+    file = Attachment("cat.jpg", "/tmp/cat.jpg", 2**40, "a" * 40)
+    history.add(connection, message("m1")._replace(attachment=file))
+    assert history.load(connection)[0].attachment == file
+    assert history.set_attachment_path(connection, 1, "/tmp/cat-1.jpg")
+    assert history.load(connection)[0].attachment == file._replace(path="/tmp/cat-1.jpg")
+    assert not history.set_attachment_path(connection, 2, "x")
+
+
+def test_the_status_of_what_was_sent_changes(connection: Connection) -> None:
+    history.add(connection, message("m1", direction="out")._replace(status="pending"))
+    history.add(connection, message("m1")._replace(status="received"))
+    assert history.set_status(connection, "m1", "failed", reason="408")
+    assert not history.set_status(connection, "m2", "delivered")
+    assert not history.set_status(connection, "m1", "delivered", peer=CAROL)
+    assert [(each.status, each.reason) for each in history.load(connection)] == [
+        ("failed", "408"),
+        ("received", ""),
+    ]
+    assert [each.direction for each in history.load(connection, statuses=["failed"])] == ["out"]
+
+
+def test_the_last_ones_come_oldest_first_and_page_backwards(connection: Connection) -> None:
+    for number in range(10):
+        history.add(connection, message(f"m{number}", ALEX if number % 2 else CAROL))
+    last = history.load(connection, peer=ALEX, limit=2)
+    assert [each.message_id for each in last] == ["m7", "m9"]
+    earlier = history.load(connection, peer=ALEX, limit=2, before=last[0].id)
+    assert [each.message_id for each in earlier] == ["m3", "m5"]
