@@ -1,0 +1,116 @@
+"""``rcsops demo``."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rcsops.cli.output import json_option, print_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rcsops.operations.demo import Progress
+    from rcsops.operations.demo_result import DemoResult
+
+_WIDEST = 120
+
+
+@click.command()
+@click.option(
+    "--keep",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Make the project in DIR, new or empty, and leave it there with its traces and logs.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print the summary only.")
+@json_option
+def demo(keep: Path | None, quiet: bool, as_json: bool) -> None:
+    """Show two users register, chat and hang up, with every message.
+
+    Starts a server on free ports of this machine and two agents, all as processes of their own.
+    alex invites bob, they exchange messages with receipts and a file on a direct connection, and
+    hang up. Then follows the ladder of every SIP and MSRP message. Nothing of your own project is
+    touched, and nothing is left running. The exit code is 1 if anything did not happen.
+    """
+    from rcsops.operations.demo import demonstrate
+
+    if as_json:
+        result = demonstrate(keep, report=lambda progress: None)
+        print_json(result.to_json())
+    else:
+        console = _console()
+        result = demonstrate(keep, report=_reporter(console, quiet=quiet))
+        if not quiet:
+            _print_ladder(console, result)
+        _print_summary(console, result, keep)
+    if not result.ok:
+        raise click.exceptions.Exit(1)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    if not _unicode() and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    width = None if sys.stdout.isatty() else 80
+    return Console(highlight=False, markup=False, emoji=False, width=width)
+
+
+def _unicode() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def _reporter(console: "Console", *, quiet: bool) -> "Callable[[Progress], None]":
+    from rich.text import Text
+
+    from rcsops.trace import visible
+
+    styles = {"alex": "green", "bob": "yellow", "server": "cyan"}
+
+    def report(progress: "Progress") -> None:
+        if not quiet:
+            line = Text(f"{progress.who:>7}  ", style=styles.get(progress.who, "bold"))
+            line.append(visible(progress.text), style="default")
+            console.print(line, soft_wrap=True)
+
+    return report
+
+
+def _print_ladder(console: "Console", result: "DemoResult") -> None:
+    from rich.text import Text
+
+    from rcsops.trace import draw_ladder
+
+    if not result.ladder:
+        return
+    width = min(console.width, _WIDEST)
+    console.print()
+    for line in draw_ladder(result.ladder, width=width, ascii_only=not _unicode()):
+        console.print(Text(line.text, style=line.style or "default"), no_wrap=True, crop=False)
+
+
+def _print_summary(console: "Console", result: "DemoResult", keep: Path | None) -> None:
+    from rich.text import Text
+
+    from rcsops.trace import visible
+
+    counts = result.summary()
+    console.print()
+    console.print(
+        f"{counts['users']} users registered; {counts['messages']} messages, "
+        f"{counts['delivered']} delivered; {counts['files']} file, {counts['files_intact']} intact"
+    )
+    for protocol in ("sip", "msrp"):
+        kinds = ", ".join(f"{count} {visible(kind)}" for kind, count in counts[protocol].items())
+        console.print(f"{counts[f'{protocol}_messages']} {protocol.upper()} messages: {kinds}")
+    again = counts["retransmissions"]
+    console.print(f"{again} sent again; {counts['seconds']:.1f} s in all; nothing left running")
+    if keep is not None:
+        console.print(f"kept in {visible(str(keep))}", soft_wrap=True)
+    for problem in result.problems:
+        console.print(Text(f"did not happen: {visible(problem)}", style="red"), soft_wrap=True)
+    if result.ok:
+        console.print(Text("everything happened as it should", style="bold green"))
