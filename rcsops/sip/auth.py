@@ -16,6 +16,10 @@ _SCHEME = re.compile(rf"([{TOKEN_CLASS}]++)(?:[ \t]++(.*+))?+", re.S)
 _AUTH_PARAM = re.compile(
     rf"[ \t]*+([{TOKEN_CLASS}]++)[ \t]*+=[ \t]*+({QUOTED}|[^ \t\",]++)[ \t]*+(?:,|\Z)|(.++)", re.S
 )
+# What nearly all send: names in lower case, no escapes. Checked as a whole, then taken apart.
+_PLAIN = rf"[a-z0-9\-]++=(?:\"[^\"\\]*+\"|[{TOKEN_CLASS}]++)"
+_PLAIN_PARAMS = re.compile(rf"{_PLAIN}(?:,[ \t]*+{_PLAIN})*+")
+_PLAIN_PARAM = re.compile(rf"([a-z0-9\-]++)=(\"[^\"]*+\"|[{TOKEN_CLASS}]++)")
 # RFC 3261 §25.1: the values of these are quoted strings, all others are tokens.
 _QUOTED_NAMES = frozenset(
     ("username", "realm", "nonce", "uri", "response", "cnonce", "opaque", "domain", "nextnonce")
@@ -25,6 +29,11 @@ _QUOTED_NAMES = frozenset(
 def parse_auth_params(text: str) -> Params:
     """``name=value, name="value"``: values as on the wire. Raises SipParseError."""
     text = text.rstrip(" \t")
+    if _PLAIN_PARAMS.fullmatch(text):
+        pairs = _PLAIN_PARAM.findall(text)
+        plain = Params(pairs)
+        if len(plain) == len(pairs):
+            return plain
     found = _AUTH_PARAM.findall(text)
     params = Params([(name.lower(), value) for name, value, _ in found])
     # A name that appears twice could be read differently by the next element on the way.

@@ -21,6 +21,10 @@ VALUE_CLASS = r"\x21\x23-\x2b\x2d-\x3a\x3d\x3f-\x5b\x5d-\x7e"
 # RFC 3261 wants at least one letter or digit between dots; "_" is common in local host names.
 HOST = r"\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9._\-]++"
 
+PARAMS = (
+    rf"(?:;[ \t]*+[{TOKEN_CLASS}]++(?:[ \t]*+=[ \t]*+(?:{QUOTED}|[{VALUE_CLASS}]++))?+[ \t]*+)*+"
+)
+
 _TOKEN = re.compile(f"[{TOKEN_CLASS}]++")
 _BARE_VALUE = re.compile(f"[{VALUE_CLASS}]++")
 _QUOTED = re.compile(QUOTED, re.S)
@@ -131,6 +135,11 @@ def unquote(text: str) -> str:
         return text
     text = text[1:-1]
     return _ESCAPED.sub(r"\1", text) if "\\" in text else text
+
+
+def unfold(value: str) -> str:
+    """A header value with each fold replaced by one space (RFC 3261 §7.3.1), stripped."""
+    return " ".join(part.strip(" \t") for part in value.split("\r\n")).strip(" \t")
 
 
 def parse_number(text: str, what: str, maximum: int = 2**32 - 1) -> int:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from rcsops.errors import LocalProtocolError, SipParseError
 from rcsops.sip.grammar import (
     HOST,
+    PARAMS,
     QUOTED,
     TOKEN_CLASS,
     Params,
@@ -27,22 +28,30 @@ from rcsops.sip.grammar import (
 )
 from rcsops.sip.uri import Uri
 
+# A tag or branch that comes first is caught on the way: it is all that most readers want.
 _NAME_ADDR = re.compile(
     # Without quotes RFC 3261 allows tokens only; anything that cannot be mistaken is accepted.
-    rf'(?:({QUOTED})[ \t]*+|([^"<>,;:\x00-\x08\x0a-\x1f\x7f]*+))<([^<>]*+)>[ \t]*+(;.*+)?',
+    rf'(?:({QUOTED})[ \t]*+|([^"<>,;:\x00-\x08\x0a-\x1f\x7f]*+))<([^<>]*+)>[ \t]*+'
+    rf"(?:;tag=([{TOKEN_CLASS}]++)(?=;|\Z))?+({PARAMS})",
     re.S,
 )
 # RFC 3261 §20.10: without <>, what follows ";" belongs to the header, and "?" or "," must not be.
-_ADDR_SPEC = re.compile(r'([A-Za-z][A-Za-z0-9+.\-]*+:[^ \t<>",;?]++)[ \t]*+(;.*+)?', re.S)
+_ADDR_SPEC = re.compile(rf'([A-Za-z][A-Za-z0-9+.\-]*+:[^ \t<>",;?]++)[ \t]*+({PARAMS})', re.S)
 _VIA = re.compile(
     rf"([{TOKEN_CLASS}]++)[ \t]*+/[ \t]*+([{TOKEN_CLASS}]++)[ \t]*+/[ \t]*+([{TOKEN_CLASS}]++)"
-    rf"[ \t]++({HOST})[ \t]*+(?::[ \t]*+([0-9]{{1,5}}+)[ \t]*+)?+(;.*+)?",
+    rf"[ \t]++({HOST})[ \t]*+(?::[ \t]*+([0-9]{{1,5}}+)[ \t]*+)?+"
+    rf"(?:;branch=([{TOKEN_CLASS}]++)(?=;|\Z))?+({PARAMS})",
     re.S,
 )
 _CSEQ = re.compile(rf"([0-9]++)[ \t]++([{TOKEN_CLASS}]++)")
 _MEDIA_TYPE = re.compile(
     rf"([{TOKEN_CLASS}]++)[ \t]*+/[ \t]*+([{TOKEN_CLASS}]++)[ \t]*+(;.*+)?", re.S
 )
+_METHODS = frozenset(
+    ("INVITE", "ACK", "BYE", "CANCEL", "REGISTER", "OPTIONS", "MESSAGE", "UPDATE", "INFO", "PRACK")
+    + ("SUBSCRIBE", "NOTIFY", "REFER", "PUBLISH")
+)
+_new = object.__new__
 _DISPLAY_TOKENS = re.compile(rf"[{TOKEN_CLASS} \t]*+")
 
 
@@ -53,11 +62,13 @@ class NameAddr:
     values unquoted. The URI is parsed on first use.
     """
 
-    __slots__ = ("_text", "_uri", "display", "params", "uri_text")
+    __slots__ = ("_display", "_param_text", "_params", "_tag", "_text", "_uri", "uri_text")
 
-    display: str
     uri_text: str
-    params: Params
+    _display: str  # as on the wire
+    _params: Params | None
+    _param_text: str
+    _tag: str | None
 
     def __init__(
         self,
@@ -70,29 +81,28 @@ class NameAddr:
         self.uri_text = str(uri)
         if any(char in "<>\r\n" for char in self.uri_text):
             raise LocalProtocolError(f"not a URI: {self.uri_text[:60]!r}")
-        self.display = display
-        self.params = make_params(params)
-        self._text = ""
+        self._display = display if _DISPLAY_TOKENS.fullmatch(display) else quote(display)
+        self._params = make_params(params)
+        self._param_text = self._text = ""
+        self._tag = None
 
     @classmethod
     def parse(cls, text: str) -> NameAddr:
         """Parse one name-addr or addr-spec with its parameters. Raises SipParseError."""
-        text = text.strip(" \t")
-        match = _NAME_ADDR.fullmatch(text)
-        address = cls.__new__(cls)
-        address._text = text
-        address._uri = None
-        if match is not None:
-            quoted, plain, address.uri_text, params = match.groups()
-            address.display = unquote(quoted) if plain is None else plain.rstrip(" \t")
-        else:
-            match = _ADDR_SPEC.fullmatch(text)
-            if match is None:
-                raise SipParseError(f"not an address: {text[:60]!r}")
-            address.uri_text, params = match.groups()
-            address.display = ""
-        address.params = parse_params(params) if params else Params()
-        return address
+        return parse_address(text.strip(" \t"))
+
+    @property
+    def display(self) -> str:
+        """The display name without quotes, "" when there is none."""
+        return unquote(self._display)
+
+    @property
+    def params(self) -> Params:
+        """The header's parameters. Raises SipParseError when one appears twice."""
+        params = self._params
+        if params is None:
+            params = self._params = parse_params(self._param_text)
+        return params
 
     @property
     def uri(self) -> Uri:
@@ -105,7 +115,9 @@ class NameAddr:
     @property
     def tag(self) -> str | None:
         """The ``tag`` parameter of From and To."""
-        return dict.get(self.params, "tag")
+        if self._tag is None and (self._params is not None or self._param_text):
+            return dict.get(self.params, "tag")
+        return self._tag
 
     def param(self, name: str) -> str | None:
         """A header parameter, unquoted; None when absent, "" for a flag."""
@@ -126,17 +138,17 @@ class NameAddr:
         return address
 
     def _copy(self) -> NameAddr:
-        address = NameAddr.__new__(NameAddr)
-        address._uri, address.uri_text, address.display = self._uri, self.uri_text, self.display
-        address.params = Params(self.params)
-        address._text = ""
+        address = _new(NameAddr)
+        address._uri, address.uri_text = self._uri, self.uri_text
+        address._display = self._display
+        address._params = Params(self.params)
+        address._param_text = address._text = ""
+        address._tag = None
         return address
 
     def __str__(self) -> str:
         if not self._text:
-            display = self.display
-            if display and not _DISPLAY_TOKENS.fullmatch(display):
-                display = quote(display)
+            display = self._display
             self._text = f"{display}{' ' if display else ''}<{self.uri_text}>{self.params}"
         return self._text
 
@@ -160,13 +172,24 @@ class Via:
     when absent and when it is a flag without a value (RFC 3581); ``has_rport`` tells these apart.
     """
 
-    __slots__ = ("_text", "host", "params", "port", "protocol", "transport")
+    __slots__ = (
+        "_branch",
+        "_param_text",
+        "_params",
+        "_text",
+        "host",
+        "port",
+        "protocol",
+        "transport",
+    )
 
     protocol: str
     transport: str
     host: str
     port: int | None
-    params: Params
+    _params: Params | None
+    _param_text: str
+    _branch: str | None
 
     def __init__(
         self,
@@ -182,25 +205,22 @@ class Via:
         self.port = port
         if not is_token(transport) or not is_host(self.host_text):
             raise LocalProtocolError(f"not a transport and host: {transport!r} {host[:60]!r}")
-        self.params = make_params(params)
-        self._text = ""
+        self._params = make_params(params)
+        self._param_text = self._text = ""
+        self._branch = None
 
     @classmethod
     def parse(cls, text: str) -> Via:
         """Parse one hop. Raises SipParseError."""
-        text = text.strip(" \t")
-        match = _VIA.fullmatch(text)
-        if match is None:
-            raise SipParseError(f"not a Via: {text[:60]!r}")
-        name, version, transport, host, port, params = match.groups()
-        via = cls.__new__(cls)
-        via._text = text
-        via.protocol = f"{name.upper()}/{version}"
-        via.transport = transport.upper()
-        via.host = host[1:-1].lower() if host[0] == "[" else host.lower()
-        via.port = parse_number(port, "Via port", 65535) if port else None
-        via.params = parse_params(params) if params else Params()
-        return via
+        return parse_via(text.strip(" \t"))
+
+    @property
+    def params(self) -> Params:
+        """The parameters. Raises SipParseError when one appears twice."""
+        params = self._params
+        if params is None:
+            params = self._params = parse_params(self._param_text)
+        return params
 
     @property
     def host_text(self) -> str:
@@ -215,7 +235,7 @@ class Via:
     @property
     def branch(self) -> str | None:
         """The ``branch`` parameter: the transaction's identifier (§8.1.1.7)."""
-        return dict.get(self.params, "branch")
+        return self._branch or dict.get(self.params, "branch")
 
     @property
     def received(self) -> str | None:
@@ -247,13 +267,14 @@ class Via:
 
         None makes a flag without a value.
         """
-        via = Via.__new__(Via)
+        via = _new(Via)
         via.protocol, via.transport = self.protocol, self.transport
         via.host, via.port = self.host, self.port
-        via.params = Params(self.params)
+        own = via._params = Params(self.params)
         for name, value in {**(params or {}), **more}.items():
-            via.params[param_name(name)] = param_value(None if value is None else str(value))
-        via._text = ""
+            own[param_name(name)] = param_value(None if value is None else str(value))
+        via._param_text = via._text = ""
+        via._branch = None
         return via
 
     def __str__(self) -> str:
@@ -276,6 +297,48 @@ class Via:
         return hash((self._key(), self.branch))
 
 
+def parse_address(text: str) -> NameAddr:
+    """`NameAddr.parse` for a text that is stripped."""
+    match = _NAME_ADDR.fullmatch(text)
+    address = _new(NameAddr)
+    address._text = text
+    address._uri = address._params = address._tag = None
+    if match is None:
+        match = _ADDR_SPEC.fullmatch(text)
+        if match is None:
+            raise SipParseError(f"not an address: {text[:60]!r}")
+        address.uri_text, address._param_text = match.groups()
+        address._display = ""
+        return address
+    quoted, plain, address.uri_text, tag, rest = match.groups()
+    address._display = quoted if plain is None else plain.rstrip(" \t")
+    if tag is None:
+        address._param_text = rest
+    else:
+        address._param_text = f";tag={tag}{rest}"
+        if not rest:
+            address._tag = tag
+    return address
+
+
+def parse_via(text: str) -> Via:
+    """`Via.parse` for a text that is stripped."""
+    match = _VIA.fullmatch(text)
+    if match is None:
+        raise SipParseError(f"not a Via: {text[:60]!r}")
+    name, version, transport, host, port, branch, rest = match.groups()
+    via = _new(Via)
+    via._text = text
+    via.protocol = f"{name.upper()}/{version}"
+    via.transport = transport.upper()
+    via.host = host[1:-1].lower() if host[0] == "[" else host.lower()
+    via.port = parse_number(port, "Via port", 65535) if port else None
+    via._params = None
+    via._branch = branch
+    via._param_text = rest if branch is None else f";branch={branch}{rest}"
+    return via
+
+
 class CSeq(NamedTuple):
     """``number method`` (RFC 3261 §20.16)."""
 
@@ -285,6 +348,9 @@ class CSeq(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> CSeq:
         """Parse a CSeq. Raises SipParseError; the number must be below 2**31 (§8.1.1.5)."""
+        digits, _, method = text.partition(" ")
+        if method in _METHODS and len(digits) < 10 and digits.isascii() and digits.isdigit():
+            return cls(int(digits), method)
         match = _CSEQ.fullmatch(text)
         if match is None:
             raise SipParseError(f"not a CSeq: {text[:60]!r}")

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 from rcsops.errors import LocalProtocolError, SipParseError
-from rcsops.sip.grammar import is_token, split_first, split_list
+from rcsops.sip.grammar import is_token, split_first, split_list, unfold
 from rcsops.sip.names import HEADER_NAMES, reason_phrase
 from rcsops.sip.typed import TypedHeaders
 from rcsops.sip.uri import Uri
@@ -19,12 +19,10 @@ ENCODING = "utf-8"
 ERRORS = "surrogateescape"
 
 
-def unfold(line: str) -> str:
-    """The value of a header line, folding replaced by one space (RFC 3261 §7.3.1)."""
-    value = line[line.index(":") + 1 :]
-    if "\n" in value:
-        return " ".join(part.strip(" \t") for part in value.split("\r\n")).strip(" \t")
-    return value.strip(" \t")
+def _value(line: str) -> str:
+    """The value of a header line, unfolded and stripped."""
+    value = line.partition(":")[2].strip(" \t")
+    return unfold(value) if "\n" in value else value
 
 
 class Message(TypedHeaders):
@@ -84,13 +82,13 @@ class Message(TypedHeaders):
         canonical = _canonical(name)
         if canonical not in self._names:
             return None
-        return unfold(self._lines[self._names.index(canonical)])
+        return _value(self._lines[self._names.index(canonical)])
 
     def get_all(self, name: str) -> list[str]:
         """Every field of that name in order, one string for each line."""
         canonical = _canonical(name)
         return [
-            unfold(line)
+            _value(line)
             for line, each in zip(self._lines, self._names, strict=True)
             if each == canonical
         ]
@@ -112,7 +110,7 @@ class Message(TypedHeaders):
 
     def fields(self) -> list[tuple[str, str]]:
         """(name as spelled, value) of every field in order."""
-        return [(line[: line.index(":")].rstrip(" \t"), unfold(line)) for line in self._lines]
+        return [(line[: line.index(":")].rstrip(" \t"), _value(line)) for line in self._lines]
 
     def set(self, name: str, value: str) -> None:
         """Replace the first field of that name and drop the others; append when there is none."""
@@ -165,7 +163,7 @@ class Message(TypedHeaders):
         if canonical not in self._names:
             return None
         index = self._names.index(canonical)
-        first, rest = split_first(unfold(self._lines[index]))
+        first, rest = split_first(_value(self._lines[index]))
         if rest is None:
             del self._names[index], self._lines[index]
         else:
@@ -180,7 +178,7 @@ class Message(TypedHeaders):
             self.add(name, value)
             return
         index = self._names.index(canonical)
-        rest = split_first(unfold(self._lines[index]))[1]
+        rest = split_first(_value(self._lines[index]))[1]
         self._put(index, value if rest is None else f"{value}, {rest}")
         self._changed(canonical)
 
@@ -379,7 +377,7 @@ def _has_tag(line: str) -> bool:
     from rcsops.sip.headers import NameAddr
 
     try:
-        return NameAddr.parse(unfold(line)).tag is not None
+        return NameAddr.parse(_value(line)).tag is not None
     except SipParseError:
         # An address that cannot be parsed is copied as it is: the answer is a 400 anyway.
         return True

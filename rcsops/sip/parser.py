@@ -16,6 +16,8 @@ _REQUEST_LINE = re.compile(
 _STATUS_LINE = re.compile(
     r"((?:SIP|sip|Sip)/[0-9]{1,9}\.[0-9]{1,9}) ([1-6][0-9][0-9])(?: (.*+))?+", re.S
 )
+_NAMES = re.compile(r"\n([^:\r\n]*+):")
+_canonical = HEADER_NAMES.__getitem__
 _METHOD = re.compile(rf"[{TOKEN_CLASS}]++")
 
 
@@ -34,10 +36,10 @@ def parse_message(data: bytes | bytearray | memoryview) -> Request | Response:
     if end < 0:
         raise _failure("the head does not end with an empty line", str(data, ENCODING, ERRORS))
     message = parse_head(str(data[:end], ENCODING, ERRORS))
-    if "content-length" not in message._names:
+    length = body_length(message)
+    if length is None:
         message._body = data[end + 4 :]
         return message
-    length = body_length(message)
     body = data[end + 4 : end + 4 + length]
     if len(body) < length:
         raise with_partial(
@@ -47,12 +49,12 @@ def parse_message(data: bytes | bytearray | memoryview) -> Request | Response:
     return message
 
 
-def body_length(message: Request | Response) -> int:
-    """The Content-Length of a message that has one. Raises SipParseError with ``partial``."""
+def body_length(message: Request | Response) -> int | None:
+    """The Content-Length, None when absent. Raises SipParseError with ``partial``."""
     names = message._names
-    line = message._lines[names.index("content-length")]
-    # Two of them make two messages out of one for whoever reads the other (RFC 4475 §3.3.9).
-    if names.count("content-length") == 1:
+    count = names.count("content-length")
+    if count == 1:
+        line = message._lines[names.index("content-length")]
         value = line.partition(":")[2].strip(" \t\r\n")
         if len(value) < 10 and value.isascii() and value.isdigit():
             return int(value)
@@ -60,7 +62,10 @@ def body_length(message: Request | Response) -> int:
             return parse_number(value, "Content-Length")
         except SipParseError as error:
             raise with_partial(error, message) from None
-    raise with_partial(SipParseError("more than one Content-Length"), message)
+    if count:
+        # Two of them make two messages out of one for whoever reads the other (RFC 4475 §3.3.9).
+        raise with_partial(SipParseError("more than one Content-Length"), message)
+    return None
 
 
 def parse_head(head: str) -> Request | Response:
@@ -70,13 +75,19 @@ def parse_head(head: str) -> Request | Response:
     if head.count("\n") != breaks or head.count("\r") != breaks:
         raise _failure("a CR or LF alone in the head", head)
     start = lines.pop(0)
-    if "\r\n " in head or "\r\n\t" in head:
-        lines = _join_folded(lines)
+    found = _NAMES.findall(head)
     try:
-        names = [HEADER_NAMES[line[: line.index(":")]] for line in lines]
-    except ValueError as error:
-        reason = str(error) if isinstance(error, SipParseError) else "a header without a colon"
-        raise _failure(reason, head) from None
+        if len(found) != breaks:
+            raise SipParseError("a header without a colon")
+        names = list(map(_canonical, found))
+    except SipParseError:
+        # Rare: a folded header. Its continuation line has no name, or one that begins with space.
+        lines = _join_folded(lines)
+        try:
+            names = [HEADER_NAMES[line[: line.index(":")]] for line in lines]
+        except ValueError as error:
+            reason = str(error) if isinstance(error, SipParseError) else "a header without a colon"
+            raise _failure(reason, head) from None
     message: Request | Response
     match = _REQUEST_LINE.fullmatch(start)
     if match is not None:

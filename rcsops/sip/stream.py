@@ -89,9 +89,9 @@ class StreamParser:
 
     def _body_length(self, message: Request | Response) -> int:
         # RFC 3261 §18.3: on a stream the Content-Length tells where the message ends.
-        if "content-length" not in message._names:
-            raise with_partial(SipParseError("no Content-Length on a stream"), message)
         length = body_length(message)
+        if length is None:
+            raise with_partial(SipParseError("no Content-Length on a stream"), message)
         if length > self._max_body:
             raise with_partial(SipParseError("the body is too large", status=513), message)
         return length

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from rcsops.errors import SipParseError
 from rcsops.sip.auth import Challenge, Credentials
-from rcsops.sip.grammar import parse_number, split_first, split_list
-from rcsops.sip.headers import CSeq, MediaType, NameAddr, Via
+from rcsops.sip.grammar import parse_number, split_first, split_list, unfold
+from rcsops.sip.headers import CSeq, MediaType, NameAddr, Via, parse_address, parse_via
 
 T = TypeVar("T")
 
@@ -21,6 +21,7 @@ class TypedHeaders:
 
     __slots__ = ()
 
+    _lines: list[str]
     _names: list[str]
     _typed: dict[str, Any]
 
@@ -39,42 +40,56 @@ class TypedHeaders:
             if canonical == "via":
                 typed.pop(_TOP_VIA, None)
 
+    def _field_values(self, name: str) -> list[str]:
+        """The lines of a canonical name without the name, unfolded and stripped."""
+        names, lines = self._names, self._lines
+        values = []
+        index = -1
+        for _ in range(names.count(name)):
+            index = names.index(name, index + 1)
+            value = lines[index].partition(":")[2].strip(" \t")
+            values.append(unfold(value) if "\n" in value else value)
+        return values
+
     def _list(self, name: str, parse: Callable[[str], T]) -> tuple[T, ...]:
-        found = self._typed.get(name)
-        if found is None:
-            lines = self.get_all(name)
-            found = tuple([parse(value) for line in lines for value in split_list(line)])
-            self._typed[name] = found
-        return found
+        found = []
+        for value in self._field_values(name):
+            if "," in value:
+                found += [parse(element) for element in split_list(value)]
+            else:
+                found.append(parse(value))
+        result = self._typed[name] = tuple(found)
+        return result
 
     def _each_line(self, name: str, parse: Callable[[str], T]) -> tuple[T, ...]:
         # The commas of these headers separate parameters, so a line is one value (§7.3.1).
         found = self._typed.get(name)
         if found is None:
-            found = self._typed[name] = tuple([parse(line) for line in self.get_all(name)])
+            found = self._typed[name] = tuple([parse(line) for line in self._field_values(name)])
         return found
 
     def _optional(self, name: str, parse: Callable[[str], T]) -> T | None:
         found = self._typed.get(name, _MISSING)
-        if found is _MISSING:
-            text = self.get(name)
-            if text is not None and self._names.count(name) > 1:
-                raise SipParseError(f"more than one {name} header")
-            value = None if text is None else parse(text)
-            self._typed[name] = value
-            return value
-        return found  # type: ignore[no-any-return]
+        if found is not _MISSING:
+            return found  # type: ignore[no-any-return]
+        values = self._field_values(name)
+        if len(values) > 1:
+            raise SipParseError(f"more than one {name} header")
+        value = self._typed[name] = parse(values[0]) if values else None
+        return value
 
     def _single(self, name: str, parse: Callable[[str], T]) -> T:
-        found = self._optional(name, parse)
-        if found is None:
-            raise SipParseError(f"no {name} header")
-        return found
+        values = self._field_values(name)
+        if len(values) != 1:
+            raise SipParseError(f"{'more than one' if values else 'no'} {name} header")
+        value = self._typed[name] = parse(values[0])
+        return value
 
     @property
     def vias(self) -> tuple[Via, ...]:
         """Every hop, the topmost first."""
-        return self._list("via", Via.parse)
+        found = self._typed.get("via")
+        return self._list("via", parse_via) if found is None else found
 
     @property
     def top_via(self) -> Via:
@@ -84,18 +99,18 @@ class TypedHeaders:
             text = self.get("via")
             if text is None:
                 raise SipParseError("no via header")
-            found = self._typed[_TOP_VIA] = Via.parse(split_first(text)[0])
+            found = self._typed[_TOP_VIA] = parse_via(split_first(text)[0])
         return found
 
     @property
     def from_(self) -> NameAddr:
         """From."""
-        return self._single("from", NameAddr.parse)
+        return self._typed.get("from") or self._single("from", parse_address)
 
     @property
     def to(self) -> NameAddr:
         """To."""
-        return self._single("to", NameAddr.parse)
+        return self._typed.get("to") or self._single("to", parse_address)
 
     @property
     def from_tag(self) -> str | None:
@@ -110,43 +125,49 @@ class TypedHeaders:
     @property
     def call_id(self) -> str:
         """Call-ID."""
-        return self._single("call-id", _call_id)
+        return self._typed.get("call-id") or self._single("call-id", _call_id)
 
     @property
     def cseq(self) -> CSeq:
         """CSeq."""
-        return self._single("cseq", CSeq.parse)
+        return self._typed.get("cseq") or self._single("cseq", CSeq.parse)
 
     @property
     def contacts(self) -> tuple[NameAddr, ...]:
         """The addresses of Contact; () for ``*``."""
-        return () if self.contact_star else self._list("contact", NameAddr.parse)
+        found = self._typed.get("contact")
+        if found is None:
+            found = () if self.contact_star else self._list("contact", parse_address)
+        return found
 
     @property
     def contact_star(self) -> bool:
         """Whether Contact is ``*``, which must stand alone (RFC 3261 §10.2.2)."""
-        text = self.get("contact")
-        return text == "*" and self._names.count("contact") == 1
+        return "contact" in self._names and self._field_values("contact") == ["*"]
 
     @property
     def routes(self) -> tuple[NameAddr, ...]:
         """Route."""
-        return self._list("route", _route)
+        found = self._typed.get("route")
+        return self._list("route", _route) if found is None else found
 
     @property
     def record_routes(self) -> tuple[NameAddr, ...]:
         """Record-Route."""
-        return self._list("record-route", _route)
+        found = self._typed.get("record-route")
+        return self._list("record-route", _route) if found is None else found
 
     @property
     def paths(self) -> tuple[NameAddr, ...]:
         """Path (RFC 3327)."""
-        return self._list("path", _route)
+        found = self._typed.get("path")
+        return self._list("path", _route) if found is None else found
 
     @property
     def service_routes(self) -> tuple[NameAddr, ...]:
         """Service-Route (RFC 3608)."""
-        return self._list("service-route", _route)
+        found = self._typed.get("service-route")
+        return self._list("service-route", _route) if found is None else found
 
     @property
     def max_forwards(self) -> int | None:
@@ -212,7 +233,7 @@ def _call_id(text: str) -> str:
 
 def _route(text: str) -> NameAddr:
     # RFC 3261 §20.30, §20.34: the parameters of a bare address would be the header's.
-    address = NameAddr.parse(text)
+    address = parse_address(text)
     if "<" not in text:
         raise SipParseError(f"a route must stand in <>: {text[:60]!r}")
     return address

@@ -30,6 +30,7 @@ _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01
 _USER_SAFE = _UNRESERVED | frozenset(b"&=+$,;?/")
 _PARAM_SAFE = _UNRESERVED | frozenset(b"[]/:&+$")
 _HEADER_SAFE = _UNRESERVED | frozenset(b"[]/?:+$")
+_new = object.__new__
 _TEL_SEPARATORS = str.maketrans("", "", "-.()")
 
 # RFC 3261 §19.1.4: present in one URI only, these never match. The text names the first four, the
@@ -75,11 +76,12 @@ class Uri:
     """
 
     __slots__ = (
+        "_header_text",
+        "_headers",
+        "_param_text",
+        "_params",
         "_text",
-        "headers",
         "host",
-        "opaque",
-        "params",
         "password",
         "port",
         "scheme",
@@ -91,9 +93,10 @@ class Uri:
     password: str | None
     host: str
     port: int | None
-    params: Params
-    headers: tuple[tuple[str, str], ...]
-    opaque: str
+    _params: Params | None
+    _param_text: str
+    _headers: tuple[tuple[str, str], ...] | None
+    _header_text: str | None
 
     def __init__(
         self,
@@ -117,30 +120,55 @@ class Uri:
         if not is_host(self.host_text) or (port is not None and not 0 <= port <= 65535):
             raise LocalProtocolError(f"not a host and port: {host[:60]!r}, {port}")
         self.port = port
-        self.params = Params(
+        self._params = Params(
             (escape(n, _PARAM_SAFE).lower(), None if v is None else escape(v, _PARAM_SAFE))
             for n, v in items
         )
-        self.headers = tuple((escape(n, _HEADER_SAFE), escape(v, _HEADER_SAFE)) for n, v in headers)
-        self.opaque = ""
-        self._text = ""
+        self._headers = tuple(
+            (escape(n, _HEADER_SAFE), escape(v, _HEADER_SAFE)) for n, v in headers
+        )
+        self._param_text = self._text = ""
+        self._header_text = None
 
     @classmethod
     def parse(cls, text: str) -> Uri:
         """Parse a URI. Raises SipParseError."""
         match = _SIP.fullmatch(text)
+        uri = _new(Uri)
+        uri._text = text
+        uri._params = uri._headers = None
         if match is None:
-            return _parse_other(cls.__new__(cls), text)
-        uri = cls.__new__(cls)
-        scheme, uri.user, uri.password, host, port, params, headers = match.groups()
+            return _parse_other(uri, text)
+        scheme, uri.user, uri.password, host, port, uri._param_text, uri._header_text = (
+            match.groups()
+        )
         uri.scheme = scheme.lower()
         uri.host = host[1:-1].lower() if host[0] == "[" else host.lower()
         uri.port = _port(port) if port else None
-        uri.params = _parse_params(params) if params else Params()
-        uri.headers = _parse_headers(headers) if headers else ()
-        uri.opaque = ""
-        uri._text = text
         return uri
+
+    @property
+    def params(self) -> Params:
+        """The URI parameters, escaped. Raises SipParseError when one appears twice (§19.1.1)."""
+        params = self._params
+        if params is None:
+            params = self._params = _parse_params(self._param_text)
+        return params
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """(name, value) of the header part, escaped."""
+        headers = self._headers
+        if headers is None:
+            headers = self._headers = _parse_headers(self._header_text)
+        return headers
+
+    @property
+    def opaque(self) -> str:
+        """What follows the scheme of a URI that is not sip, sips or tel; "" for these."""
+        if self.is_sip or self.scheme == "tel":
+            return ""
+        return self._text.partition(":")[2]
 
     @property
     def host_text(self) -> str:
@@ -187,7 +215,6 @@ class Uri:
     def with_param(self, name: str, value: str | None = None) -> Uri:
         """A copy with a parameter (given unescaped; None makes a flag) set."""
         uri = self._copy()
-        uri.params = Params(self.params)
         uri.params[escape(name, _PARAM_SAFE).lower()] = (
             None if value is None else escape(value, _PARAM_SAFE)
         )
@@ -196,20 +223,24 @@ class Uri:
     def without_param(self, name: str) -> Uri:
         """A copy without a parameter."""
         uri = self._copy()
-        uri.params = Params(item for item in self.params.items() if item[0] != name.lower())
+        uri.params.pop(name.lower(), None)
         return uri
 
     def without_headers(self) -> Uri:
         """A copy without its ``?headers``: they are not allowed in a Request-URI (§19.1.1)."""
         uri = self._copy()
-        uri.headers = ()
+        uri._headers = ()
         return uri
 
     def _copy(self) -> Uri:
-        uri = Uri.__new__(Uri)
-        for slot in ("scheme", "user", "password", "host", "port", "params", "headers", "opaque"):
+        if not self.is_sip and self.scheme != "tel":
+            raise LocalProtocolError(f"the parts of a {self.scheme} URI are not known")
+        uri = _new(Uri)
+        for slot in ("scheme", "user", "password", "host", "port"):
             setattr(uri, slot, getattr(self, slot))
-        uri._text = ""
+        uri._params, uri._headers = Params(self.params), self.headers
+        uri._param_text = uri._text = ""
+        uri._header_text = None
         return uri
 
     def __str__(self) -> str:
@@ -219,8 +250,7 @@ class Uri:
 
     def _build(self) -> str:
         if not self.is_sip:
-            start = f"{self.scheme}:{self.opaque or self.user}"
-            return start + str(self.params)
+            return f"{self.scheme}:{self.user}{self.params}"
         password = "" if self.password is None else f":{self.password}"
         user = "" if self.user is None else f"{self.user}{password}@"
         headers = "&".join(f"{name}={value}" for name, value in self.headers)
@@ -277,6 +307,8 @@ def _port(text: str) -> int:
 def _parse_params(text: str) -> Params:
     """``;name=value`` of a URI that the pattern has already checked."""
     params = Params()
+    if not text:
+        return params
     for piece in text[1:].split(";"):
         name, equals, value = piece.partition("=")
         name = name.lower()
@@ -287,7 +319,9 @@ def _parse_params(text: str) -> Params:
     return params
 
 
-def _parse_headers(text: str) -> tuple[tuple[str, str], ...]:
+def _parse_headers(text: str | None) -> tuple[tuple[str, str], ...]:
+    if not text:
+        return ()
     pairs = (piece.partition("=") for piece in text.split("&"))
     return tuple((name, value) for name, _, value in pairs)
 
@@ -295,18 +329,15 @@ def _parse_headers(text: str) -> tuple[tuple[str, str], ...]:
 def _parse_other(uri: Uri, text: str) -> Uri:
     """A tel URI or one of a scheme that SIP only carries."""
     match = _TEL.fullmatch(text)
-    uri.password = uri.port = None
-    uri.host = uri.opaque = ""
-    uri.headers = ()
-    uri._text = text
+    uri.password = uri.port = uri._header_text = None
+    uri.host = ""
     if match is not None:
-        uri.scheme, uri.user = "tel", match[2]
-        uri.params = _parse_params(match[3]) if match[3] else Params()
+        uri.scheme, uri.user, uri._param_text = "tel", match[2], match[3]
         return uri
     match = _OTHER.fullmatch(text)
     if match is None or match[1].lower() in ("sip", "sips", "tel"):
         raise SipParseError(f"not a URI: {text[:60]!r}")
-    uri.scheme, uri.opaque = match[1].lower(), match[2]
+    uri.scheme = match[1].lower()
     uri.user = None
-    uri.params = Params()
+    uri._param_text = ""
     return uri
