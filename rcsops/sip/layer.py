@@ -17,6 +17,7 @@ from rcsops.sip.client_transaction import (
     make_cancel,
 )
 from rcsops.sip.events import AckReceived, Event, RequestReceived, StrayResponse
+from rcsops.sip.headers import Via
 from rcsops.sip.matching import (
     Key,
     client_key,
@@ -72,6 +73,8 @@ class TransactionLayer:
         self._servers: dict[Key, ServerTransaction] = {}
         self._by_flow: dict[Flow, set[ClientTransaction | ServerTransaction]] = {}
         self._merge_keys: dict[Key, Key] | None = {} if detect_merged else None
+        # The newest request, for its accept(): neither Via nor key need be worked out again.
+        self._arrived: tuple[Request, Via, Key] | None = None
         self._out: list[tuple[bytes, Flow]] = []
         self._events: deque[Event] = deque()
 
@@ -143,8 +146,13 @@ class TransactionLayer:
         """
         if request.method == "ACK":
             raise LocalProtocolError("an ACK has no server transaction")
-        via = request.top_via
-        key = server_key(request, via, request.method)
+        arrived = self._arrived
+        if arrived is not None and arrived[0] is request:
+            _, via, key = arrived
+            self._arrived = None
+        else:
+            via = request.top_via
+            key = server_key(request, via, request.method)
         if key in self._servers:
             raise LocalProtocolError(f"this {request.method} has a transaction already")
         back = reply_flow(via, flow)
@@ -275,6 +283,7 @@ class TransactionLayer:
         if invite is None and len(self._servers) >= self.max_transactions:
             self._refuse(request, flow)
             return
+        self._arrived = (request, via, key)
         self._events.append(RequestReceived(request, flow, invite))
 
     def _receive_ack(self, ack: Request, flow: Flow, now: float) -> None:

@@ -51,20 +51,27 @@ def merge_key(request: Request) -> Key:
     return (request.from_tag, request.get("Call-ID"), request.get("CSeq"))
 
 
-def complete_via(request: Request, via: Via, flow: Flow) -> Via:
+def complete_via(request: Request, via: Via, flow: Flow) -> None:
     """Note on the top Via where a request really came from (RFC 3261 §18.2.1, RFC 3581 §4).
 
-    What the sender claims there is overwritten.
+    ``via`` is the top Via as it came. What the sender claims about itself is overwritten.
     """
     host, port = flow.remote[0], flow.remote[1]
-    if via.has_rport:
-        via = via.with_params(received=host, rport=str(port))
-    elif via.received is not None or via.host != host:
-        via = via.with_params(received=host)
+    text = str(via)
+    if via.received is not None or '"' in text:
+        params = {"received": host, "rport": str(port)} if via.has_rport else {"received": host}
+        text = str(via.with_params(params))
+    elif not via.has_rport:
+        if via.host == host:
+            return
+        text = f"{text};received={host}"
+    elif text.endswith(";rport"):
+        text = f"{text}={port};received={host}"
+    elif ";rport;" in text:
+        text = text.replace(";rport;", f";rport={port};received={host};", 1)
     else:
-        return via
-    request.replace_first("Via", str(via))
-    return via
+        text = str(via.with_params(received=host, rport=port))
+    request.replace_first("Via", text)
 
 
 def reply_flow(via: Via, flow: Flow) -> Flow:
