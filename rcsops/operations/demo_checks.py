@@ -44,15 +44,15 @@ def _has(
     )
 
 
-def _digest(arrow: Arrow) -> bool:
-    return b"uthorization: Digest" in arrow.data
+def _proves(arrow: Arrow) -> bool:
+    return b"uthorization: Digest" in arrow.data and not _removes(arrow)
 
 
 def _registrations(ladder: Sequence[Arrow], agents: Sequence[str]) -> Iterator[str]:
     for agent in agents:
         if not _has(ladder, SERVER, agent, status=401, to="REGISTER"):
             yield f"{agent}'s first REGISTER was not challenged (401)"
-        if not _has(ladder, agent, SERVER, method="REGISTER", where=_digest):
+        if not _has(ladder, agent, SERVER, method="REGISTER", where=_proves):
             yield f"{agent} sent no REGISTER with digest credentials"
         if not _has(ladder, SERVER, agent, status=200, to="REGISTER"):
             yield f"{agent} was not registered (200)"
@@ -85,6 +85,7 @@ def _session(ladder: Sequence[Arrow], caller: str, callee: str) -> Iterator[str]
     elif not any(
         _has(ladder, one, SERVER, method="BYE")
         and _has(ladder, SERVER, other, method="BYE")
+        and _has(ladder, other, SERVER, status=200, to="BYE")
         and _has(ladder, SERVER, one, status=200, to="BYE")
         for one, other in ends
     ):

@@ -86,8 +86,8 @@ class Peer:
     ) -> Notice:
         """The first notice of that kind that matches, from all that have come or will come.
 
-        Raises :class:`DemoFailed` naming ``what`` was awaited when the process reports an error or ends
-        first, or when it takes too long.
+        Raises :class:`DemoFailed` naming ``what`` was awaited when the process reports an error or
+        ends first, or when it takes too long.
         """
         try:
             async with asyncio.timeout(patience), self._news:

@@ -110,16 +110,22 @@ class Capture:
     def frames(
         self, *, sip_ports: Iterable[int] = (), msrp_ports: Iterable[int] = ()
     ) -> list[Frame]:
-        """The packets with SIP or MSRP in them, in order; the ports say which is which."""
+        """The packets with SIP or MSRP in them, in order; the ports say which is which.
+
+        Packets of other ports are left out: other tests may be talking too.
+        """
         options: list[str] = []
-        for port in sorted(set(sip_ports)):
+        sip, msrp = sorted(set(sip_ports)), sorted(set(msrp_ports))
+        for port in sip:
             options += ["-d", f"udp.port=={port},sip", "-d", f"tcp.port=={port},sip"]
-        for port in sorted(set(msrp_ports)):
+        for port in msrp:
             options += ["-d", f"tcp.port=={port},msrp"]
+        ours = "{" + ", ".join(str(port) for port in (*sip, *msrp)) + "}"
+        wanted = f"(udp.port in {ours} or tcp.port in {ours}) and (sip or msrp or _ws.malformed)"
         finished = subprocess.run(  # noqa: S603
             [
                 shutil.which("tshark") or "tshark",
-                *("-n", "-r", str(self.file), "-2", "-R", "sip or msrp or _ws.malformed"),
+                *("-n", "-r", str(self.file), "-2", "-R", wanted),
                 *options,
                 *("-T", "json", "--no-duplicate-keys"),
             ],
@@ -147,7 +153,7 @@ def _start_lines(layers: Any, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _msrp_start_lines(layers: dict[str, Any]) -> tuple[str, ...]:
-    """All of them: tshark takes what comes in one segment for one message, and the rest for text."""
+    """All of them: tshark takes what comes in one segment for one message, the rest for text."""
     raw = layers.get("Message Session Relay Protocol(as raw text)")
     lines = [line.removesuffix("\\r\\n") for part in _listed(raw) for line in part]
     found = tuple(line for line in lines if _MSRP_START.fullmatch(line))
