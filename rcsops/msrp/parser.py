@@ -118,7 +118,8 @@ class FrameParser:
         if self._frame is None:
             line_end = buffer.find(b"\r\n", max(start, self._scan))
             if line_end < 0:
-                if not b"MSRP ".startswith(buffer[start : start + 5]):
+                begun = buffer[start : start + 5]
+                if not b"MSRP ".startswith(begun) and begun != b"\r":
                     raise MsrpParseError(f"not MSRP: {buffer[start : start + 40]!r}")
                 if len(buffer) - start > self._limits.start_line:
                     raise MsrpParseError("a start line that is too long")
