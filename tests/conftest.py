@@ -27,7 +27,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _children() -> set[int]:
-    """The living children of this process: read from /proc, which is quick enough for every test."""
+    """The living children of this process, read from /proc: quick enough for every test."""
     found: set[int] = set()
     for task in Path("/proc/self/task").glob("*/children"):
         with contextlib.suppress(OSError):
