@@ -130,7 +130,10 @@ def row_of(binding: Binding, offset: float) -> ContactRow:
 
 
 def binding_of(row: ContactRow, offset: float) -> Binding:
-    """A row as a binding; ``offset`` is the bindings' clock minus Unix time. Raises SipParseError."""
+    """A row as a binding; ``offset`` is the bindings' clock minus Unix time.
+
+    Raises SipParseError.
+    """
     params, reg_id, outbound, behind_nat = _extras(row.kv_store)
     binding = Binding(
         f"{row.username}@{row.domain or ''}",

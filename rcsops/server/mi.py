@@ -134,9 +134,7 @@ def _invalid() -> MiError:
     return MiError("Invalid params", code=INVALID_PARAMS, hint=_TOO_FEW_OR_MANY)
 
 
-def error_reply(
-    request_id: object, code: int, message: str, detail: str | None = None
-) -> bytes:
+def error_reply(request_id: object, code: int, message: str, detail: str | None = None) -> bytes:
     """An error answer; ``detail`` is its ``data``."""
     error: dict[str, object] = {"code": code, "message": message}
     if detail is not None:

@@ -176,9 +176,7 @@ class _Reply:
         self._timer = None
         for path in self._paths:
             try:
-                self._fd = os.open(
-                    path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-                )
+                self._fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
             except OSError:
                 # No reader yet (ENXIO), or not in this directory.
                 continue

@@ -1,0 +1,109 @@
+"""The server process: ``python -m rcsops.server --project DIR``.
+
+``rcsops start`` runs it in a session of its own; ``--foreground`` keeps the log on the terminal.
+The exit code is 1 when it could not start, and the last line of the log says why.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rcsops.errors import RcsopsError
+from rcsops.server.logs import start_logging
+from rcsops.server.options import ServerOptions
+from rcsops.server.run_files import RunFiles, RunLock, load_secret
+from rcsops.server.service import Server
+from rcsops.settings import Project
+from rcsops.trace import TraceWriter
+
+logger = logging.getLogger("rcsops.server")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the server until it is asked to end; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        project = Project.find(options.project)
+        files = RunFiles(project.make_run_dir())
+        # Before the lock nothing may be written there: it could be another server's.
+        lock = RunLock(files)
+        lock.acquire()
+    except RcsopsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    start_logging(None if options.foreground else files.log)
+    try:
+        return _run(project, files, options)
+    finally:
+        lock.release()
+
+
+def _run(project: Project, files: RunFiles, options: argparse.Namespace) -> int:
+    trace: TraceWriter | None = None
+    try:
+        if options.trace is not None:
+            trace = TraceWriter(options.trace, options.node)
+        with _runner() as runner:
+            runner.run(_serve(project, files, trace, _server_options(options)))
+        return 0
+    except RcsopsError as error:
+        logger.error("%s", error)
+        if error.hint:
+            logger.error("hint: %s", error.hint)
+        return 1
+    finally:
+        if trace is not None:
+            trace.close()
+
+
+async def _serve(
+    project: Project, files: RunFiles, trace: TraceWriter | None, options: ServerOptions
+) -> None:
+    secret = load_secret(project.state_dir / "server-secret")
+    server = Server(project.settings, files, secret=secret, options=options, tap=trace)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.ask_to_stop)
+    try:
+        await server.start()
+        await server.wait()
+    finally:
+        await server.stop()
+
+
+def _runner() -> asyncio.Runner:
+    if not os.environ.get("RCSOPS_NO_UVLOOP"):
+        with contextlib.suppress(ImportError):
+            import uvloop
+
+            return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    return asyncio.Runner()
+
+
+def _server_options(options: argparse.Namespace) -> ServerOptions:
+    default = ServerOptions()
+    return ServerOptions(
+        min_expires=options.min_expires if options.min_expires is not None else default.min_expires,
+        max_expires=options.max_expires if options.max_expires is not None else default.max_expires,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m rcsops.server", description=__doc__)
+    parser.add_argument("--project", metavar="DIR", help="the project's directory")
+    parser.add_argument("--foreground", action="store_true", help="log to the terminal")
+    parser.add_argument("--trace", type=Path, metavar="FILE", help="write each message to FILE")
+    parser.add_argument("--node", default="server", help="this server's name in the trace")
+    parser.add_argument("--min-expires", type=int, metavar="SECONDS")
+    parser.add_argument("--max-expires", type=int, metavar="SECONDS")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""Who sent this: digest authentication of requests (RFC 3261 §22)."""
+
+from typing import NamedTuple
+
+from rcsops.server.accounts import Accounts, Known
+from rcsops.server.statistics import Statistics
+from rcsops.sip import DigestServer, Request, Response, SipParseError, Verdict
+
+__all__ = ["Authenticator", "Judgement"]
+
+_NO_HASHES: dict[str, str] = {}
+
+
+class Judgement(NamedTuple):
+    """The user whose credentials a request carries, or why there is none.
+
+    ``status`` is 0 when ``user`` is authenticated, else what to answer.
+    """
+
+    user: str
+    status: int = 0
+    stale: bool = False
+
+
+class Authenticator:
+    """Challenges and judges for one realm.
+
+    Unknown users are challenged and refused exactly like known ones.
+    """
+
+    def __init__(self, digest: DigestServer, accounts: Accounts, statistics: Statistics) -> None:
+        self._digest = digest
+        self._accounts = accounts
+        self._counts = statistics.counts
+
+    def judge(self, request: Request, now: float, known: Known) -> Judgement:
+        """Raises `NeedsDatabase`; credentials that cannot be read are answered 400."""
+        if known.user:
+            return Judgement(known.user)
+        is_register = request.method == "REGISTER"
+        challenge = 401 if is_register else 407
+        try:
+            given = request.authorizations if is_register else request.proxy_authorizations
+            for credentials in given:
+                if credentials.is_digest and credentials.realm == self._digest.realm:
+                    break
+            else:
+                return Judgement("", challenge)
+            username = credentials.username
+        except SipParseError:
+            return Judgement("", 400)
+        account = self._accounts.get(username, known)
+        hashes = _NO_HASHES if account is None else account.ha1
+        verdict = self._digest.verify(credentials, request.method, request.body, hashes, now)
+        if verdict is Verdict.OK:
+            known.user = username
+            return Judgement(username)
+        if verdict is Verdict.MALFORMED:
+            return Judgement("", 400)
+        if verdict is Verdict.WRONG:
+            self._counts["auth:failures"] += 1
+            return Judgement("", challenge)
+        self._counts["auth:stale"] += 1
+        return Judgement("", challenge, stale=True)
+
+    def refuse(
+        self, request: Request, judgement: Judgement, tag: str, now: float, known: Known
+    ) -> Response:
+        """The answer for a judgement without a user; raises `NeedsDatabase`."""
+        status = judgement.status
+        if status == 400:
+            return Response.to_request(request, 400, "Bad Credentials", tag)
+        name = "WWW-Authenticate" if status == 401 else "Proxy-Authenticate"
+        algorithms = self._accounts.algorithms(known)
+        values = self._digest.challenges(now, judgement.stale, algorithms)
+        self._counts["auth:challenges"] += 1
+        return Response.to_request(
+            request, status, "", tag, headers=[(name, value) for value in values]
+        )
+
+    def remove_credentials(self, request: Request) -> None:
+        """Takes our realm's credentials off a request that goes on: they were for us alone."""
+        given = request.get_all("Proxy-Authorization")
+        if not given:
+            return
+        kept = [
+            str(credentials)
+            for credentials in request.proxy_authorizations
+            if not (credentials.is_digest and credentials.realm == self._digest.realm)
+        ]
+        request.remove("Proxy-Authorization")
+        for value in kept:
+            request.add("Proxy-Authorization", value)

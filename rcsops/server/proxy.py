@@ -1,0 +1,415 @@
+"""The stateful proxy: forwarding, forking, responses, CANCEL, timer C (RFC 3261 §16.6 to 16.10)."""
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from rcsops.errors import LocalProtocolError, RcsopsError, SipParseError
+from rcsops.server.auth import Authenticator
+from rcsops.server.location import LocationService
+from rcsops.server.options import ServerOptions
+from rcsops.server.policy import strip_asserted
+from rcsops.server.record_route import add_record_route
+from rcsops.server.response_context import Branch, Destination, ResponseContext
+from rcsops.server.routing import FlowFailed, Router, set_routes
+from rcsops.server.statistics import Statistics
+from rcsops.sip import (
+    Event,
+    Flow,
+    Request,
+    Response,
+    ResponseReceived,
+    ServerTransaction,
+    Target,
+    Terminated,
+    TimedOut,
+    TransportFailed,
+)
+from rcsops.transport import Alarm, SipEndpoint, TransactionUser
+
+__all__ = ["Proxy", "fingerprint"]
+
+logger = logging.getLogger(__name__)
+
+_ELSEWHERE = 'SIP;cause=200;text="Call completed elsewhere"'
+# Make a dialog, so that what follows has to come this way too (RFC 3261 §16.6 step 4).
+_DIALOG_MAKING = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
+
+
+class Proxy:
+    """Forwards requests statefully and brings their responses back."""
+
+    def __init__(
+        self,
+        endpoint: SipEndpoint,
+        location: LocationService,
+        authenticator: Authenticator,
+        options: ServerOptions,
+        statistics: Statistics,
+    ) -> None:
+        self._endpoint = endpoint
+        self._location = location
+        self._auth = authenticator
+        self._options = options
+        self._counts = statistics.counts
+        self.router = Router(endpoint, location)
+        self._by_branch: dict[object, ResponseContext] = {}
+        self._limits: list[tuple[float, int, Branch]] = []
+        self._ticks = 0
+        self._alarm = Alarm(self._limit_due)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def in_progress(self) -> int:
+        """How many requests wait for responses on how many branches."""
+        return len(self._by_branch)
+
+    def close(self) -> None:
+        """Lets go of timers and look-ups."""
+        self._alarm.cancel()
+        for task in self._tasks:
+            task.cancel()
+
+    def is_loop(self, request: Request) -> bool:
+        """Whether a request went out from here, and comes back with nothing changed (§16.3)."""
+        seen = fingerprint(request)
+        for via in request.vias[1:]:
+            context = self._by_branch.get((via.branch or "").lower())
+            if context is not None and context.fingerprint == seen:
+                return True
+        return False
+
+    # --- requests ------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        server: ServerTransaction,
+        request: Request,
+        base: Request,
+        groups: Sequence[Sequence[Destination]],
+        token: str,
+    ) -> None:
+        """Sends ``base``, made of ``request`` for going on, to the destinations: each group in
+        parallel, one group after the other. ``token`` goes into the Record-Route."""
+        context = ResponseContext(server, base, groups, fingerprint(request), token)
+        server.context = context
+        self._next_group(context)
+
+    def forward_ack(self, ack: Request, destination: Destination) -> None:
+        """Sends on an ACK for a 2xx, which nobody answers."""
+        try:
+            target = self.router.target(destination)
+            if target is None:
+                self._later(self._resolve_ack(ack, destination))
+                return
+            self._send_ack(ack, destination, target)
+        except RcsopsError as error:
+            logger.info("an ACK could not be forwarded: %s", error)
+
+    def cancel(self, server: ServerTransaction, reason: str | None) -> None:
+        """A CANCEL came for the request of ``server`` (§16.10)."""
+        context = server.context
+        if not isinstance(context, ResponseContext) or context.cancelled or context.went:
+            return
+        context.cancelled = True
+        self._cancel_pending(context, reason)
+        self._proceed(context)
+
+    def _next_group(self, context: ResponseContext) -> None:
+        while not context.pending():
+            group = context.next_group()
+            if not group:
+                self._answer(context)
+                return
+            branches = [Branch(context, destination) for destination in group]
+            context.branches += branches
+            for branch in branches:
+                self._start(branch)
+
+    def _start(self, branch: Branch) -> None:
+        try:
+            target = self.router.target(branch.destination)
+        except RcsopsError as error:
+            self._unreachable(branch, error)
+            return
+        if target is not None:
+            branch.targets = [target]
+            self._try_target(branch)
+            return
+        self._later(self._resolve(branch))
+
+    async def _resolve(self, branch: Branch) -> None:
+        try:
+            branch.targets = await self.router.resolve(branch.destination)
+        except RcsopsError as error:
+            self._unreachable(branch, error)
+            self._proceed(branch.context)
+            return
+        if branch.done:
+            return
+        self._try_target(branch)
+        self._proceed(branch.context)
+
+    async def _resolve_ack(self, ack: Request, destination: Destination) -> None:
+        try:
+            targets = await self.router.resolve(destination)
+            self._send_ack(ack, destination, targets[0])
+        except (RcsopsError, IndexError) as error:
+            logger.info("an ACK could not be forwarded: %s", error)
+
+    def _send_ack(self, ack: Request, destination: Destination, target: Target) -> None:
+        ack.uri = destination.uri
+        set_routes(ack, ())
+        branch = self._endpoint.tokens.branch()
+        via = f"SIP/2.0/{target.flow.transport.upper()} {target.sent_by};branch={branch};rport"
+        ack.prepend("Via", via)
+        self._counts["core:fwd_requests"] += 1
+        self._endpoint.send_message(ack, target.flow)
+
+    def _try_target(self, branch: Branch) -> None:
+        """Sends the branch's request to the first of its targets (§16.6)."""
+        context = branch.context
+        target = branch.targets.pop(0)
+        request = context.base.copy()
+        request.uri = branch.destination.uri
+        try:
+            if branch.destination.binding is not None:
+                set_routes(request, branch.destination.routes)
+            elif request.has("Route"):
+                set_routes(request, ())
+        except SipParseError as error:
+            self._unreachable(branch, error)
+            return
+        if context.token and request.method in _DIALOG_MAKING:
+            self._record_route(request, context, target)
+        user = _BranchUser(self, branch)
+        transaction = self._endpoint.send_request(request, target, context=user)
+        branch.transaction = transaction
+        self._by_branch[transaction.key[0]] = context
+        self._counts["core:fwd_requests"] += 1
+        self._counts["tm:UAC_transactions"] += 1
+        if context.is_invite:
+            self._set_limit(branch)
+
+    def _record_route(self, request: Request, context: ResponseContext, target: Target) -> None:
+        came_by = self._endpoint.target_of(context.server.flow)
+        add_record_route(request, came_by, target, context.token)
+
+    def _unreachable(self, branch: Branch, error: RcsopsError) -> None:
+        logger.info("%s cannot be reached: %s", branch.destination.uri, error)
+        if isinstance(error, FlowFailed):
+            self._flow_failed(branch)
+        if not self._next_flow(branch):
+            self._local_response(branch, self._failure_status(branch, error))
+
+    def _failure_status(self, branch: Branch, error: RcsopsError | None = None) -> int:
+        if branch.destination.binding is not None:
+            # The user is not there, whatever the table says.
+            return 480
+        if isinstance(error, LocalProtocolError | SipParseError):
+            return 416
+        return 503
+
+    def _flow_failed(self, branch: Branch) -> None:
+        """RFC 5626 §5.3.1: a flow that failed is not tried again."""
+        binding = branch.destination.binding
+        if binding is not None and binding.outbound:
+            self._location.remove(binding)
+
+    def _next_flow(self, branch: Branch) -> bool:
+        """Tries the next address of the name, or the next flow of the device."""
+        context = branch.context
+        if context.cancelled or context.went or context.sixth or branch.cancelled:
+            return False
+        if branch.targets:
+            self._try_target(branch)
+            return True
+        others = branch.destination.others
+        if not others:
+            return False
+        branch.destination = others[0]._replace(others=others[1:])
+        branch.provisional = False
+        self._start(branch)
+        return True
+
+    # --- responses -----------------------------------------------------------------------------
+
+    def response_received(self, branch: Branch, response: Response) -> None:
+        """§16.7."""
+        context = branch.context
+        status = response.status
+        self._counts["tm:received_replies"] += 1
+        response.pop_first("Via")
+        if not response.has("Via"):
+            return
+        strip_asserted(response)
+        if status < 200:
+            branch.provisional = True
+            if status > 100:
+                if context.is_invite:
+                    self._set_limit(branch)
+                if not context.went:
+                    self._relay(context, response)
+            return
+        if status < 300:
+            branch.done = True
+            # Every 2xx to an INVITE goes on, retransmissions too: the caller may want each dialog.
+            if context.is_invite or not context.went:
+                first = not context.went
+                context.went = True
+                self._relay(context, response)
+                if first:
+                    self._count_class(status)
+                    self._cancel_pending(context, _ELSEWHERE)
+            return
+        if branch.done:
+            return
+        if status in (408, 430, 503) and self._retry(branch, status):
+            return
+        branch.done = True
+        context.responses.append(response)
+        if status >= 600 and not context.sixth:
+            context.sixth = True
+            self._cancel_pending(context, None)
+        self._proceed(context)
+
+    def failed(self, branch: Branch, status: int) -> None:
+        """A branch gave no final response: ``status`` stands for it (§16.8, §16.9)."""
+        if branch.done:
+            return
+        if self._retry(branch, status):
+            return
+        if status == 503:
+            status = self._failure_status(branch)
+        self._local_response(branch, status)
+        self._proceed(branch.context)
+
+    def _retry(self, branch: Branch, status: int) -> bool:
+        if status in (430, 503):
+            self._flow_failed(branch)
+        return self._next_flow(branch)
+
+    def terminated(self, branch: Branch, key: object) -> None:
+        """A client transaction is over."""
+        self._by_branch.pop(key, None)
+
+    def _local_response(self, branch: Branch, status: int) -> None:
+        branch.done = True
+        context = branch.context
+        if not context.went:
+            context.responses.append(self._response(context, status))
+
+    def _response(self, context: ResponseContext, status: int) -> Response:
+        tag = self._endpoint.tokens.tag()
+        return Response.to_request(context.server.request, status, to_tag=tag)
+
+    def _proceed(self, context: ResponseContext) -> None:
+        if not context.went and not context.pending():
+            self._next_group(context)
+
+    def _answer(self, context: ResponseContext) -> None:
+        """Every branch has spoken: the best response goes upstream (§16.7 step 6)."""
+        if context.went:
+            return
+        context.went = True
+        best = context.best()
+        if context.cancelled and (best is None or best.status in (408, 480, 503)):
+            best = self._response(context, 487)
+        elif best is None or best.status == 430:
+            best = self._response(context, 480)
+        elif best.status == 503:
+            best = self._response(context, 500)
+        self._count_class(best.status)
+        self._relay(context, best)
+
+    def _relay(self, context: ResponseContext, response: Response) -> None:
+        self._counts["tm:relayed_replies"] += 1
+        self._counts["core:fwd_replies"] += 1
+        self._endpoint.respond(context.server, response)
+
+    def _count_class(self, status: int) -> None:
+        self._counts[f"tm:{status // 100}xx_transactions"] += 1
+
+    def _cancel_pending(self, context: ResponseContext, reason: str | None) -> None:
+        """CANCEL for INVITEs; other requests simply end by themselves (§16.10)."""
+        for branch in context.pending():
+            branch.cancelled = True
+            if branch.transaction is None:
+                branch.done = True
+            elif context.is_invite:
+                self._endpoint.cancel(branch.transaction, reason)
+
+    # --- timer C -------------------------------------------------------------------------------
+
+    def _set_limit(self, branch: Branch) -> None:
+        # RFC 3261 §16.6 step 11: more than three minutes, started anew by each 101 to 199.
+        deadline = self._endpoint.now + self._endpoint.timers.c + 1.0
+        known = branch.limit
+        branch.limit = deadline
+        if not known:
+            self._ticks += 1
+            heapq.heappush(self._limits, (deadline, self._ticks, branch))
+            self._alarm.set(self._limits[0][0])
+
+    def _limit_due(self) -> None:
+        now = self._endpoint.now
+        limits = self._limits
+        while limits and limits[0][0] <= now:
+            _, tick, branch = heapq.heappop(limits)
+            if branch.done:
+                continue
+            if branch.limit > now:
+                heapq.heappush(limits, (branch.limit, tick, branch))
+            elif branch.provisional and branch.transaction is not None:
+                branch.cancelled = True
+                self._endpoint.cancel(branch.transaction)
+            else:
+                self.failed(branch, 408)
+        self._alarm.set(limits[0][0] if limits else None)
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class _BranchUser(TransactionUser):
+    """Takes the events of one client transaction of a branch."""
+
+    __slots__ = ("_branch", "_proxy")
+
+    def __init__(self, proxy: Proxy, branch: Branch) -> None:
+        self._proxy = proxy
+        self._branch = branch
+
+    def transaction_event(self, event: Event) -> None:
+        branch = self._branch
+        if isinstance(event, Terminated):
+            self._proxy.terminated(branch, event.transaction.key[0])
+        elif isinstance(event, ResponseReceived):
+            if event.transaction is branch.transaction or event.response.status < 300:
+                self._proxy.response_received(branch, event.response)
+        elif isinstance(event, TimedOut | TransportFailed) and (
+            event.transaction is branch.transaction
+        ):
+            self._proxy.failed(branch, 408 if isinstance(event, TimedOut) else 503)
+
+
+def fingerprint(request: Request) -> tuple[str | None, ...]:
+    """What decides where a request goes: the same twice is a loop (§16.6 step 8, RFC 5393)."""
+    return (
+        request.method,
+        request.uri,
+        request.get("Call-ID"),
+        request.get("CSeq"),
+        request.from_tag,
+        request.to_tag,
+        request.get("Route"),
+    )
+
+
+def source_of(flow: Flow) -> str:
+    """An address for the log."""
+    return f"{flow.transport}:{flow.remote[0]}:{flow.remote[1]}"

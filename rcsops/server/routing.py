@@ -1,0 +1,107 @@
+"""From a destination to the address that its request is sent to (RFC 3261 §16.6, RFC 3263)."""
+
+from rcsops.errors import LocalProtocolError, RcsopsError
+from rcsops.server.location import Binding, LocationService
+from rcsops.server.response_context import Destination
+from rcsops.sip import NameAddr, Request, Target, Uri
+from rcsops.transport import SipEndpoint
+from rcsops.transport.resolver import Candidate, resolve, resolve_numeric
+
+__all__ = ["FlowFailed", "Router", "set_routes"]
+
+
+class FlowFailed(RcsopsError):
+    """The way to a contact is gone, and there is no other to it (RFC 5626 §5.3.1)."""
+
+
+class Router:
+    """Finds targets: at once where the next hop is a number or a live flow."""
+
+    def __init__(self, endpoint: SipEndpoint, location: LocationService) -> None:
+        self._endpoint = endpoint
+        self._location = location
+
+    def target(self, destination: Destination) -> Target | None:
+        """The target, None when a name has to be resolved first.
+
+        Raises `FlowFailed`, SipParseError for a next hop that is no SIP URI, and
+        LocalProtocolError for a transport that the server does not have.
+        """
+        if destination.routes:
+            hop = Uri.parse(destination.routes[0])
+            return self._numeric(hop)
+        uri = Uri.parse(destination.uri) if destination.binding is None else None
+        binding = destination.binding
+        if binding is None and uri is not None:
+            # Within a dialog the Request-URI is the contact that the peer gave: the way that its
+            # REGISTER came by leads there too.
+            binding = self._location.by_contact(uri)
+        if binding is not None:
+            flow = self._flow_target(binding)
+            if flow is not None:
+                return flow
+            uri = binding.uri
+        assert uri is not None
+        return self._numeric(uri)
+
+    async def resolve(self, destination: Destination) -> list[Target]:
+        """The targets of a next hop that is a name, the best first; raises RcsopsError."""
+        hop = destination.routes[0] if destination.routes else destination.uri
+        found: list[Target] = []
+        failure: RcsopsError | None = None
+        for candidate in await resolve(Uri.parse(hop)):
+            try:
+                found.append(self._endpoint.target(candidate.transport, _address(candidate)))
+            except LocalProtocolError as error:
+                failure = error
+        if not found and failure is not None:
+            raise failure
+        return found
+
+    def _numeric(self, uri: Uri) -> Target | None:
+        candidate = resolve_numeric(uri)
+        if candidate is None:
+            return None
+        return self._endpoint.target(candidate.transport, _address(candidate))
+
+    def _flow_target(self, binding: Binding) -> Target | None:
+        """The flow that a contact registered over, where that is the way to it."""
+        endpoint = self._endpoint
+        flow = binding.flow
+        if binding.path:
+            return None
+        if flow is not None and flow.transport != "udp" and endpoint.connection_of(flow):
+            return endpoint.target_of(flow)
+        if (
+            flow is not None
+            and flow.transport == "udp"
+            and (binding.outbound or binding.behind_nat)
+        ):
+            return endpoint.target("udp", flow.remote)
+        if binding.outbound:
+            raise FlowFailed("the connection of the contact is gone")
+        return None
+
+
+def _address(candidate: Candidate) -> tuple[str, int]:
+    return (candidate.host, candidate.port)
+
+
+def set_routes(request: Request, routes: tuple[str, ...]) -> str:
+    """Puts ``routes`` above what Route a request has, and returns the URI of the next hop.
+
+    Where the first route is a strict router the Request-URI and it change places (RFC 3261 §16.6
+    step 6). Raises SipParseError.
+    """
+    for route in reversed(routes):
+        request.prepend("Route", f"<{route}>")
+    if not request.has("Route"):
+        return request.uri
+    first: NameAddr = request.routes[0]
+    if "lr" in first.uri.params:
+        return first.uri_text
+    request.pop_first("Route")
+    last = f"<{request.uri}>"
+    request.add("Route", last)
+    request.uri = first.uri_text
+    return first.uri_text

@@ -1,0 +1,253 @@
+"""The whole server: sockets, database, core and MI put together, and taken apart again."""
+
+import asyncio
+import contextlib
+import errno
+import gc
+import logging
+import time
+from pathlib import Path
+
+import psutil
+
+from rcsops.database import SubscriberCache, check_tables
+from rcsops.database.store import Store
+from rcsops.errors import EngineError, LocalProtocolError
+from rcsops.server.accounts import Accounts
+from rcsops.server.addresses import LocalNames
+from rcsops.server.auth import Authenticator
+from rcsops.server.core import ServerCore
+from rcsops.server.dialog_token import DialogTokens
+from rcsops.server.location import LocationService
+from rcsops.server.location_writer import LocationWriter
+from rcsops.server.mi import MiDispatcher
+from rcsops.server.mi_commands import MiCommands
+from rcsops.server.mi_datagram import MiDatagram
+from rcsops.server.mi_fifo import MiFifo
+from rcsops.server.options import ServerOptions
+from rcsops.server.run_files import RunFiles
+from rcsops.server.statistics import Statistics
+from rcsops.settings import DIGEST_ALGORITHMS, Listen, Settings
+from rcsops.sip import ALGORITHMS, DigestServer, Event, Flow, SipParseError
+from rcsops.transport import SipEndpoint, Tap
+
+__all__ = ["Server"]
+
+logger = logging.getLogger(__name__)
+
+_MI_DRAIN_SECONDS = 1.0
+_CLOSE_SECONDS = 10.0
+
+
+class Server:
+    """One embedded server.
+
+    ``await start()`` and it serves until ``await stop()``; ``wait()`` returns when it is asked to
+    end, over MI or by `ask_to_stop`. ``files`` may be None: then there is no MI. Make it inside a
+    running loop.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        files: RunFiles | None,
+        *,
+        secret: bytes,
+        options: ServerOptions | None = None,
+        tap: Tap | None = None,
+    ) -> None:
+        self._settings = settings
+        self._files = files
+        self._secret = secret
+        self._options = options or ServerOptions()
+        self._ended = asyncio.Event()
+        self.statistics = Statistics()
+        self.location = LocationService()
+        self.endpoint = SipEndpoint(on_event=self._event, on_bad_message=self._bad_message, tap=tap)
+        self._core: ServerCore | None = None
+        self._store: Store | None = None
+        self._writer: LocationWriter | None = None
+        self._fifo: MiFifo | None = None
+        self._datagram: MiDatagram | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._started = time.time()
+
+    @property
+    def listeners(self) -> list[str]:
+        """Where it listens: ``udp:127.0.0.1:5060``."""
+        return [str(address) for address in self.endpoint.addresses]
+
+    async def start(self) -> None:
+        """Opens the database, then the sockets, then MI; raises `EngineError` or `DatabaseError`
+        that says what is in the way."""
+        loop = asyncio.get_running_loop()
+        settings = self._settings
+        url = settings.database_url
+        self._store = await asyncio.to_thread(Store.open, url, prepare=check_tables)
+        self._writer = LocationWriter(
+            self.location,
+            self._store,
+            now=loop.time,
+            call_soon=loop.call_soon_threadsafe,
+        )
+        restored = await self._writer.load()
+        await self._listen(settings.listen_addresses)
+        self._core = self._make_core(self._store)
+        self._gauges()
+        if self._files is not None:
+            self._open_mi(self._files)
+        self._sweep()
+        # What is here now stays: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        logger.info("listening at %s, %d contacts restored", ", ".join(self.listeners), restored)
+
+    def ask_to_stop(self) -> None:
+        """Lets `wait` return."""
+        self._ended.set()
+
+    async def wait(self) -> None:
+        """Returns when somebody asked the server to stop."""
+        await self._ended.wait()
+
+    async def stop(self) -> None:
+        """Stops taking requests, writes what is unwritten, closes everything."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        if self._fifo is not None:
+            await self._fifo.drain(_MI_DRAIN_SECONDS)
+        if self._core is not None:
+            self._core.close()
+        await self.endpoint.close()
+        if self._writer is not None:
+            last = self._writer.flush()
+            if last is not None:
+                with contextlib.suppress(Exception):
+                    async with asyncio.timeout(_CLOSE_SECONDS):
+                        await asyncio.wrap_future(last)
+        if self._store is not None:
+            await asyncio.to_thread(self._store.close)
+        for served in (self._fifo, self._datagram):
+            if served is not None:
+                served.close()
+        logger.info("ended")
+
+    # --- parts ---------------------------------------------------------------------------------
+
+    async def _listen(self, addresses: tuple[Listen, ...]) -> None:
+        for address in addresses:
+            try:
+                await self.endpoint.listen(address.transport, address.host, address.port)
+            except OSError as error:
+                raise _cannot_listen(address, error) from error
+            except LocalProtocolError as error:
+                raise EngineError(
+                    f"cannot listen at {address}: {error}",
+                    hint="the embedded server has udp and tcp; mend `listen` in rcsops.toml",
+                ) from error
+
+    def _make_core(self, store: Store) -> ServerCore:
+        settings, options = self._settings, self._options
+        cache = SubscriberCache(store)
+        wanted = tuple(name for name in settings.digest_algorithms if name in ALGORITHMS)
+        weakest = DIGEST_ALGORITHMS.index(settings.digest_min_algorithm)
+        allowed = tuple(name for name in wanted if DIGEST_ALGORITHMS.index(name) >= weakest)
+        accounts = Accounts(cache, settings.domain, allowed)
+        digest = DigestServer(
+            settings.domain,
+            self._secret,
+            self.endpoint.tokens,
+            algorithms=allowed,
+            nonce_lifetime=options.nonce_lifetime,
+        )
+        return ServerCore(
+            self.endpoint,
+            names=LocalNames(settings.domain, self.endpoint.addresses),
+            accounts=accounts,
+            authenticator=Authenticator(digest, accounts, self.statistics),
+            location=self.location,
+            dialog_tokens=DialogTokens(self._secret),
+            options=options,
+            statistics=self.statistics,
+        )
+
+    def _open_mi(self, files: RunFiles) -> None:
+        dispatcher = MiDispatcher()
+        MiCommands(
+            dispatcher,
+            endpoint=self.endpoint,
+            location=self.location,
+            statistics=self.statistics,
+            domain=self._settings.domain,
+            stop=self.ask_to_stop,
+        )
+        try:
+            # /tmp is where clients put their reply FIFO unless they are told otherwise.
+            self._fifo = MiFifo(
+                dispatcher,
+                files.fifo,
+                reply_dirs=(files.directory, Path("/tmp")),  # noqa: S108
+            )
+            self._datagram = MiDatagram(dispatcher, files.socket, fifo=files.fifo)
+        except OSError as error:
+            raise EngineError(
+                f"cannot open MI in {files.directory}: {error.strerror or error}"
+            ) from error
+
+    def _gauges(self) -> None:
+        gauge = self.statistics.gauge
+        location, endpoint = self.location, self.endpoint
+        gauge("usrloc:registered_users", lambda: location.users)
+        gauge("usrloc:location-users", lambda: location.users)
+        gauge("usrloc:location-contacts", lambda: location.contacts)
+        gauge("tm:inuse_transactions", lambda: len(endpoint.layer))
+        gauge("core:timestamp", lambda: int(time.time() - self._started))
+        gauge("net:tcp_connections", lambda: len(endpoint.connections))
+        gauge("net:bad_datagrams", lambda: endpoint.statistics.bad_datagrams)
+        gauge("net:dropped_datagrams", lambda: endpoint.statistics.dropped_datagrams)
+        gauge("registrar:max_expires", lambda: self._options.max_expires)
+        gauge("registrar:default_expire", lambda: self._options.default_expires)
+        gauge("registrar:max_contacts", lambda: self._options.max_contacts)
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        expired = self.location.expire(loop.time())
+        self.statistics.counts["usrloc:location-expires"] += expired
+        if self._writer is not None:
+            self._writer.flush()
+        self._sweeper = loop.call_later(self._options.flush_seconds, self._sweep)
+
+    # --- events --------------------------------------------------------------------------------
+
+    def _event(self, event: Event) -> None:
+        if self._core is not None:
+            self._core.event(event)
+
+    def _bad_message(self, error: SipParseError, flow: Flow) -> None:
+        if self._core is not None:
+            self._core.bad_message(error, flow)
+
+
+def _cannot_listen(address: Listen, error: OSError) -> EngineError:
+    if error.errno == errno.EADDRINUSE:
+        holder = _holder(address)
+        return EngineError(
+            f"cannot listen at {address}: the port is in use{f' by {holder}' if holder else ''}",
+            hint="stop that program, or choose another port: `listen` in rcsops.toml",
+        )
+    return EngineError(
+        f"cannot listen at {address}: {error.strerror or error}",
+        hint="mend `listen` in rcsops.toml",
+    )
+
+
+def _holder(address: Listen) -> str:
+    """The process that has a port, as far as this user may know."""
+    kind = "udp" if address.transport == "udp" else "tcp"
+    with contextlib.suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections(kind):
+            if not connection.laddr or connection.laddr.port != address.port:
+                continue
+            if connection.pid and (kind == "udp" or connection.status == psutil.CONN_LISTEN):
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    return ""
