@@ -20,6 +20,7 @@ _AUTH_PARAM = re.compile(
 _PLAIN = rf"[a-z0-9\-]++=(?:\"[^\"\\]*+\"|[{TOKEN_CLASS}]++)"
 _PLAIN_PARAMS = re.compile(rf"{_PLAIN}(?:,[ \t]*+{_PLAIN})*+")
 _PLAIN_PARAM = re.compile(rf"([a-z0-9\-]++)=(\"[^\"]*+\"|[{TOKEN_CLASS}]++)")
+_new = object.__new__
 # RFC 3261 §25.1: the values of these are quoted strings, all others are tokens.
 _QUOTED_NAMES = frozenset(
     ("username", "realm", "nonce", "uri", "response", "cnonce", "opaque", "domain", "nextnonce")
@@ -28,7 +29,7 @@ _QUOTED_NAMES = frozenset(
 
 def parse_auth_params(text: str) -> Params:
     """``name=value, name="value"``: values as on the wire. Raises SipParseError."""
-    text = text.rstrip(" \t")
+    text = text.strip(" \t")
     if _PLAIN_PARAMS.fullmatch(text):
         pairs = _PLAIN_PARAM.findall(text)
         plain = Params(pairs)
@@ -71,15 +72,17 @@ class _AuthValue:
         Of a scheme other than Digest only the name is kept (RFC 4475 §3.3.7).
         """
         text = text.strip(" \t")
+        value = _new(cls)
+        value._text = text
+        if text[:7] == "Digest ":
+            value.scheme = "Digest"
+            value.params = parse_auth_params(text[7:])
+            return value
         match = _SCHEME.fullmatch(text)
         if match is None:
             raise SipParseError(f"not an authentication header: {text[:60]!r}")
-        value = cls.__new__(cls)
-        value._text = text
         value.scheme = match[1]
-        value.params = Params()
-        if value.is_digest:
-            value.params = parse_auth_params(match[2] or "")
+        value.params = parse_auth_params(match[2] or "") if value.is_digest else Params()
         return value
 
     @property

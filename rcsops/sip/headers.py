@@ -47,10 +47,7 @@ _CSEQ = re.compile(rf"([0-9]++)[ \t]++([{TOKEN_CLASS}]++)")
 _MEDIA_TYPE = re.compile(
     rf"([{TOKEN_CLASS}]++)[ \t]*+/[ \t]*+([{TOKEN_CLASS}]++)[ \t]*+(;.*+)?", re.S
 )
-_METHODS = frozenset(
-    ("INVITE", "ACK", "BYE", "CANCEL", "REGISTER", "OPTIONS", "MESSAGE", "UPDATE", "INFO", "PRACK")
-    + ("SUBSCRIBE", "NOTIFY", "REFER", "PUBLISH")
-)
+_METHODS = {"INVITE", "ACK", "BYE", "CANCEL", "REGISTER", "OPTIONS", "MESSAGE", "UPDATE", "NOTIFY"}
 _new = object.__new__
 _DISPLAY_TOKENS = re.compile(rf"[{TOKEN_CLASS} \t]*+")
 

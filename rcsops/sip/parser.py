@@ -16,8 +16,6 @@ _REQUEST_LINE = re.compile(
 _STATUS_LINE = re.compile(
     r"((?:SIP|sip|Sip)/[0-9]{1,9}\.[0-9]{1,9}) ([1-6][0-9][0-9])(?: (.*+))?+", re.S
 )
-_NAMES = re.compile(r"\n([^:\r\n]*+):")
-_canonical = HEADER_NAMES.__getitem__
 _METHOD = re.compile(rf"[{TOKEN_CLASS}]++")
 
 
@@ -75,12 +73,9 @@ def parse_head(head: str) -> Request | Response:
     if head.count("\n") != breaks or head.count("\r") != breaks:
         raise _failure("a CR or LF alone in the head", head)
     start = lines.pop(0)
-    found = _NAMES.findall(head)
     try:
-        if len(found) != breaks:
-            raise SipParseError("a header without a colon")
-        names = list(map(_canonical, found))
-    except SipParseError:
+        names = [HEADER_NAMES[name] for line in lines for name, _ in (line.split(":", 1),)]
+    except ValueError:
         # Rare: a folded header. Its continuation line has no name, or one that begins with space.
         lines = _join_folded(lines)
         try:

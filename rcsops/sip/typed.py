@@ -43,6 +43,8 @@ class TypedHeaders:
     def _field_values(self, name: str) -> list[str]:
         """The lines of a canonical name without the name, unfolded and stripped."""
         names, lines = self._names, self._lines
+        if name not in names:
+            return []
         values = []
         index = -1
         for _ in range(names.count(name)):
@@ -52,12 +54,10 @@ class TypedHeaders:
         return values
 
     def _list(self, name: str, parse: Callable[[str], T]) -> tuple[T, ...]:
-        found = []
-        for value in self._field_values(name):
-            if "," in value:
-                found += [parse(element) for element in split_list(value)]
-            else:
-                found.append(parse(value))
+        values = self._field_values(name)
+        found = [parse(value) for value in values if "," not in value]
+        if len(found) != len(values):
+            found = [parse(element) for value in values for element in split_list(value)]
         result = self._typed[name] = tuple(found)
         return result
 
@@ -79,10 +79,12 @@ class TypedHeaders:
         return value
 
     def _single(self, name: str, parse: Callable[[str], T]) -> T:
-        values = self._field_values(name)
-        if len(values) != 1:
-            raise SipParseError(f"{'more than one' if values else 'no'} {name} header")
-        value = self._typed[name] = parse(values[0])
+        names = self._names
+        count = names.count(name)
+        if count != 1:
+            raise SipParseError(f"{'more than one' if count else 'no'} {name} header")
+        text = self._lines[names.index(name)].partition(":")[2].strip(" \t")
+        value = self._typed[name] = parse(unfold(text) if "\n" in text else text)
         return value
 
     @property
