@@ -163,9 +163,12 @@ def _report(message: str, hint: str, arguments: Sequence[str]) -> None:
 
         click.echo(json.dumps({"error": message, "hint": hint}, ensure_ascii=False), err=True)
         return
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {visible(message)}", err=True)
+    # https://no-color.org; None leaves it to click, which colours for terminals alone.
+    color = False if os.environ.get("NO_COLOR") else None
+    error = click.style("error:", fg="red", bold=True)
+    click.echo(f"{error} {visible(message)}", err=True, color=color)
     if hint:
-        click.echo(f"{click.style('hint:', fg='cyan')} {visible(hint)}", err=True)
+        click.echo(f"{click.style('hint:', fg='cyan')} {visible(hint)}", err=True, color=color)
 
 
 def wants_json(arguments: Sequence[str]) -> bool:
