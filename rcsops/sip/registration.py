@@ -186,10 +186,10 @@ class Registration:
         """Register now: the first time, again after a refusal, or ahead of a timer.
 
         Call it as well when the connection is lost and when the network is back: it cuts a wait
-        short. Does nothing while a REGISTER is outstanding.
+        short. While a REGISTER is outstanding it only takes back an :meth:`unregister` that waits.
         """
+        self._unregister = False
         if self._request is None:
-            self._unregister = False
             self._begin()
 
     def unregister(self, now: float) -> None:
