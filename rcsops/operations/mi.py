@@ -14,6 +14,7 @@ import select
 import stat
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,13 @@ from rcsops.errors import MiError, MiUnreachable
 from rcsops.server.run_files import RunFiles
 from rcsops.settings import Project
 
-__all__ = ["MiClient", "parse_words"]
+__all__ = ["Contact", "MiClient", "contacts", "parse_words"]
 
-_HINT = "start it: rcsops start"
+_HINT = "to start it: rcsops start"
 _READ = 65536
 _MAX_REPLY = 256 << 20
 _DATAGRAM_BUFFER = 1 << 20
+_NOT_FOUND = 404
 
 
 class MiClient:
@@ -209,3 +211,48 @@ def _value(text: str) -> object:
         with contextlib.suppress(ValueError):
             return json.loads(text)
     return text
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """One contact as the server tells it; ``expires`` in seconds from now."""
+
+    user: str
+    contact: str
+    expires: int | str
+    q: str
+    received: str
+    user_agent: str
+    call_id: str
+
+
+def contacts(project: Project, user: str | None = None) -> list[Contact]:
+    """Every contact of the running server, or those of ``user`` (a name, or user@domain).
+
+    Raises `MiError`.
+    """
+    client = MiClient(RunFiles(project.run_dir))
+    if user is None:
+        records = client.call("ul_dump")["Domains"][0]["AORs"]
+    else:
+        aor = user if "@" in user else f"{user}@{project.settings.domain}"
+        try:
+            record = client.call("ul_show_contact", {"table_name": "location", "aor": aor})
+        except MiError as error:
+            if error.code == _NOT_FOUND:
+                return []
+            raise
+        records = [record]
+    return [
+        Contact(
+            user=str(record.get("AOR", "")),
+            contact=str(each.get("Contact", "")),
+            expires=each.get("Expires", ""),
+            q=str(each.get("Q", "")),
+            received=str(each.get("Received", "")),
+            user_agent=str(each.get("User-agent", "")),
+            call_id=str(each.get("Callid", "")),
+        )
+        for record in records
+        for each in record.get("Contacts", [])
+    ]

@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     start_logging(None if options.foreground else files.log)
+    if not options.foreground:
+        _output_to(files.log)
     try:
         return _run(project, files, options)
     finally:
@@ -60,6 +62,15 @@ def _run(project: Project, files: RunFiles, options: argparse.Namespace) -> int:
     finally:
         if trace is not None:
             trace.close()
+
+
+def _output_to(log: Path) -> None:
+    """What is printed, such as the traceback of a crash, goes to the log as well: whoever started
+    the server reads the old stderr to its end."""
+    fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    for number in (1, 2):
+        os.dup2(fd, number)
+    os.close(fd)
 
 
 async def _serve(
