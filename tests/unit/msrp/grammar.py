@@ -54,12 +54,10 @@ def check_stream(data: bytes) -> list[Checked]:
 
 
 def _check_frame(data: bytes, position: int) -> tuple[Checked, int]:
-    for kind, pattern in (("SEND", SEND), ("REPORT", REPORT), ("response", RESPONSE)):
-        match = pattern.match(data, position)
-        if match is not None:
-            break
-    else:
-        raise AssertionError(f"no frame at {position}: {data[position : position + 300]!r}")
+    kinds = {"SEND": SEND, "REPORT": REPORT, "response": RESPONSE}
+    matches = ((kind, pattern.match(data, position)) for kind, pattern in kinds.items())
+    kind, match = next(((k, m) for k, m in matches if m is not None), ("", None))
+    assert match is not None, f"no frame at {position}: {data[position : position + 300]!r}"
     groups = match.groupdict()
     mark = b"-------" + match["id"]
     if groups.get("type"):
