@@ -15,6 +15,8 @@ from rcsops.errors import AgentError
 # A line of JSON carries at most one chat message.
 _LONGEST_LINE = 1 << 21
 _PATIENCE = 20.0
+_GRACE = 3.0
+_RCSOPS = (sys.executable, "-m", "rcsops")
 
 Notice = Mapping[str, Any]
 
@@ -41,11 +43,11 @@ class Peer:
 
     async def start(self, project: Path, *words: str, environment: Mapping[str, str]) -> None:
         """Runs ``rcsops chat NAME WORDS`` on the project of that directory."""
-        command = ["-m", "rcsops", "--project", str(project), "chat", self.name, *words]
         # A session of its own: Ctrl-C is for the demo, which ends its agents in order.
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *command,
+            *_RCSOPS,
+            *("--project", str(project)),
+            *("chat", self.name, *words),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -140,7 +142,7 @@ class Peer:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(3):
+                async with asyncio.timeout(_GRACE):
                     await self._process.wait()
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
