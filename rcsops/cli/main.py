@@ -114,7 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = _run(given)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has seen enough. What is still buffered must not be tried again
         # when the interpreter ends.
@@ -145,6 +146,12 @@ def _run(arguments: list[str]) -> int:
         return error.exit_code
     except BrokenPipeError:
         raise
+    except OSError as error:
+        # What the machine refuses (a full disk, too many files) is no fault of ours to report.
+        if os.environ.get("RCSOPS_DEBUG"):
+            raise
+        _report(str(error), "", arguments)
+        return 1
     except Exception as error:
         if os.environ.get("RCSOPS_DEBUG"):
             raise

@@ -19,9 +19,6 @@ from rcsops.database.subscribers import Subscriber, Subscribers, usable_algorith
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
-_UNSTABLE_NS = 20_000_000
-# A kernel stamps files with a clock that moves every 1 to 10 ms: two writes closer together than
-# that may leave the same time, so a fresh stamp proves nothing.
 _MAX_ENTRIES = 200_000
 _OTHER_DATABASE_SECONDS = 1.0
 # Without SQLite's files there is nothing to look at: entries are trusted for this long.
@@ -97,15 +94,13 @@ class SubscriberCache:
         self._lacking.clear()
 
     def _fresh(self) -> bool:
-        state, version = self._store.snapshot
+        state, version, stable = self._store.snapshot
         if state is None:
             return (
                 not self._store.is_sqlite
                 and time.monotonic() - self._read_at < _OTHER_DATABASE_SECONDS
             )
-        if version != self._data_version or self._store.file_state() != state:
-            return False
-        return time.time_ns() - max(state.times) > _UNSTABLE_NS
+        return stable and version == self._data_version and self._store.file_state() == state
 
     async def _checked(
         self, memory: MutableMapping[_K, _V], key: _K, read: Callable[[Subscribers], _V]

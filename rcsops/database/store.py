@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
@@ -27,6 +28,9 @@ _T = TypeVar("_T")
 
 MAX_WAITING = 100_000
 _GROUP = 1000
+# A kernel stamps files with a clock that moves every 1 to 10 ms: two writes closer together than
+# that may leave the same time, so a stamp as fresh as this proves nothing later on.
+_UNSTABLE_NS = 20_000_000
 
 
 class FileState(NamedTuple):
@@ -39,12 +43,14 @@ class FileState(NamedTuple):
 class Snapshot(NamedTuple):
     """The file's state as it stood just before its ``data_version`` was read.
 
-    While the file still looks so, nobody but this store's own thread has written. ``data_version``
-    is SQLite's count of what *other* connections committed.
+    While the file still looks so, nobody but this store's own thread has written, provided that it
+    was ``stable``: its time stamps were old enough for a later write to change them.
+    ``data_version`` is SQLite's count of what *other* connections committed.
     """
 
     file: FileState | None
     data_version: int
+    stable: bool = False
 
 
 class _Job(NamedTuple):
@@ -260,7 +266,9 @@ class Store:
         # The file first: what another process commits in between shows in data_version, and what
         # it commits afterwards changes the file.
         state = self.file_state()
-        self.snapshot = Snapshot(state, data_version(connection))
+        newest = max(state.times) if state is not None else 0
+        stable = time.time_ns() - newest > _UNSTABLE_NS
+        self.snapshot = Snapshot(state, data_version(connection), stable)
 
 
 def data_version(connection: Connection) -> int:

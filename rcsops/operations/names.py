@@ -75,8 +75,8 @@ def check_password(password: str, user: UserName) -> None:
         problem = f"has more than {_MAX_PASSWORD} characters"
     elif any(ord(each) < 32 or ord(each) == 127 for each in password):
         problem = "holds control characters"
-    elif not password.isprintable() and "\ufffd" in password:
-        problem = "is not text"
+    elif any("\ud800" <= each <= "\udfff" for each in password):
+        problem = "is not UTF-8 text"
     elif password.lower() in (user.username.lower(), str(user).lower()):
         problem = "is the user's name"
     if problem:

@@ -1,4 +1,5 @@
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -34,8 +35,9 @@ def other(tmp_path: Path) -> sqlite3.Connection:
 
 
 async def settled(cache: SubscriberCache) -> None:
-    """Waits until the files' time stamps are old enough to prove something."""
+    """Asks until the files' time stamps are old enough to prove something."""
     for _ in range(200):
+        await cache.refresh("bob", DOMAIN)
         if cache.lookup("bob", DOMAIN) is not NEEDS_REFRESH:
             return
         await asyncio.sleep(0.005)
@@ -90,6 +92,24 @@ async def test_what_this_process_writes_does_not_empty_the_memory(store: Store) 
         assert await cache.get("bob", DOMAIN) is bob
     await settled(cache)
     assert cache.lookup("bob", DOMAIN) is bob
+
+
+async def test_a_write_that_changes_neither_size_nor_time_is_seen(
+    store: Store, other: sqlite3.Connection, tmp_path: Path
+) -> None:
+    cache = SubscriberCache(store)
+    await cache.refresh("bob", DOMAIN)
+    # As if both writes fell into one tick of the kernel's clock and the log began anew.
+    log = tmp_path / "a.db-wal"
+    state = store.file_state()
+    other.execute("UPDATE subscriber SET ha1 = 'new'")
+    assert state is not None
+    os.truncate(log, state.sizes[1])
+    os.utime(log, ns=(state.times[1], state.times[1]))
+    os.utime(tmp_path / "a.db", ns=(state.times[0], state.times[0]))
+    assert store.file_state() == state
+    assert cache.lookup("bob", DOMAIN) is NEEDS_REFRESH
+    other.close()
 
 
 async def test_a_change_between_reading_and_looking_is_not_lost(

@@ -58,6 +58,7 @@ def test_other_names_are_refused_with_their_escaped_form(typed: str, said: str, 
         ("Barbara", "is the user's name"),
         ("barbara@rcs.example", "is the user's name"),
         ("tab\there", "holds control characters"),
+        ("latin-\udce9", "is not UTF-8 text"),
         ("x" * 257, "has more than 256 characters"),
     ],
 )
