@@ -84,18 +84,20 @@ class IncomingFile:
     SHA-1 gets its name, and never the name of another one.
     """
 
-    __slots__ = ("_descriptor", "_directory", "_expected", "_name", "_temporary", "written")
+    __slots__ = ("_descriptor", "_directory", "_name", "_sha1", "_size", "_temporary", "written")
 
-    def __init__(self, directory: Path, name: str, size: int, sha1: str) -> None:
+    def __init__(self, directory: Path, name: str, size: int, sha1: str | None) -> None:
         """Raises TransferError when the directory cannot be written to.
 
+        ``sha1`` is None where the sender promised none: then only the size is checked.
         ``name`` must be a plain name: see ``rcsops.rcs.filetransfer.safe_name``.
         """
         if os.sep in name or name in ("", ".", "..") or "\0" in name:
             raise TransferError("the name of the file is not safe")
         self._directory = directory
         self._name = name
-        self._expected = _Facts(size, sha1.lower())
+        self._size = size
+        self._sha1 = sha1.lower() if sha1 else None
         self._temporary = directory / f".rcsops-{secrets.token_hex(8)}.part"
         self.written = 0
         try:
@@ -110,7 +112,7 @@ class IncomingFile:
 
         Raises TransferError beyond the promised size, or when the disk is full.
         """
-        if offset + len(data) > self._expected.size:
+        if offset + len(data) > self._size:
             raise TransferError("more came than was promised")
         view = memoryview(data)
         try:
@@ -122,8 +124,8 @@ class IncomingFile:
         except OSError as error:
             raise TransferError(f"{self._name} cannot be written: {error.strerror}") from error
 
-    async def commit(self) -> Path:
-        """Checks size and SHA-1 and gives the file its name, which it returns.
+    async def commit(self) -> tuple[Path, str]:
+        """Checks size and SHA-1 and gives the file its name; returns that and the SHA-1.
 
         Raises TransferError, and leaves nothing, when the file is not what was promised.
         """
@@ -139,18 +141,16 @@ class IncomingFile:
             with contextlib.suppress(OSError):
                 self._temporary.unlink()
 
-    def _commit(self, descriptor: int) -> Path:
+    def _commit(self, descriptor: int) -> tuple[Path, str]:
         try:
             with os.fdopen(descriptor, "rb") as file:
                 facts = _facts(file)
-                if facts.size != self._expected.size:
-                    raise TransferError(
-                        f"{self._name}: {facts.size} of {self._expected.size} octets came"
-                    )
-                if facts.sha1 != self._expected.sha1:
+                if facts.size != self._size:
+                    raise TransferError(f"{self._name}: {facts.size} of {self._size} octets came")
+                if self._sha1 not in (None, facts.sha1):
                     raise TransferError(f"{self._name}: the hash is not the one that was promised")
                 os.fsync(descriptor)
-            return self._publish()
+                return self._publish(), facts.sha1
         except OSError as error:
             raise TransferError(f"{self._name} cannot be kept: {error.strerror}") from error
         finally:

@@ -1,0 +1,329 @@
+"""The agent: one user's RCS endpoint, for scripts and programs."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from weakref import WeakSet
+
+from rcsops.errors import AgentError, RegistrationError, SipParseError, UsageError
+from rcsops.sip import Credential, DigestClient, Registration, Uri
+from rcsops.transport import Tap
+from rcsops.ua import dialing
+from rcsops.ua.chat import Chat
+from rcsops.ua.core import AgentCore, AgentOptions
+from rcsops.ua.events import Event
+from rcsops.ua.files import OutgoingFile
+from rcsops.ua.history import History
+from rcsops.ua.host import ALLOW, AgentHost
+from rcsops.ua.incoming import Invitation
+from rcsops.ua.registrar import Registrar
+from rcsops.ua.streams import Stream
+from rcsops.ua.transfer import Transfer
+
+__all__ = ["Agent"]
+
+_UNREGISTER_SECONDS = 3.0
+_TRANSPORTS = ("udp", "tcp")
+
+
+class Agent(AgentCore):
+    """A user's RCS endpoint: registers, invites and is invited, sends texts and files.
+
+    ::
+
+        async with Agent("sip:alex@rcs.example", server="127.0.0.1:5060", password="...") as alex:
+            await alex.register()
+            chat = await alex.invite("sip:bob@rcs.example")
+            receipt = await chat.send("hello")
+            await receipt.delivered(timeout=5)
+
+    Everything that can go wrong at run time is an exception of ``rcsops.errors`` or an event.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        aor: str,
+        *,
+        server: str | None = None,
+        transport: str = "tcp",
+        password: str | None = None,
+        credential: Credential | None = None,
+        realm: str | None = None,
+        min_algorithm: str = "MD5",
+        display_name: str = "",
+        bind: str = "127.0.0.1",
+        port: int = 0,
+        tap: Tap | None = None,
+        history: str | os.PathLike[str] | None = None,
+        host: AgentHost | None = None,
+        expires: int = 3600,
+        max_sessions: int = 32,
+        max_message_size: int = 1 << 20,
+        max_file_size: int = 1 << 30,
+        downloads: str | os.PathLike[str] | None = None,
+        answer_setup: str = "active",
+        invite_seconds: float = 180.0,
+        instance_id: str | None = None,
+        retry_base: float = 1.0,
+        retry_max: float = 120.0,
+    ) -> None:
+        """Describes the agent; nothing happens before ``start`` (or ``async with``).
+
+        ``aor`` is the user's address of record, "sip:bob@rcs.example". ``server`` is the proxy and
+        registrar, "HOST", "HOST:PORT" or a SIP URI; without one, requests go straight to the host
+        of the URI that is invited. ``transport`` is "tcp" or "udp"; a request of more than 1300
+        octets goes by TCP in any case.
+
+        ``password``, or ``credential`` with its hashes, answers digest challenges for ``realm``
+        (the domain of ``aor`` unless given), with no algorithm below ``min_algorithm``.
+
+        ``bind`` and ``port`` are our own address (UDP and TCP); ``tap`` is called with a record of
+        each SIP message and MSRP frame; or ``host`` shares the sockets of many agents. ``history``
+        is an SQLite file that keeps every message.
+
+        ``max_sessions`` chats at a time, then callers hear 486. ``downloads`` is a directory into
+        which files of a peer with an open chat are taken without asking. ``answer_setup`` is our
+        part when a peer leaves us the choice: "active" (we connect) or "passive". Sizes are in
+        octets, times in seconds.
+
+        Raises UsageError for what cannot be meant.
+        """
+        if transport not in _TRANSPORTS:
+            raise UsageError(f"transport {transport!r} is not one of {', '.join(_TRANSPORTS)}")
+        if answer_setup not in ("active", "passive"):
+            raise UsageError(f"answer_setup is active or passive, not {answer_setup!r}")
+        uri = _user_uri(aor)
+        options = AgentOptions(
+            server=None if server is None else _server_uri(server),
+            transport=transport,
+            password=password,
+            credential=credential,
+            realm=realm or uri.host or "",
+            min_algorithm=min_algorithm,
+            display_name=display_name,
+            history=None if history is None else Path(history),
+            expires=expires,
+            max_sessions=max_sessions,
+            max_message_size=max_message_size,
+            max_file_size=max_file_size,
+            downloads=None if downloads is None else Path(downloads),
+            answer_setup=answer_setup,
+            invite_seconds=invite_seconds,
+            retry_base=retry_base,
+            retry_max=retry_max,
+        )
+        owns_host = host is None
+        if host is None:
+            host = AgentHost(bind=bind, port=port, tap=tap)
+        super().__init__(uri, host, options, owns_host=owns_host)
+        self.instance_id = instance_id
+
+    def __repr__(self) -> str:
+        return f"<Agent {self.aor}{' registered' if self.registered else ''}>"
+
+    # --- life --------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Opens sockets and history; the agent can be invited from now on.
+
+        Raises AgentError when the address cannot be had, DatabaseError for the history.
+        """
+        if self.contact_user:
+            return
+        if self.owns_host:
+            await self.host.start()
+        try:
+            if self.options.history is not None and self.history is None:
+                self.history = await History.open(self.options.history)
+        except BaseException:
+            if self.owns_host:
+                await self.host.close()
+            raise
+        if self.instance_id is None:
+            self.instance_id = f"urn:uuid:{self.tokens.uuid()}"
+        options = self.options
+        if options.password is not None or options.credential is not None:
+            self.digest = DigestClient(self.credential_for, self.tokens, options.min_algorithm)
+        self.contact_user = self.host.add_agent(self, self.uri.username)
+
+    async def close(self) -> None:
+        """Ends every session with BYE, unregisters, and gives back every socket and task.
+
+        A server that does not answer delays this by a few seconds at most.
+        """
+        if self._closing:
+            return
+        self._closing = True
+        for pending in self._pending:
+            pending.reject(480)
+        await asyncio.gather(
+            *(transfer.cancel() for transfer in self._transfers),
+            *(chat.close("the agent was closed") for chat in self._chats),
+        )
+        if self._registrar is not None:
+            await self._registrar.unregister(_UNREGISTER_SECONDS)
+            self._registrar = None
+        if self.contact_user:
+            self.host.remove_agent(self.contact_user)
+        if self.owns_host:
+            await self.host.close()
+        if self.history is not None:
+            await self.history.close()
+        self._closed = True
+        if self._invitations is not None:
+            self._invitations.close()
+        for feed in self._feeds or ():
+            feed.close()
+
+    # --- registration ------------------------------------------------------------------------
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it listens for SIP: "udp:127.0.0.1:40000" and the same for TCP."""
+        return tuple(str(address) for address in self.host.addresses)
+
+    async def register(self, *, retry: bool = False) -> None:
+        """Registers at the server and stays registered until ``unregister`` or ``close``.
+
+        Returns when the server has our contact. Raises RegistrationError: with status 401 or 403
+        for a wrong user or password, 404 for an unknown one, 0 when the server does not answer.
+        With ``retry`` a server that does not answer is asked again until it does; each failure is
+        then a RegistrationLost event.
+        """
+        self.check_open()
+        if self._registrar is None:
+            try:
+                targets = await self.targets_for(self.uri)
+            except AgentError as error:
+                raise RegistrationError(str(error), hint=error.hint) from error
+            registrar = Uri.parse(f"sip:{self.uri.host_text}")
+            machine = Registration(
+                Uri.parse(self.aor),
+                registrar,
+                self.contact_address(targets[0]),
+                tokens=self.tokens,
+                expires=self.options.expires,
+                digest=self.digest,
+                instance_id=self.instance_id,
+                reg_id=1,
+                headers=(("Allow", ALLOW),),
+                base_time=self.options.retry_base,
+                max_time=self.options.retry_max,
+            )
+            self._registrar = Registrar(self, machine, targets)
+        await self._registrar.register(retry=retry)
+
+    async def unregister(self) -> None:
+        """Removes our contact from the server; sessions go on."""
+        if self._registrar is not None:
+            registrar, self._registrar = self._registrar, None
+            await registrar.unregister(_UNREGISTER_SECONDS)
+
+    # --- sessions ----------------------------------------------------------------------------
+
+    async def invite(
+        self,
+        peer: str,
+        *,
+        on_progress: dialing.ProgressCallback | None = None,
+        subject: str = "",
+        conversation_id: str | None = None,
+    ) -> Chat:
+        """Invites ``peer`` ("sip:alex@rcs.example", or "alex" of the own domain) to a chat.
+
+        Returns when the MSRP connection is there. ``on_progress`` is called with Trying and
+        Ringing events. ``conversation_id`` continues a thread. When the peer's own invitation
+        crosses ours, the two become one chat. Raises InviteError with the SIP status: 404 unknown,
+        480 not there, 486 busy, 603 declined, 408 no answer; 503 also when no MSRP connection came
+        about. Cancelling the task cancels the INVITE.
+        """
+        self.check_open()
+        return await dialing.invite(
+            self,
+            self.peer_uri(peer),
+            on_progress=on_progress,
+            subject=subject,
+            conversation_id=conversation_id,
+        )
+
+    async def incoming(self) -> AsyncIterator[Invitation]:
+        """Invitations as they come; each can be accepted or rejected, now or later.
+
+        Ends when the agent is closed. Those that came before the iteration are given first,
+        unless they were taken back.
+        """
+        if self._invitations is None:
+            self._invitations = Stream()
+        async for invitation in self._invitations:
+            if invitation.pending:
+                yield invitation
+
+    async def send_file(
+        self,
+        peer: str,
+        path: str | os.PathLike[str],
+        *,
+        chat: Chat | None = None,
+        conversation_id: str | None = None,
+    ) -> Transfer:
+        """Offers a file to ``peer`` and sends it once accepted; see ``Chat.send_file``."""
+        self.check_open()
+        uri = self.peer_uri(peer)
+        file = await OutgoingFile.open(path)
+        return await dialing.send_file(self, uri, file, chat=chat, conversation_id=conversation_id)
+
+    def events(self) -> AsyncIterator[Event]:
+        """Everything that happens to this agent and its chats from this call on.
+
+        Each call gives a feed of its own, which ends when the agent is closed.
+        """
+        feed: Stream[Event] = Stream()
+        if self._closed:
+            feed.close()
+        if self._feeds is None:
+            self._feeds = WeakSet()
+        self._feeds.add(feed)
+        return self._follow(feed)
+
+    async def _follow(self, feed: Stream[Event]) -> AsyncIterator[Event]:
+        async for event in feed:
+            for chat in self._held:
+                chat.let_flow()
+            yield event
+
+
+def _user_uri(text: str) -> Uri:
+    try:
+        uri = Uri.parse(text if ":" in text else f"sip:{text}")
+    except SipParseError as error:
+        raise UsageError(f"{text!r} is not a SIP address: {error}") from error
+    if not uri.is_sip or not uri.username or not uri.host:
+        raise UsageError(f"{text!r} does not name a user, as sip:bob@rcs.example does")
+    return uri
+
+
+def _server_uri(text: str) -> Uri:
+    try:
+        uri = Uri.parse(text if text.lower().startswith(("sip:", "sips:")) else f"sip:{text}")
+    except SipParseError as error:
+        raise UsageError(f"{text!r} is not a server: {error}") from error
+    if not uri.is_sip or not uri.host:
+        raise UsageError(f"{text!r} is not a server; give HOST:PORT or a SIP URI")
+    return uri

@@ -1,0 +1,362 @@
+"""A chat with one peer: texts with receipts, files, events."""
+
+import os
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from rcsops.errors import (
+    DatabaseError,
+    DeliveryError,
+    LocalProtocolError,
+    SessionClosed,
+)
+from rcsops.msrp import MessageFailed, MessageReceived, MessageSent, SessionEvent
+from rcsops.rcs import (
+    ChatCodec,
+    ComposingReceived,
+    ContentReceived,
+    DeliveryReceived,
+    TextReceived,
+)
+from rcsops.transport import wall_clock
+from rcsops.ua import events
+from rcsops.ua.receipts import MessageStatus, Receipt
+from rcsops.ua.session import MsrpCall, SessionUser
+from rcsops.ua.streams import Stream
+
+if TYPE_CHECKING:
+    from rcsops.ua.core import AgentCore
+    from rcsops.ua.transfer import Transfer
+
+__all__ = ["Chat"]
+
+_MAX_RECEIPTS = 10_000
+# With so many events that nobody took, no more is read from the peer.
+_HIGH_WATER = 1000
+_LOW_WATER = 100
+
+
+class Chat(SessionUser):
+    """One session with ``peer``; made by ``Agent.invite`` and ``Invitation.accept``.
+
+    Iterate over it for its events, the last of which is SessionEnded. ``chat_id`` is the SIP
+    Call-ID, ``conversation_id`` the thread that it belongs to, ``local`` and ``remote`` the ends
+    of its MSRP connection.
+    """
+
+    __slots__ = (
+        "_agent",
+        "_by_peer",
+        "_codec",
+        "_end_reason",
+        "_events",
+        "_held_back",
+        "_opened",
+        "_over",
+        "_receipts",
+        "_storing",
+        "chat_id",
+        "contribution_id",
+        "conversation_id",
+        "outgoing",
+        "peer",
+        "remote_uri",
+        "session",
+    )
+
+    def __init__(
+        self,
+        agent: "AgentCore",
+        session: MsrpCall,
+        *,
+        peer: str,
+        remote_uri: str,
+        conversation_id: str,
+        contribution_id: str,
+        outgoing: bool,
+    ) -> None:
+        self.peer = peer
+        self.remote_uri = remote_uri
+        self.chat_id = session.call.call_id
+        self.conversation_id = conversation_id
+        self.contribution_id = contribution_id
+        self.outgoing = outgoing
+        self.session = session
+        self._agent = agent
+        self._codec = ChatCodec(agent.tokens, display=False)
+        self._events: Stream[events.Event] = Stream()
+        self._receipts: OrderedDict[str, Receipt] = OrderedDict()
+        self._storing = 0
+        self._opened = False
+        self._over = False
+        self._held_back = False
+        self._end_reason = ""
+        self._by_peer = False
+        session.bind(self)
+
+    def __repr__(self) -> str:
+        return f"<Chat with {self.peer} {self.chat_id}{' ended' if self.ended else ''}>"
+
+    # --- for the user ------------------------------------------------------------------------
+
+    @property
+    def ended(self) -> bool:
+        """Whether the session is over."""
+        return self.session.ended
+
+    @property
+    def end_reason(self) -> str:
+        """Why the session ended; empty before."""
+        return self._end_reason
+
+    @property
+    def local(self) -> str:
+        """Our end of the MSRP connection, "host:port"."""
+        return self.session.link.local if self.session.link is not None else ""
+
+    @property
+    def remote(self) -> str:
+        """The peer's end of the MSRP connection, "host:port"."""
+        return self.session.link.remote if self.session.link is not None else ""
+
+    async def send(self, text: str) -> Receipt:
+        """Sends a text and returns its receipt, as soon as the connection can take it.
+
+        Raises SessionClosed when the session is over, DeliveryError when the text is larger than
+        the peer takes, DatabaseError when the history cannot keep it (it is then not sent).
+        """
+        link = self.session.link
+        if link is None or self.ended:
+            raise SessionClosed("the session is over")
+        message = self._codec.compose_text(text, wall_clock())
+        receipt = Receipt(message.message_id, text)
+        history = self._agent.history
+        if history is not None:
+            await history.outgoing(
+                self.peer,
+                message.message_id,
+                text,
+                wall_clock(),
+                conversation_id=self.conversation_id,
+            )
+        session = link.session
+        await link.wait_for(session.can_send)
+        self._remember(receipt)
+        try:
+            session.send(message.content_type, message.body, message_id=message.message_id)
+        except LocalProtocolError as error:
+            closed = session.closed or self.ended
+            failure = SessionClosed("the session is over") if closed else DeliveryError(str(error))
+            self._message_failed(message.message_id, 0, str(failure))
+            raise failure from error
+        link.pump()
+        return receipt
+
+    async def send_file(self, path: str | os.PathLike[str]) -> "Transfer":
+        """Offers a file to the peer, in a session of its own, and sends it once accepted.
+
+        Returns as soon as the file has been read through for its hash; ``await transfer.done()``
+        for the end. Raises TransferError when the file cannot be read.
+        """
+        return await self._agent.send_file(
+            self.remote_uri, path, chat=self, conversation_id=self.conversation_id
+        )
+
+    def composing(self, active: bool) -> None:
+        """Tells the peer that our user types or has stopped (RFC 3994)."""
+        link = self.session.link
+        if link is None or self.ended or not link.session.can_send():
+            return
+        message = self._codec.composing(active)
+        link.session.send(message.content_type, message.body, failure_report="no")
+        link.pump()
+
+    async def close(self, reason: str = "") -> None:
+        """Ends the session: lets what is under way finish, then BYE.
+
+        ``reason`` is what the SessionEnded event says on our side.
+        """
+        await self.session.end(reason or "closed", header='SIP;cause=200;text="Call completed"')
+
+    def __aiter__(self) -> AsyncIterator[events.Event]:
+        return self._iterate()
+
+    async def _iterate(self) -> AsyncIterator[events.Event]:
+        async for event in self._events:
+            self._let_flow()
+            yield event
+
+    # --- from the session --------------------------------------------------------------------
+
+    def opened(self) -> None:
+        """The MSRP connection is there (called by who set the session up)."""
+        if self._opened or self._over:
+            return
+        self._opened = True
+        self._agent.chat_opened(self)
+        self._publish(events.SessionOpened(self.peer, self.chat_id, self.local, self.remote))
+
+    def session_event(self, event: SessionEvent) -> None:
+        # The peer's first message may be here before the task that set the session up goes on.
+        self.opened()
+        if isinstance(event, MessageReceived):
+            self._received(event)
+        elif isinstance(event, MessageSent):
+            self._advance(event.message_id, MessageStatus.SENT)
+        elif isinstance(event, MessageFailed):
+            self._message_failed(event.message_id, event.status, event.reason)
+
+    def session_ended(self, reason: str, *, by_peer: bool) -> None:
+        self._over = True
+        self._by_peer = by_peer
+        self._end_reason = reason or ("ended by the peer" if by_peer else "closed")
+        for receipt in self._receipts.values():
+            receipt.end()
+        self._agent.forget_chat(self)
+        self._finish()
+
+    def publish(self, event: events.Event) -> None:
+        """Adds an event of something that belongs to this chat, such as a file."""
+        self._publish(event)
+
+    def _finish(self) -> None:
+        # SessionEnded is the last event: what is still being stored is shown before it.
+        if self._over and not self._storing and not self._events.closed:
+            if self._opened:
+                self._publish(
+                    events.SessionEnded(self.peer, self.chat_id, self._end_reason, self._by_peer)
+                )
+            self._events.close()
+
+    def _publish(self, event: events.Event) -> None:
+        self._events.put(event)
+        self._agent.publish(event)
+        if not self._held_back and self._backlog() >= _HIGH_WATER and not self.ended:
+            link = self.session.link
+            if link is not None:
+                self._held_back = True
+                link.pause_reading()
+                self._agent.hold_back(self)
+
+    def let_flow(self) -> None:
+        """Somebody took events: reads from the peer again when few are left."""
+        self._let_flow()
+
+    def _let_flow(self) -> None:
+        if self._held_back and self._backlog() <= _LOW_WATER:
+            self._held_back = False
+            self._agent.let_go(self)
+            if self.session.link is not None:
+                self.session.link.resume_reading()
+
+    def _backlog(self) -> int:
+        # Whoever reads fastest counts: an agent's stream serves as well as the chat's own.
+        return min(len(self._events), self._agent.backlog())
+
+    # --- messages that come ------------------------------------------------------------------
+
+    def _received(self, event: MessageReceived) -> None:
+        message = self._codec.receive(event.content_type, event.body)
+        if isinstance(message, TextReceived):
+            self._text_received(message, event.message_id)
+        elif isinstance(message, DeliveryReceived):
+            self._report_received(message)
+        elif isinstance(message, ComposingReceived):
+            self._publish(events.Composing(self.peer, self.chat_id, message.active))
+        elif isinstance(message, ContentReceived):
+            # Of a type that our SDP takes and nothing here reads: it has arrived all the same.
+            self._report_delivery(message)
+
+    def _text_received(self, message: TextReceived, msrp_id: str) -> None:
+        message_id = message.message_id or msrp_id
+        now = wall_clock()
+        history = self._agent.history
+        if history is None:
+            if self._agent.is_new(self.peer, message_id):
+                self._show(message, message_id, now)
+            self._report_delivery(message)
+            return
+        self._storing += 1
+
+        def stored(result: bool | DatabaseError) -> None:
+            self._storing -= 1
+            if result is True:
+                self._show(message, message_id, now)
+            if isinstance(result, bool):
+                self._report_delivery(message)
+            else:
+                # Not kept, so neither shown as received nor receipted: the sender may try again.
+                self._publish(events.Failed(self.peer, self.chat_id, message_id, 0, str(result)))
+            self._finish()
+
+        history.incoming(
+            self.peer,
+            message_id,
+            message.text,
+            message.sent_at or now,
+            conversation_id=self.conversation_id,
+            done=stored,
+        )
+
+    def _show(self, message: TextReceived, message_id: str, now: datetime) -> None:
+        self._publish(
+            events.TextReceived(
+                self.peer, self.chat_id, message_id, message.text, message.sent_at, now
+            )
+        )
+
+    def _report_delivery(self, message: TextReceived | ContentReceived) -> None:
+        link = self.session.link
+        if not message.wants_delivery or link is None or self.ended or link.session.closed:
+            return
+        report = self._codec.delivery_report(message, wall_clock())
+        try:
+            link.session.send(report.content_type, report.body, message_id=report.message_id)
+        except LocalProtocolError:
+            # The session ended at this moment: there is no way left for the report.
+            return
+        link.pump()
+
+    # --- messages that went ------------------------------------------------------------------
+
+    def _remember(self, receipt: Receipt) -> None:
+        self._receipts[receipt.message_id] = receipt
+        while len(self._receipts) > _MAX_RECEIPTS:
+            _, old = self._receipts.popitem(last=False)
+            old.end()
+
+    def _report_received(self, report: DeliveryReceived) -> None:
+        if report.message_id not in self._receipts:
+            return
+        if report.status == "displayed":
+            self._advance(report.message_id, MessageStatus.DISPLAYED)
+        elif report.status == "delivered":
+            self._advance(report.message_id, MessageStatus.DELIVERED)
+        elif report.kind == "delivery" and report.status in ("failed", "forbidden", "error"):
+            self._message_failed(report.message_id, 0, f"the peer's device says {report.status}")
+
+    def _advance(self, message_id: str, status: MessageStatus) -> None:
+        receipt = self._receipts.get(message_id)
+        if receipt is None or not receipt.advance(status):
+            return
+        if self._agent.history is not None:
+            self._agent.history.status(self.peer, message_id, status.value)
+        made = {
+            MessageStatus.SENT: events.Sent,
+            MessageStatus.DELIVERED: events.Delivered,
+            MessageStatus.DISPLAYED: events.Displayed,
+        }[status]
+        self._publish(made(self.peer, self.chat_id, message_id))
+
+    def _message_failed(self, message_id: str, status: int, reason: str) -> None:
+        receipt = self._receipts.get(message_id)
+        if receipt is None:
+            return
+        error = DeliveryError(reason or f"MSRP {status}", status=status)
+        if not receipt.fail(error):
+            return
+        if self._agent.history is not None:
+            self._agent.history.status(self.peer, message_id, "failed", reason)
+        self._publish(events.Failed(self.peer, self.chat_id, message_id, status, reason))

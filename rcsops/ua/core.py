@@ -1,0 +1,506 @@
+"""What the parts of an agent share: its identity, its sessions, its followers."""
+
+import os
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+from rcsops.errors import (
+    AgentError,
+    InviteError,
+    SdpParseError,
+    SipParseError,
+    TransferError,
+    UsageError,
+)
+from rcsops.msrp import ReceiveLimits
+from rcsops.rcs import REGISTERED, feature_params, file_answer, file_stream, service_headers
+from rcsops.sip import Credential, DigestClient, Flow, NameAddr, Request, Target, Uri
+from rcsops.tokens import Tokens
+from rcsops.transport.requester import find_targets
+from rcsops.ua import events
+from rcsops.ua.call import Call
+from rcsops.ua.chat import Chat
+from rcsops.ua.files import IncomingFile
+from rcsops.ua.history import History
+from rcsops.ua.host import ALLOW, AgentHost
+from rcsops.ua.incoming import FileOffer, Invitation, Pending
+from rcsops.ua.reception import offered, receive_invite
+from rcsops.ua.registrar import Registrar
+from rcsops.ua.session import MsrpCall
+from rcsops.ua.streams import Stream
+from rcsops.ua.transfer import IncomingTransfer, Transfer
+
+if TYPE_CHECKING:
+    from rcsops.ua.dialing import Attempt
+
+__all__ = ["AgentCore", "AgentOptions"]
+
+_MAX_SEEN = 4096
+_MAX_FILES = 16
+_UNLIMITED = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOptions:
+    """What an agent was told; see ``Agent``."""
+
+    server: Uri | None
+    transport: str
+    password: str | None = field(repr=False)
+    credential: Credential | None = field(repr=False)
+    realm: str
+    min_algorithm: str
+    display_name: str
+    history: Path | None
+    expires: int
+    max_sessions: int
+    max_message_size: int
+    max_file_size: int
+    downloads: Path | None
+    answer_setup: str
+    invite_seconds: float
+    retry_base: float
+    retry_max: float
+
+
+class AgentCore(ABC):
+    """The inner side of :class:`~rcsops.ua.agent.Agent`; programs use that one."""
+
+    __slots__ = (
+        "__weakref__",
+        "_attempts",
+        "_chats",
+        "_closed",
+        "_closing",
+        "_credentials",
+        "_feeds",
+        "_held",
+        "_invitations",
+        "_pending",
+        "_registrar",
+        "_seen",
+        "_targets",
+        "_transfers",
+        "contact_user",
+        "digest",
+        "history",
+        "host",
+        "instance_id",
+        "options",
+        "owns_host",
+        "uri",
+    )
+
+    def __init__(
+        self, uri: Uri, host: AgentHost, options: AgentOptions, *, owns_host: bool
+    ) -> None:
+        self.uri = uri
+        self.host = host
+        self.options = options
+        self.owns_host = owns_host
+        self.instance_id: str | None = None
+        self.history: History | None = None
+        self.digest: DigestClient | None = None
+        self.contact_user = ""
+        self._credentials: Credential | None = options.credential
+        self._registrar: Registrar | None = None
+        self._targets: tuple[Target, ...] = ()
+        self._closed = False
+        self._closing = False
+        # Made when they are needed: an agent that only waits has none of them.
+        self._feeds: WeakSet[Stream[events.Event]] | None = None
+        self._invitations: Stream[Invitation] | None = None
+        self._chats: tuple[Chat, ...] = ()
+        self._pending: tuple[Pending, ...] = ()
+        self._attempts: tuple[Attempt, ...] = ()
+        self._transfers: tuple[Transfer, ...] = ()
+        self._held: tuple[Chat, ...] = ()
+        self._seen: OrderedDict[tuple[str, str], None] | None = None
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Ends all that is open."""
+
+    @abstractmethod
+    async def send_file(
+        self,
+        peer: str,
+        path: str | os.PathLike[str],
+        *,
+        chat: Chat | None = None,
+        conversation_id: str | None = None,
+    ) -> Transfer:
+        """Offers a file to a peer."""
+
+    # --- identity ----------------------------------------------------------------------------
+
+    @property
+    def aor(self) -> str:
+        """The address of record, "sip:bob@rcs.example"."""
+        return self.uri.aor
+
+    @property
+    def registered(self) -> bool:
+        """Whether the registrar holds our contact, as far as we know."""
+        return self._registrar is not None and self._registrar.registered
+
+    @property
+    def chats(self) -> tuple[Chat, ...]:
+        """The chats that are open."""
+        return self._chats
+
+    @property
+    def invitations(self) -> tuple[Pending, ...]:
+        """What rings: invitations and file offers that have not been answered."""
+        return self._pending
+
+    @property
+    def tokens(self) -> Tokens:
+        """Where tags, ids and nonces come from."""
+        return self.host.endpoint.tokens
+
+    @property
+    def server_text(self) -> str:
+        """The server as a person would name it."""
+        server = self.options.server
+        return self.uri.host_text if server is None else server.host_port
+
+    def check_open(self) -> None:
+        """Raises AgentError before ``start`` and after ``close``."""
+        if self._closing:
+            raise AgentError("the agent is closed")
+        if not self.contact_user:
+            raise AgentError("the agent has not been started: use it with `async with`")
+
+    def credential_for(self, realm: str) -> Credential | None:
+        """Our secret for a realm; None for a realm that is not our server's."""
+        if self._credentials is None:
+            password = self.options.password
+            if password is None or realm != self.options.realm:
+                return None
+            self._credentials = Credential.from_password(self.uri.username, realm, password)
+        return self._credentials if self._credentials.realm == realm else None
+
+    # --- followers ---------------------------------------------------------------------------
+
+    def publish(self, event: events.Event) -> None:
+        """Gives an event to everybody who follows."""
+        for feed in self._feeds or ():
+            feed.put(event)
+
+    def backlog(self) -> int:
+        """How many events the fastest follower has not taken."""
+        return min((len(feed) for feed in self._feeds or ()), default=_UNLIMITED)
+
+    def hold_back(self, chat: Chat) -> None:
+        """A chat reads no more until events are taken."""
+        self._held = (*self._held, chat)
+
+    def let_go(self, chat: Chat) -> None:
+        """It reads again."""
+        self._held = tuple(other for other in self._held if other is not chat)
+
+    def is_new(self, peer: str, message_id: str) -> bool:
+        """Whether a message comes for the first time; for agents without a history."""
+        if self._seen is None:
+            self._seen = OrderedDict()
+        key = (peer, message_id)
+        if key in self._seen:
+            return False
+        self._seen[key] = None
+        if len(self._seen) > _MAX_SEEN:
+            self._seen.popitem(last=False)
+        return True
+
+    # --- the network -------------------------------------------------------------------------
+
+    def flow_closed(self, flow: Flow, error: str) -> None:
+        """A connection to a server is closed."""
+        if self._registrar is not None and any(t.flow == flow for t in self._targets):
+            self._registrar.flow_lost(error)
+
+    def identity_of(self, request: Request, flow: Flow) -> str:
+        """Who sends a request: as our own server asserts, else as the From says (RFC 3325)."""
+        if any(target.flow.remote == flow.remote for target in self._targets):
+            for value in request.values("P-Asserted-Identity"):
+                asserted = NameAddr.parse(value)
+                if asserted.uri.is_sip:
+                    return asserted.uri.aor
+        return request.from_.uri.aor
+
+    def peer_uri(self, text: str) -> Uri:
+        """The URI of a peer, of our own domain when it has none. Raises UsageError."""
+        full = text
+        if not text.lower().startswith(("sip:", "sips:", "tel:")):
+            full = f"sip:{text}" if "@" in text else f"sip:{text}@{self.uri.host_text}"
+        try:
+            uri = Uri.parse(full)
+        except SipParseError as error:
+            raise UsageError(f"{text!r} is not a SIP address: {error}") from error
+        if not uri.is_sip or not uri.username:
+            raise UsageError(f"{text!r} does not name a user, as sip:bob@rcs.example does")
+        return uri
+
+    async def targets_for(self, uri: Uri) -> tuple[Target, ...]:
+        """Where requests for ``uri`` go: our server, or without one the host of the URI."""
+        options = self.options
+        wanted = options.server or uri
+        transport = None if wanted.param("transport") else options.transport
+        found = await find_targets(self.host.endpoint, wanted, transport=transport)
+        if options.server is not None:
+            self._targets = found
+        return found
+
+    def contact_address(self, target: Target) -> NameAddr:
+        """Our Contact as the peers behind ``target`` reach us, with what we can do."""
+        transport = target.flow.transport
+        suffix = "" if transport == "udp" else f";transport={transport}"
+        contact = NameAddr.parse(f"<sip:{self.contact_user}@{target.sent_by}{suffix}>")
+        for name, value in feature_params(REGISTERED):
+            contact = contact.with_param(name, value)
+        return contact
+
+    def contact(self, target: Target) -> str:
+        """The value of our Contact header in a session."""
+        instance = f'"<{self.instance_id}>"'
+        return str(self.contact_address(target).with_param("+sip.instance", instance))
+
+    def contact_for(self, flow: Flow) -> str:
+        """Our Contact in the answer to a request that came by ``flow``."""
+        return self.contact(self.host.endpoint.target_of(flow))
+
+    def response_headers(self) -> list[tuple[str, str]]:
+        """What our responses to an INVITE carry beside the dialog's headers."""
+        return [("Allow", ALLOW)]
+
+    def capability_headers(self) -> list[tuple[str, str]]:
+        """What the answer to OPTIONS says of us."""
+        features = "".join(f";{name}={value}" for name, value in feature_params(REGISTERED))
+        return [
+            ("Contact", f"<{self.aor}>{features}"),
+            ("Allow", ALLOW),
+            ("Accept", "application/sdp"),
+        ]
+
+    def service_headers(
+        self, urn: str, *, conversation_id: str, contribution_id: str
+    ) -> list[tuple[str, str]]:
+        """The headers of an RCS service in an INVITE."""
+        return service_headers(
+            urn, conversation_id=conversation_id, contribution_id=contribution_id
+        )
+
+    def create_invite(
+        self, uri: Uri, target: Target, headers: list[tuple[str, str]], sdp: bytes
+    ) -> Request:
+        """An INVITE outside a dialog, without a Via (RFC 3261 §8.1.1, RFC 3608)."""
+        tokens = self.tokens
+        sender = NameAddr.parse(f"<{self.aor}>")
+        if self.options.display_name:
+            sender = NameAddr(self.aor, display=self.options.display_name)
+        routes = () if self._registrar is None else self._registrar.service_route
+        request = Request(
+            "INVITE",
+            uri.without_headers(),
+            [
+                ("Max-Forwards", "70"),
+                *(("Route", str(route)) for route in routes),
+                ("From", str(sender.with_param("tag", tokens.tag()))),
+                ("To", f"<{uri.without_headers()}>"),
+                ("Call-ID", tokens.call_id()),
+                ("CSeq", "1 INVITE"),
+                ("Contact", self.contact(target)),
+                *headers,
+                ("Allow", ALLOW),
+            ],
+        )
+        request.set_body(sdp, "application/sdp")
+        return request
+
+    def visible_host(self, flow: Flow | None) -> str:
+        """The address under which the other end of ``flow`` reaches us."""
+        if flow is None:
+            return self.host.bind
+        sent_by = self.host.endpoint.target_of(flow).sent_by
+        return sent_by.rpartition(":")[0].strip("[]")
+
+    def reply_uri(self, call: Call, peer: str) -> str:
+        """Where to send new requests to who called us."""
+        if self.options.server is None and call.dialog is not None:
+            return str(call.dialog.remote_target)
+        return peer
+
+    def sdp_session_id(self) -> int:
+        """A number for an o= line."""
+        return int(self.tokens.fraction() * 2**31) << 31 | int(self.tokens.fraction() * 2**31)
+
+    def receive_limits(self) -> ReceiveLimits:
+        """What a chat may make us hold."""
+        size = self.options.max_message_size
+        return ReceiveLimits(max_size=size, assembled=size, buffered=4 * size)
+
+    # --- what is under way -------------------------------------------------------------------
+
+    def receive_invite(self, request: Request, flow: Flow) -> None:
+        """An INVITE for us."""
+        if self._closing:
+            self.host.refuse(request, flow, 480)
+            return
+        receive_invite(self, request, flow)
+
+    def is_busy(self) -> bool:
+        """Whether no more chats are taken."""
+        ringing = sum(1 for pending in self._pending if isinstance(pending, Invitation))
+        count = len(self._chats) + ringing + len(self._attempts)
+        return count >= self.options.max_sessions
+
+    def has_too_many_files(self) -> bool:
+        """Whether no more file offers are taken."""
+        offers = sum(1 for pending in self._pending if isinstance(pending, FileOffer))
+        return offers + len(self._transfers) >= _MAX_FILES
+
+    def inviting(self, peer: str) -> "Attempt | None":
+        """Our INVITE to a peer that has no final answer."""
+        return next((attempt for attempt in self._attempts if attempt.peer == peer), None)
+
+    def add_attempt(self, attempt: "Attempt") -> None:
+        """An INVITE leaves."""
+        self._attempts = (*self._attempts, attempt)
+
+    def remove_attempt(self, attempt: "Attempt") -> None:
+        """It has its outcome."""
+        self._attempts = tuple(other for other in self._attempts if other is not attempt)
+
+    def make_chat(
+        self,
+        session: MsrpCall,
+        *,
+        peer: str,
+        remote_uri: str,
+        conversation_id: str,
+        contribution_id: str,
+        outgoing: bool,
+    ) -> Chat:
+        """A chat whose session is being set up."""
+        return Chat(
+            self,
+            session,
+            peer=peer,
+            remote_uri=remote_uri,
+            conversation_id=conversation_id,
+            contribution_id=contribution_id,
+            outgoing=outgoing,
+        )
+
+    def chat_opened(self, chat: Chat) -> None:
+        """A chat has its connection. An older one with the same peer is over: it lost its side."""
+        if chat in self._chats:
+            return
+        old = [other for other in self._chats if other.peer == chat.peer]
+        self._chats = (*self._chats, chat)
+        for other in old:
+            self.host.spawn(other.close("replaced by a new session"))
+
+    def forget_chat(self, chat: Chat) -> None:
+        """A chat is over."""
+        self._chats = tuple(other for other in self._chats if other is not chat)
+        self.let_go(chat)
+
+    def take_invitation(self, invitation: Invitation) -> None:
+        """An invitation rings."""
+        self._pending = (*self._pending, invitation)
+        if self._invitations is None:
+            self._invitations = Stream()
+        self._invitations.put(invitation)
+        self.publish(events.Invited(invitation.peer, invitation.chat_id, invitation))
+
+    def take_file_offer(self, offer: FileOffer) -> None:
+        """A file is offered: taken at once from a peer with an open chat, if so wished."""
+        self._pending = (*self._pending, offer)
+        event = offered(offer)
+        if offer.chat is not None:
+            offer.chat.publish(event)
+        else:
+            self.publish(event)
+        if self.options.downloads is not None and offer.chat is not None:
+            self.host.spawn(self._take_unasked(offer, self.options.downloads))
+
+    async def _take_unasked(self, offer: FileOffer, directory: Path) -> None:
+        try:
+            await offer.accept(directory)
+        except (InviteError, TransferError):
+            # Told by an event already.
+            return
+
+    def forget_pending(self, pending: Pending) -> None:
+        """It has been answered, or taken back."""
+        self._pending = tuple(other for other in self._pending if other is not pending)
+
+    def add_transfer(self, transfer: Transfer) -> None:
+        """A file is on its way."""
+        self._transfers = (*self._transfers, transfer)
+
+    def forget_transfer(self, transfer: Transfer) -> None:
+        """It is through, or has failed."""
+        self._transfers = tuple(other for other in self._transfers if other is not transfer)
+
+    async def receive_file(self, offer: FileOffer, directory: Path) -> Transfer:
+        """Takes a file that is offered; see ``FileOffer.accept``."""
+        call = offer.call
+        try:
+            file = IncomingFile(directory, offer.name, offer.size, offer.sha1)
+        except TransferError:
+            call.call.reject(480)
+            raise
+        transfer = IncomingTransfer(
+            self,
+            call,
+            file,
+            peer=offer.peer,
+            chat=offer.chat,
+            transfer_id=offer.transfer_id,
+            name=offer.name,
+            size=offer.size,
+            sha1=offer.sha1,
+        )
+        self.add_transfer(transfer)
+        self.host.spawn(self._receive_file(offer, transfer))
+        return transfer
+
+    async def _receive_file(self, offer: FileOffer, transfer: IncomingTransfer) -> None:
+        call = offer.call
+        try:
+            msrp = await self.host.msrp()
+            path = msrp.new_path(self.visible_host(call.call.flow))
+            stream = file_stream(
+                path,
+                send=False,
+                content_type=offer.content_type,
+                max_size=offer.size,
+                prefer=self.options.answer_setup,
+            )
+            answer, agreement = file_answer(
+                offer.description, offer.file, stream, session_id=self.sdp_session_id()
+            )
+            call.prepare(
+                msrp,
+                path,
+                accept_types=agreement.remote.accept_types,
+                direction="recvonly",
+                limits=ReceiveLimits(max_size=offer.size),
+                stream_incoming=True,
+            )
+            call.call.accept(bytes(answer))
+            await call.acknowledged()
+            await call.open(msrp, agreement)
+            transfer.started()
+        except SdpParseError as error:
+            call.call.reject(error.status or 488)
+            transfer.failed(error)
+        except AgentError as error:
+            call.call.reject(480)
+            transfer.failed(error)

@@ -1,0 +1,240 @@
+"""Inviting a peer: to a chat, or to take a file."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rcsops.errors import InviteError, RcsopsError, SdpParseError, TransferError
+from rcsops.rcs import (
+    CPM_FILE_TRANSFER,
+    CPM_SESSION,
+    Agreement,
+    FileOffer,
+    FileSelector,
+    chat_accepted,
+    chat_offer,
+    chat_stream,
+    file_accepted,
+    file_offer,
+    file_stream,
+)
+from rcsops.sdp import SessionDescription
+from rcsops.sip import Response, Target, Uri
+from rcsops.ua import events
+from rcsops.ua.call import Call
+from rcsops.ua.chat import Chat
+from rcsops.ua.files import OutgoingFile
+from rcsops.ua.incoming import Invitation
+from rcsops.ua.reception import CROSSED
+from rcsops.ua.session import MsrpCall, sdp_of
+from rcsops.ua.transfer import OutgoingTransfer
+
+if TYPE_CHECKING:
+    from rcsops.ua.core import AgentCore
+
+__all__ = ["Attempt", "invite", "send_file"]
+
+ProgressCallback = Callable[[events.Event], None]
+
+_CROSSING_SECONDS = 2.0
+
+
+class Attempt:
+    """An INVITE of ours that has no final answer; it may give way to one that crosses it."""
+
+    __slots__ = ("_call", "_crossed", "_waiter", "peer")
+
+    def __init__(self, peer: str, call: Call) -> None:
+        self.peer = peer
+        self._call = call
+        self._crossed: Invitation | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def give_way(self, invitation: Invitation) -> None:
+        """The peer's INVITE goes on instead of ours."""
+        if self._crossed is not None:
+            invitation.reject(486)
+            return
+        self._crossed = invitation
+        self._call.cancel()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def crossed(self, error: InviteError, response: Response | None) -> Invitation | None:
+        """The invitation that our INVITE gave way to; None when it just failed.
+
+        The peer's refusal may be faster than its own INVITE, for which we then wait.
+        """
+        if self._crossed is not None:
+            return self._crossed
+        if error.status != 486 or response is None or response.get("Reason") != CROSSED:
+            return None
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(_CROSSING_SECONDS):
+                await self._waiter
+        except TimeoutError:
+            return None
+        return self._crossed
+
+
+async def invite(
+    agent: "AgentCore",
+    uri: Uri,
+    *,
+    on_progress: ProgressCallback | None,
+    subject: str,
+    conversation_id: str | None,
+) -> Chat:
+    """Invites to a chat; see ``Agent.invite``."""
+    peer = uri.aor
+    conversation_id = conversation_id or agent.tokens.uuid()
+    contribution_id = agent.tokens.uuid()
+    targets = await agent.targets_for(uri)
+    msrp = await agent.host.msrp()
+    path = msrp.new_path(_host_of(targets[0]))
+    stream = chat_stream(path, max_size=agent.options.max_message_size)
+    offer = chat_offer(stream, session_id=agent.sdp_session_id())
+    headers = agent.service_headers(
+        CPM_SESSION, conversation_id=conversation_id, contribution_id=contribution_id
+    )
+    if subject:
+        headers.append(("Subject", subject))
+    request = agent.create_invite(uri, targets[0], headers, bytes(offer))
+    call = Call(agent.host, request, agent.contact(targets[0]))
+    session = MsrpCall(agent.host, call)
+    session.prepare(msrp, path, accept_types=stream.accept_types, limits=agent.receive_limits())
+    chat = agent.make_chat(
+        session,
+        peer=peer,
+        remote_uri=str(uri),
+        conversation_id=conversation_id,
+        contribution_id=contribution_id,
+        outgoing=True,
+    )
+
+    attempt = Attempt(peer, call)
+    agent.add_attempt(attempt)
+    try:
+        try:
+            response = await _dial(agent, call, targets, peer, on_progress)
+        except InviteError as error:
+            _drop(session)
+            invitation = await attempt.crossed(error, call.final)
+            if invitation is None:
+                raise
+            return await invitation.accept()
+        except asyncio.CancelledError:
+            _drop(session)
+            raise
+    finally:
+        agent.remove_attempt(attempt)
+    agreement = await _agree(session, response, lambda sdp: chat_accepted(stream, sdp))
+    await session.open(msrp, agreement)
+    chat.opened()
+    return chat
+
+
+async def send_file(
+    agent: "AgentCore",
+    uri: Uri,
+    file: OutgoingFile,
+    *,
+    chat: Chat | None,
+    conversation_id: str | None,
+) -> OutgoingTransfer:
+    """Offers a file and sends it in the background; see ``Agent.send_file``."""
+    transfer = OutgoingTransfer(
+        agent,
+        file,
+        peer=chat.peer if chat is not None else uri.aor,
+        chat=chat,
+        transfer_id=agent.tokens.imdn_id(),
+    )
+    agent.add_transfer(transfer)
+    agent.host.spawn(_send_file(agent, uri, file, transfer, conversation_id))
+    return transfer
+
+
+async def _send_file(
+    agent: "AgentCore",
+    uri: Uri,
+    file: OutgoingFile,
+    transfer: OutgoingTransfer,
+    conversation_id: str | None,
+) -> None:
+    try:
+        targets = await agent.targets_for(uri)
+        msrp = await agent.host.msrp()
+        path = msrp.new_path(_host_of(targets[0]))
+        stream = file_stream(path, send=True, content_type=file.content_type)
+        selector = FileSelector(file.name, file.content_type, file.size, file.sha1)
+        push = FileOffer(True, selector, transfer.transfer_id)
+        offer = file_offer(stream, push, session_id=agent.sdp_session_id())
+        headers = agent.service_headers(
+            CPM_FILE_TRANSFER,
+            conversation_id=conversation_id or agent.tokens.uuid(),
+            contribution_id=agent.tokens.uuid(),
+        )
+        request = agent.create_invite(uri, targets[0], headers, bytes(offer))
+        call = Call(agent.host, request, agent.contact(targets[0]))
+        session = MsrpCall(agent.host, call)
+        session.prepare(msrp, path, accept_types=stream.accept_types, direction=stream.direction)
+        transfer.offered(session)
+        try:
+            response = await _dial(agent, call, targets, transfer.peer, None)
+        except InviteError:
+            _drop(session)
+            raise
+        agreement = await _agree(session, response, lambda sdp: file_accepted(stream, sdp))
+        await session.open(msrp, agreement)
+        await transfer.run()
+    except RcsopsError as error:
+        transfer.failed(error)
+    except asyncio.CancelledError:
+        transfer.failed(TransferError("the agent was closed"))
+        raise
+
+
+async def _dial(
+    agent: "AgentCore",
+    call: Call,
+    targets: tuple[Target, ...],
+    peer: str,
+    on_progress: ProgressCallback | None,
+) -> Response:
+    def progress(status: int, response: Response) -> None:
+        event: events.Event
+        if status == 100:
+            event = events.Trying(peer, call.call_id)
+        elif status < 200:
+            event = events.Ringing(peer, call.call_id, status)
+        else:
+            return
+        if on_progress is not None:
+            on_progress(event)
+            agent.publish(event)
+
+    return await call.dial(
+        targets, digest=agent.digest, time_limit=agent.options.invite_seconds, on_progress=progress
+    )
+
+
+async def _agree(
+    session: MsrpCall, response: Response, read: Callable[[SessionDescription], Agreement]
+) -> Agreement:
+    try:
+        return read(sdp_of(response))
+    except SdpParseError as error:
+        await session.end(str(error), header='SIP;cause=488;text="Unusable answer"')
+        raise InviteError(f"the peer's answer cannot be used: {error}", status=488) from error
+
+
+def _drop(session: MsrpCall) -> None:
+    """The INVITE came to nothing: no chat has begun, so none ends."""
+    if session.link is not None:
+        session.link.close()
+
+
+def _host_of(target: Target) -> str:
+    return target.sent_by.rpartition(":")[0].strip("[]")

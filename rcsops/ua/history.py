@@ -1,0 +1,136 @@
+"""An agent's own history: every message is on the disk before it is shown or receipted."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import URL
+
+from rcsops.database import Store, prepare_history
+from rcsops.database import history as table
+from rcsops.errors import DatabaseError
+
+__all__ = ["History"]
+
+_T = TypeVar("_T")
+
+
+class History:
+    """The messages of one agent in an SQLite file; made by ``open``."""
+
+    __slots__ = ("_store",)
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @classmethod
+    async def open(cls, path: str | os.PathLike[str]) -> "History":
+        """Opens or makes the file, mode 0600. Raises DatabaseError when it cannot be used."""
+        return cls(await asyncio.to_thread(_open, Path(path)))
+
+    async def close(self) -> None:
+        """Commits what is waiting and closes the file."""
+        await asyncio.to_thread(self._store.close)
+
+    async def outgoing(
+        self,
+        peer: str,
+        message_id: str,
+        text: str,
+        at: datetime,
+        *,
+        conversation_id: str = "",
+        file: table.Attachment | None = None,
+    ) -> None:
+        """Stores a message that is about to be sent. Raises DatabaseError."""
+        entry = _entry(peer, "out", message_id, text, "queued", at, conversation_id, file)
+        await self._store.run(lambda connection: table.add(connection, entry))
+
+    def incoming(
+        self,
+        peer: str,
+        message_id: str,
+        text: str,
+        at: datetime,
+        *,
+        conversation_id: str = "",
+        file: table.Attachment | None = None,
+        done: Callable[[bool | DatabaseError], None],
+    ) -> None:
+        """Stores a message that has come and then calls ``done``, on the loop, in order.
+
+        ``done(True)``: it is stored; ``done(False)``: it was there already, a resend;
+        ``done(error)``: it could not be stored.
+        """
+        entry = _entry(peer, "in", message_id, text, "received", at, conversation_id, file)
+        loop = asyncio.get_running_loop()
+
+        def finished(future: "Future[int | None]") -> None:
+            # In the store's thread: the loop may be closed by now.
+            if loop.is_closed():
+                return
+            error = future.exception()
+            if error is None:
+                result: bool | DatabaseError = future.result() is not None
+            elif isinstance(error, DatabaseError):
+                result = error
+            else:
+                result = DatabaseError(f"the history failed: {error}")
+            loop.call_soon_threadsafe(done, result)
+
+        self._store.submit(lambda connection: table.add(connection, entry)).add_done_callback(
+            finished
+        )
+
+    def status(self, peer: str, message_id: str, status: str, reason: str = "") -> None:
+        """Notes what became of a message of ours."""
+        self._store.post(
+            lambda connection: table.set_status(
+                connection, message_id, status, peer=peer, reason=reason
+            )
+        )
+
+    async def messages(
+        self, peer: str | None = None, *, limit: int = 100
+    ) -> list[table.HistoryMessage]:
+        """The last messages, oldest first. Raises DatabaseError."""
+        return await self._store.run(
+            lambda connection: table.load(connection, peer=peer, limit=limit)
+        )
+
+
+def _open(path: Path) -> Store:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseError(f"{path.parent} cannot be made: {error.strerror}") from error
+    url = URL.create("sqlite", database=str(path.absolute())).render_as_string()
+    return Store.open(url, create=True, prepare=prepare_history)
+
+
+def _entry(
+    peer: str,
+    direction: str,
+    message_id: str,
+    text: str,
+    status: str,
+    at: datetime,
+    conversation_id: str,
+    file: table.Attachment | None,
+) -> table.HistoryMessage:
+    return table.HistoryMessage(
+        peer=peer,
+        direction=direction,
+        message_id=message_id,
+        text=text,
+        status=status,
+        sent_at=at.timestamp(),
+        stored_at=datetime.now(UTC).timestamp(),
+        content_type="text/plain" if file is None else "application/octet-stream",
+        conversation_id=conversation_id,
+        attachment=file,
+    )

@@ -1,0 +1,338 @@
+"""The sockets that agents share, and the way of each request to the agent or call it is for."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from rcsops.errors import AgentError, RemoteProtocolError, SipParseError
+from rcsops.sip import (
+    AckReceived,
+    DialogId,
+    Event,
+    Flow,
+    Request,
+    RequestReceived,
+    Response,
+    Target,
+    Timers,
+    Uri,
+)
+from rcsops.tokens import Tokens
+from rcsops.transport import EndpointLimits, SipEndpoint, Tap
+from rcsops.transport.addresses import ListenAddress
+from rcsops.transport.msrp import MsrpEndpoint, MsrpLimits
+from rcsops.transport.requester import find_targets, targets_of
+from rcsops.transport.resolver import resolve_numeric
+
+if TYPE_CHECKING:
+    from rcsops.ua.call import Call
+    from rcsops.ua.core import AgentCore
+
+__all__ = ["ALLOW", "AgentHost"]
+
+logger = logging.getLogger(__name__)
+
+ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE"
+
+_KEEP_ALIVE_TCP = (95.0, 120.0)
+_KEEP_ALIVE_UDP = (24.0, 29.0)
+
+
+class AgentHost:
+    """One SIP endpoint (UDP and TCP on one port) and one MSRP endpoint for any number of agents.
+
+    An agent makes its own unless it is given one. ``bind`` is a numeric address; port 0 takes a
+    free one; ``tap`` gets a record of every SIP message and MSRP frame. The MSRP port opens with
+    the first session. Use it as an async context manager, or call ``start`` and ``close``.
+    """
+
+    def __init__(
+        self,
+        *,
+        bind: str = "127.0.0.1",
+        port: int = 0,
+        msrp_port: int = 0,
+        tap: Tap | None = None,
+        tokens: Tokens | None = None,
+        timers: Timers | None = None,
+        limits: EndpointLimits | None = None,
+        msrp_limits: MsrpLimits | None = None,
+    ) -> None:
+        self._bind = bind
+        self._port = port
+        self._msrp_port = msrp_port
+        self._tap = tap
+        self._tokens = tokens
+        self._timers = timers
+        self._limits = limits
+        self._msrp_limits = msrp_limits
+        self._endpoint: SipEndpoint | None = None
+        self._msrp: MsrpEndpoint | None = None
+        self._agents: dict[str, AgentCore] = {}
+        self._calls: dict[DialogId, Call] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._flows: dict[Flow, int] = {}
+        self._keep_alive: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    @property
+    def endpoint(self) -> SipEndpoint:
+        """The SIP endpoint; raises AgentError before ``start``."""
+        if self._endpoint is None:
+            raise AgentError("the agent has not been started: use it with `async with`")
+        return self._endpoint
+
+    @property
+    def addresses(self) -> tuple[ListenAddress, ...]:
+        """Where it listens for SIP."""
+        return self.endpoint.addresses
+
+    @property
+    def agent_count(self) -> int:
+        """How many agents share these sockets."""
+        return len(self._agents)
+
+    @property
+    def bind(self) -> str:
+        """The address that it was told to listen on."""
+        return self._bind
+
+    async def start(self) -> None:
+        """Opens the SIP sockets. Raises AgentError when the address cannot be had."""
+        if self._endpoint is not None:
+            return
+        endpoint = SipEndpoint(
+            on_event=self._event,
+            on_flow_closed=self._flow_closed,
+            tokens=self._tokens,
+            timers=self._timers,
+            tap=self._tap,
+            limits=self._limits,
+        )
+        try:
+            await endpoint.listen_pair(self._bind, self._port)
+        except (OSError, ValueError) as error:
+            await endpoint.close()
+            raise AgentError(
+                f"cannot listen on {self._bind}:{self._port}: "
+                f"{getattr(error, 'strerror', None) or error}",
+                hint="give an address of this machine, and a port that is free",
+            ) from error
+        self._endpoint = endpoint
+
+    async def close(self) -> None:
+        """Closes every socket; agents that are still open are closed first."""
+        for agent in tuple(self._agents.values()):
+            await agent.close()
+        if self._keep_alive is not None:
+            self._keep_alive.cancel()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._msrp is not None:
+            await self._msrp.close()
+        if self._endpoint is not None:
+            await self._endpoint.close()
+
+    async def msrp(self) -> MsrpEndpoint:
+        """The MSRP endpoint, listening. Raises AgentError when its port cannot be had."""
+        if self._msrp is None:
+            endpoint = self.endpoint
+            self._msrp = MsrpEndpoint(
+                self._bind,
+                self._msrp_port,
+                tokens=endpoint.tokens,
+                tap=endpoint.tap,
+                limits=self._msrp_limits,
+            )
+        await self._msrp.start()
+        return self._msrp
+
+    def spawn(self, work: Coroutine[Any, Any, object]) -> None:
+        """Runs something in the background; its failure is logged, and ``close`` ends it."""
+        task = asyncio.get_running_loop().create_task(_logged(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- agents and calls --------------------------------------------------------------------
+
+    def add_agent(self, agent: "AgentCore", user: str) -> str:
+        """Takes an agent in and returns the user part of its Contact, which is unique here."""
+        name = user.lower()
+        if name in self._agents:
+            name = f"{name}-{self.endpoint.tokens.tag()[:8]}"
+        self._agents[name] = agent
+        return name if name != user.lower() else user
+
+    def remove_agent(self, user: str) -> None:
+        """Forgets an agent."""
+        self._agents.pop(user.lower(), None)
+
+    def add_call(self, call: "Call", dialog: DialogId) -> None:
+        """Sends the requests of a dialog to its call from now on."""
+        self._calls[dialog] = call
+
+    def remove_call(self, dialog: DialogId) -> None:
+        """A dialog is over."""
+        self._calls.pop(dialog, None)
+
+    # --- where to ----------------------------------------------------------------------------
+
+    def targets_now(self, uri: Uri, *, transport: str | None = None) -> tuple[Target, ...] | None:
+        """The targets of a URI with a numeric host; None when it needs a look-up."""
+        candidate = resolve_numeric(uri, transport=transport)
+        return None if candidate is None else targets_of(self.endpoint, (candidate,))
+
+    def with_targets(self, uri: Uri, use: Callable[[tuple[Target, ...]], None]) -> None:
+        """Calls ``use`` with the targets of a URI, at once when no look-up is needed."""
+        targets = self.targets_now(uri)
+        if targets is not None:
+            use(targets)
+            return
+
+        async def look_up() -> None:
+            try:
+                found = await find_targets(self.endpoint, uri)
+            except AgentError:
+                found = ()
+            use(found)
+
+        self.spawn(look_up())
+
+    # --- keep-alive --------------------------------------------------------------------------
+
+    def hold_flow(self, flow: Flow) -> None:
+        """Keeps the way to a server open, and learns when it is closed (RFC 5626 §4.4)."""
+        self._flows[flow] = self._flows.get(flow, 0) + 1
+        if self._keep_alive is None:
+            self._schedule_keep_alive()
+
+    def drop_flow(self, flow: Flow) -> None:
+        """Nobody needs this way as much as before."""
+        count = self._flows.get(flow, 0) - 1
+        if count > 0:
+            self._flows[flow] = count
+        else:
+            self._flows.pop(flow, None)
+
+    def _schedule_keep_alive(self) -> None:
+        datagrams = any(flow.transport == "udp" for flow in self._flows)
+        low, high = _KEEP_ALIVE_UDP if datagrams else _KEEP_ALIVE_TCP
+        delay = low + (high - low) * self.endpoint.tokens.fraction()
+        self._keep_alive = asyncio.get_running_loop().call_later(delay, self._send_keep_alives)
+
+    def _send_keep_alives(self) -> None:
+        self._keep_alive = None
+        for flow in tuple(self._flows):
+            self.endpoint.keep_alive(flow)
+        if self._flows:
+            self._schedule_keep_alive()
+
+    def _flow_closed(self, flow: Flow, error: str) -> None:
+        closed = flow._replace(connection=0)
+        for held in tuple(self._flows):
+            if (held.transport, held.remote) == (closed.transport, closed.remote):
+                for agent in tuple(self._agents.values()):
+                    agent.flow_closed(held, error)
+
+    # --- requests ----------------------------------------------------------------------------
+
+    def _event(self, event: Event) -> None:
+        if isinstance(event, RequestReceived):
+            try:
+                self._request(event)
+            except SipParseError as error:
+                self.refuse(event.request, event.flow, 400, str(error))
+        elif isinstance(event, AckReceived):
+            try:
+                call = self._calls.get(DialogId.of_received(event.request))
+            except SipParseError:
+                return
+            if call is not None:
+                call.receive_ack(event.request)
+
+    def _request(self, event: RequestReceived) -> None:
+        request, flow = event.request, event.flow
+        if request.method == "CANCEL":
+            self._cancel(event)
+            return
+        required = request.option_tags("Require")
+        if required:
+            unsupported = ", ".join(required)
+            self.refuse(request, flow, 420, headers=[("Unsupported", unsupported)])
+            return
+        if request.to_tag:
+            call = self._calls.get(DialogId.of_received(request))
+            if call is None:
+                self.refuse(request, flow, 481)
+            else:
+                call.receive_request(request, flow)
+            return
+        if self.endpoint.layer.is_merged(request):
+            self.refuse(request, flow, 482)
+            return
+        user = request.request_uri.username.lower()
+        agent = self._agents.get(user)
+        if agent is None:
+            self.refuse(request, flow, 404)
+        elif request.method == "INVITE":
+            agent.receive_invite(request, flow)
+        elif request.method == "OPTIONS":
+            self.refuse(request, flow, 200, headers=agent.capability_headers())
+        else:
+            self.refuse(request, flow, 405, headers=[("Allow", ALLOW)])
+
+    def _cancel(self, event: RequestReceived) -> None:
+        invite = event.invite
+        self.refuse(event.request, event.flow, 481 if invite is None else 200)
+        if invite is not None and invite.context is not None:
+            cast("Call", invite.context).receive_cancel(event.request)
+
+    def refuse(
+        self,
+        request: Request,
+        flow: Flow,
+        status: int,
+        reason: str = "",
+        headers: list[tuple[str, str]] | None = None,
+    ) -> None:
+        """Answers a request finally and at once, in a transaction of its own."""
+        endpoint = self.endpoint
+        try:
+            response = Response.to_request(
+                request,
+                status,
+                _printable(reason),
+                to_tag=endpoint.tokens.tag(),
+                headers=headers or (),
+            )
+            endpoint.respond(endpoint.accept(request, flow), response)
+        except RemoteProtocolError:
+            # Not even its Via, From, To, Call-ID and CSeq can be read: there is no answer to it.
+            logger.debug("a request from %s cannot be answered", flow.remote)
+
+
+def _printable(reason: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in reason)[:120]
+
+
+async def _logged(work: Awaitable[object]) -> None:
+    try:
+        await work
+    except asyncio.CancelledError:
+        raise
+    except Exception:
+        logger.exception("background work of an agent failed")

@@ -1,0 +1,175 @@
+"""What a peer asks of us: a chat, or to take a file."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rcsops.errors import InviteError, SdpParseError
+from rcsops.rcs import FileOffer as OfferedFile
+from rcsops.rcs import chat_answer, chat_stream, safe_name
+from rcsops.sdp import SessionDescription
+from rcsops.ua import events
+from rcsops.ua.session import MsrpCall, SessionUser
+
+if TYPE_CHECKING:
+    from rcsops.ua.chat import Chat
+    from rcsops.ua.core import AgentCore
+    from rcsops.ua.transfer import Transfer
+
+__all__ = ["FileOffer", "Invitation", "Pending"]
+
+
+class Pending(SessionUser):
+    """An INVITE that rings: accepted or rejected once, or taken back by the peer."""
+
+    __slots__ = ("_agent", "_answered", "_cancelled", "call", "peer", "subject")
+
+    def __init__(self, agent: "AgentCore", call: MsrpCall, peer: str) -> None:
+        self.peer = peer
+        self.call = call
+        self.subject = call.call.request.get("Subject") or ""
+        self._agent = agent
+        self._answered = False
+        self._cancelled = ""
+        call.bind(self)
+
+    @property
+    def chat_id(self) -> str:
+        """The SIP Call-ID."""
+        return self.call.call.call_id
+
+    @property
+    def pending(self) -> bool:
+        """Whether it can still be answered."""
+        return not self._answered and not self._cancelled
+
+    def reject(self, status: int = 603, reason: str = "") -> bool:
+        """Refuses with a SIP status: 486 busy, 480 not now, 603 declined (the default).
+
+        False when it has been answered, or taken back by the peer, before.
+        """
+        if not self.pending:
+            return False
+        self._answered = True
+        self.call.call.reject(status, reason)
+        self._agent.forget_pending(self)
+        return True
+
+    def session_ended(self, reason: str, *, by_peer: bool) -> None:
+        self._cancelled = reason or "taken back"
+        self._agent.forget_pending(self)
+        if not self._answered:
+            self._agent.publish(events.InviteCancelled(self.peer, self.chat_id, reason))
+
+    def _take(self) -> None:
+        if not self.pending:
+            raise InviteError(self._cancelled or "it has been answered already", status=487)
+        self._answered = True
+
+
+class Invitation(Pending):
+    """Somebody invites us to a chat; ``peer`` is who, ``subject`` the Subject header if any.
+
+    The peer hears it ringing until it is accepted or rejected.
+    """
+
+    __slots__ = ("_offer", "contribution_id", "conversation_id")
+
+    def __init__(
+        self, agent: "AgentCore", call: MsrpCall, peer: str, offer: SessionDescription
+    ) -> None:
+        super().__init__(agent, call, peer)
+        request = call.call.request
+        self._offer = offer
+        self.conversation_id = request.get("Conversation-ID") or agent.tokens.uuid()
+        self.contribution_id = request.get("Contribution-ID") or agent.tokens.uuid()
+
+    async def accept(self) -> "Chat":
+        """Answers 200, makes the MSRP connection and returns the chat.
+
+        Raises InviteError when the peer took the invitation back, or when there is no connection
+        within 10 s.
+        """
+        self._take()
+        try:
+            return await self._accept()
+        finally:
+            self._agent.forget_pending(self)
+
+    async def _accept(self) -> "Chat":
+        agent, call = self._agent, self.call
+        msrp = await agent.host.msrp()
+        path = msrp.new_path(agent.visible_host(call.call.flow))
+        stream = chat_stream(
+            path, max_size=agent.options.max_message_size, prefer=agent.options.answer_setup
+        )
+        try:
+            answer, agreement = chat_answer(self._offer, stream, session_id=agent.sdp_session_id())
+        except SdpParseError as error:
+            call.call.reject(error.status or 488)
+            raise InviteError(str(error), status=error.status) from error
+        call.prepare(
+            msrp,
+            path,
+            accept_types=stream.accept_types,
+            limits=agent.receive_limits(),
+            direction=agreement.direction,
+        )
+        chat = agent.make_chat(
+            call,
+            peer=self.peer,
+            remote_uri=agent.reply_uri(call.call, self.peer),
+            conversation_id=self.conversation_id,
+            contribution_id=self.contribution_id,
+            outgoing=False,
+        )
+        call.call.accept(bytes(answer))
+        await call.acknowledged()
+        await call.open(msrp, agreement)
+        chat.opened()
+        return chat
+
+
+class FileOffer(Pending):
+    """A peer wants to send a file: ``name`` (safe to use), ``size`` in octets, ``content_type``.
+
+    ``sha1`` is what the peer promises, in lower-case hex, or None.
+    """
+
+    __slots__ = ("chat", "content_type", "description", "file", "name", "sha1", "size")
+
+    def __init__(
+        self,
+        agent: "AgentCore",
+        call: MsrpCall,
+        peer: str,
+        description: SessionDescription,
+        file: OfferedFile,
+        chat: "Chat | None",
+    ) -> None:
+        super().__init__(agent, call, peer)
+        self.description = description
+        self.file = file
+        self.chat = chat
+        self.name = safe_name(file.selector.name or "file")
+        self.size = file.selector.size or 0
+        self.sha1 = file.selector.sha1
+        self.content_type = file.selector.type or "application/octet-stream"
+
+    @property
+    def transfer_id(self) -> str:
+        """The file-transfer-id (RFC 5547 §6), or the Call-ID when the peer gave none."""
+        return self.file.transfer_id or self.chat_id
+
+    async def accept(self, directory: str | os.PathLike[str]) -> "Transfer":
+        """Takes the file into ``directory`` and returns at once; ``await transfer.done()``.
+
+        The file appears there when it is whole and has the promised hash, under a safe name that
+        no other file has. Raises InviteError when the peer took the offer back, TransferError when
+        the directory cannot be written to.
+        """
+        self._take()
+        try:
+            return await self._agent.receive_file(self, Path(directory))
+        finally:
+            self._agent.forget_pending(self)

@@ -1,0 +1,115 @@
+"""What became of a message: awaitable for scripts, and as a state."""
+
+import asyncio
+from enum import StrEnum
+
+from rcsops.errors import AgentError, DeliveryError, SessionClosed
+
+__all__ = ["MessageStatus", "Receipt"]
+
+
+class MessageStatus(StrEnum):
+    """How far a message has come; each state includes those before it, FAILED none."""
+
+    QUEUED = "queued"
+    SENT = "sent"
+    DELIVERED = "delivered"
+    DISPLAYED = "displayed"
+    FAILED = "failed"
+
+
+_ORDER = (
+    MessageStatus.QUEUED,
+    MessageStatus.SENT,
+    MessageStatus.DELIVERED,
+    MessageStatus.DISPLAYED,
+)
+
+
+class Receipt:
+    """The fate of one message that was sent; ``message_id`` is its IMDN Message-ID."""
+
+    __slots__ = ("_error", "_over", "_waiters", "message_id", "status", "text")
+
+    def __init__(self, message_id: str, text: str) -> None:
+        self.message_id = message_id
+        self.text = text
+        self.status = MessageStatus.QUEUED
+        self._error: AgentError | None = None
+        self._over = False
+        self._waiters: list[asyncio.Future[None]] = []
+
+    def __repr__(self) -> str:
+        return f"<Receipt {self.message_id} {self.status}>"
+
+    async def sent(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Waits until the peer's MSRP endpoint has the message (200).
+
+        Raises DeliveryError when it was refused, when nobody answered, or after ``timeout``
+        seconds.
+        """
+        await self._reach(MessageStatus.SENT, timeout)
+
+    async def delivered(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Waits until the peer's device says that it has the message (IMDN).
+
+        Raises DeliveryError as ``sent`` does, and SessionClosed when the session ended without a
+        receipt: the message has then arrived or not.
+        """
+        await self._reach(MessageStatus.DELIVERED, timeout)
+
+    async def displayed(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Waits until the peer has seen the message; raises as ``delivered`` does."""
+        await self._reach(MessageStatus.DISPLAYED, timeout)
+
+    def advance(self, status: MessageStatus) -> bool:
+        """Notes a new state; False when it is none, or comes after a later one."""
+        if self.status is MessageStatus.FAILED or self.has_reached(status):
+            return False
+        self.status = status
+        self._wake()
+        return True
+
+    def fail(self, error: AgentError) -> bool:
+        """Notes that the message did not get through; False when it has been told already."""
+        if self.status is MessageStatus.FAILED or self.has_reached(MessageStatus.DELIVERED):
+            return False
+        self.status = MessageStatus.FAILED
+        self._error = error
+        self._wake()
+        return True
+
+    def end(self) -> None:
+        """The session is over: nothing more will be known."""
+        self._over = True
+        self._wake()
+
+    def has_reached(self, status: MessageStatus) -> bool:
+        """Whether the message has come as far as ``status``."""
+        if self.status is MessageStatus.FAILED:
+            return status is MessageStatus.FAILED
+        return _ORDER.index(self.status) >= _ORDER.index(status)
+
+    async def _reach(self, status: MessageStatus, timeout: float | None) -> None:  # noqa: ASYNC109
+        try:
+            async with asyncio.timeout(timeout):
+                while not self.has_reached(status):
+                    if self._error is not None:
+                        raise self._error
+                    if self._over:
+                        raise SessionClosed(
+                            f"the session ended before the message was {status.value}"
+                        )
+                    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                    self._waiters.append(waiter)
+                    await waiter
+        except TimeoutError as error:
+            raise DeliveryError(
+                f"the message was not {status.value} within {timeout:g} s"
+            ) from error
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)

@@ -1,0 +1,139 @@
+"""What an agent does about an INVITE from outside a dialog."""
+
+from typing import TYPE_CHECKING
+
+from rcsops.errors import RemoteProtocolError, SdpParseError, SipParseError
+from rcsops.rcs import FileOffer as OfferedFile
+from rcsops.rcs import find_chat, read_file_offer
+from rcsops.sdp import SessionDescription
+from rcsops.sip import Flow, Request
+from rcsops.ua import events
+from rcsops.ua.call import Call
+from rcsops.ua.incoming import FileOffer, Invitation
+from rcsops.ua.session import MsrpCall, sdp_of
+
+if TYPE_CHECKING:
+    from rcsops.ua.chat import Chat
+    from rcsops.ua.core import AgentCore
+
+__all__ = ["CROSSED", "receive_invite"]
+
+CROSSED = 'SIP;cause=491;text="Crossing INVITE"'
+"""Reason header of the 486 to an INVITE that crossed ours, which we keep."""
+
+_SIZE_EXCEEDED = '399 rcsops "133 Size exceeded"'
+
+
+def receive_invite(agent: "AgentCore", request: Request, flow: Flow) -> None:
+    """Makes an invitation or a file offer of it, or answers it with a refusal."""
+    host = agent.host
+    try:
+        peer = agent.identity_of(request, flow)
+        offer = sdp_of(request)
+        file = _file_of(offer)
+        if file is None:
+            find_chat(offer)
+    except SdpParseError as error:
+        accept = [("Accept", "application/sdp")] if error.status == 415 else []
+        host.refuse(request, flow, error.status or 488, str(error), accept)
+        return
+    except SipParseError as error:
+        host.refuse(request, flow, 400, str(error))
+        return
+    if file is not None:
+        _receive_file(agent, request, flow, peer, offer, file)
+    else:
+        _receive_chat(agent, request, flow, peer, offer)
+
+
+def _receive_chat(
+    agent: "AgentCore", request: Request, flow: Flow, peer: str, offer: SessionDescription
+) -> None:
+    crossing = agent.inviting(peer)
+    if crossing is not None and agent.aor < peer:
+        # Of two INVITEs that cross, the one of the lower address-of-record goes on.
+        agent.host.refuse(request, flow, 486, headers=[("Reason", CROSSED)])
+        return
+    replaces = any(chat.peer == peer for chat in agent.chats)
+    if agent.is_busy() and not replaces and crossing is None:
+        agent.host.refuse(request, flow, 486)
+        return
+    call = _ring(agent, request, flow)
+    if call is None:
+        return
+    invitation = Invitation(agent, call, peer, offer)
+    if crossing is not None:
+        crossing.give_way(invitation)
+        return
+    agent.take_invitation(invitation)
+
+
+def _receive_file(
+    agent: "AgentCore",
+    request: Request,
+    flow: Flow,
+    peer: str,
+    description: SessionDescription,
+    file: OfferedFile,
+) -> None:
+    host = agent.host
+    if not file.push:
+        host.refuse(request, flow, 488, "Files cannot be fetched here")
+        return
+    if file.selector.size is None or file.start != 1 or file.stop is not None:
+        host.refuse(request, flow, 488, "The whole file and its size are needed")
+        return
+    if file.selector.size > agent.options.max_file_size:
+        host.refuse(request, flow, 403, headers=[("Warning", _SIZE_EXCEEDED)])
+        return
+    if agent.has_too_many_files():
+        host.refuse(request, flow, 486)
+        return
+    chat = _chat_for(agent, peer, request.get("Conversation-ID"))
+    call = _ring(agent, request, flow)
+    if call is None:
+        return
+    offer = FileOffer(agent, call, peer if chat is None else chat.peer, description, file, chat)
+    agent.take_file_offer(offer)
+
+
+def _ring(agent: "AgentCore", request: Request, flow: Flow) -> MsrpCall | None:
+    call = Call(agent.host, request, agent.contact_for(flow))
+    session = MsrpCall(agent.host, call)
+    call.received(flow, agent.response_headers(), agent.digest)
+    try:
+        call.ring()
+    except RemoteProtocolError as error:
+        call.reject(error.status, error.reason)
+        return None
+    return session
+
+
+def _file_of(offer: SessionDescription) -> OfferedFile | None:
+    if not any(media.attribute("file-selector") is not None for media in offer.media):
+        return None
+    return read_file_offer(offer)
+
+
+def _chat_for(agent: "AgentCore", peer: str, conversation_id: str | None) -> "Chat | None":
+    """The open chat that a file belongs to: of its thread, else with the same peer."""
+    for chat in agent.chats:
+        if conversation_id and chat.conversation_id == conversation_id:
+            return chat
+    for chat in agent.chats:
+        if chat.peer == peer:
+            return chat
+    return None
+
+
+def offered(offer: FileOffer) -> events.FileOffered:
+    """The event that tells of an offer."""
+    return events.FileOffered(
+        offer.peer,
+        offer.chat.chat_id if offer.chat is not None else offer.chat_id,
+        offer.transfer_id,
+        offer.name,
+        offer.size,
+        offer.content_type,
+        offer,
+    )

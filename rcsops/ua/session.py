@@ -1,0 +1,248 @@
+"""A call with the MSRP session that its SDP agreed on: what chats and file transfers stand on."""
+
+import asyncio
+
+from rcsops.errors import (
+    AgentError,
+    InviteError,
+    LocalProtocolError,
+    SdpParseError,
+    SessionClosed,
+)
+from rcsops.msrp import MsrpSession, Path, ProtocolFault, SessionEvent
+from rcsops.msrp.incoming import ReceiveLimits
+from rcsops.rcs import Agreement
+from rcsops.sdp import SessionDescription, parse_sdp
+from rcsops.sip import Message, SipParseError
+from rcsops.transport.msrp import MsrpEndpoint, MsrpLink
+from rcsops.ua.call import Call, CallState, CallUser
+from rcsops.ua.host import AgentHost
+
+__all__ = ["MsrpCall", "SessionUser", "sdp_of"]
+
+# How long the loss of the TCP connection waits for the BYE that often comes right behind it.
+_LOSS_GRACE = 0.25
+_SETTLE_SECONDS = 2.0
+_BYE_SECONDS = 2.0
+_BIND_SECONDS = 30.0
+
+
+class SessionUser:
+    """What a session tells the chat or transfer that stands on it."""
+
+    __slots__ = ()
+
+    def session_event(self, event: SessionEvent) -> None:
+        """An event of the MSRP session other than ProtocolFault."""
+
+    def session_ended(self, reason: str, *, by_peer: bool) -> None:
+        """The session is over; called once."""
+
+
+class MsrpCall(CallUser):
+    """One call and its MSRP connection; ended as a whole, whichever ends first."""
+
+    __slots__ = (
+        "_acknowledged",
+        "_ended",
+        "_grace",
+        "_host",
+        "_offer_path",
+        "_sdp",
+        "_user",
+        "call",
+        "link",
+    )
+
+    def __init__(self, host: AgentHost, call: Call) -> None:
+        self.call = call
+        self.link: MsrpLink | None = None
+        self._host = host
+        self._user = SessionUser()
+        self._ended = False
+        self._sdp = b""
+        self._acknowledged: asyncio.Future[None] | None = None
+        self._grace: asyncio.TimerHandle | None = None
+        call.user = self
+
+    @property
+    def ended(self) -> bool:
+        """Whether the session is over."""
+        return self._ended
+
+    @property
+    def session(self) -> MsrpSession:
+        """The MSRP session; raises SessionClosed before there is one."""
+        if self.link is None:
+            raise SessionClosed("there is no session yet")
+        return self.link.session
+
+    def bind(self, user: SessionUser) -> None:
+        """Tells ``user`` what happens from now on."""
+        self._user = user
+
+    def prepare(
+        self,
+        msrp: MsrpEndpoint,
+        path: Path,
+        *,
+        accept_types: tuple[str, ...],
+        direction: str = "sendrecv",
+        limits: ReceiveLimits | None = None,
+        stream_incoming: bool = False,
+    ) -> None:
+        """Makes the MSRP session known under our path, before that is told to the peer."""
+        session = MsrpSession(
+            path,
+            tokens=self._host.endpoint.tokens,
+            active=False,
+            accept_types=accept_types,
+            limits=limits if limits is not None else ReceiveLimits(),
+            stream_incoming=stream_incoming,
+            direction=direction,
+        )
+        self.link = msrp.add(session, self._msrp_event, self._msrp_lost)
+
+    async def open(self, msrp: MsrpEndpoint, agreement: Agreement) -> None:
+        """Makes the connection, or waits for the peer's.
+
+        Raises InviteError, after a BYE, when there is none in time.
+        """
+        link = self.link
+        if link is None:
+            raise SessionClosed("there is no session yet")
+        session = link.session
+        try:
+            if not session.remote_path:
+                session.set_remote_path(agreement.remote_path)
+            session.active = agreement.active
+            session.direction = agreement.direction
+            session.remote_max_size = agreement.remote.max_size
+            if agreement.active and not session.bound:
+                await msrp.connect(link, *agreement.target)
+            async with asyncio.timeout(_BIND_SECONDS):
+                await link.wait_for(lambda: session.bound)
+        except (AgentError, LocalProtocolError) as error:
+            await self._fail(str(error))
+        except TimeoutError:
+            await self._fail("the peer did not open the MSRP connection")
+        except asyncio.CancelledError:
+            self._host.spawn(self.end("given up"))
+            raise
+        if self._ended or not session.bound:
+            raise InviteError("the session ended before it was open", status=487)
+
+    async def acknowledged(self) -> None:
+        """Waits for the ACK of our 200. Raises InviteError when the call ends before it."""
+        if self._acknowledged is None:
+            self._acknowledged = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._acknowledged)
+        if self._ended:
+            raise InviteError("the session ended before it was open", status=487)
+
+    async def end(self, reason: str = "", *, header: str = "") -> None:
+        """Lets what is under way finish, sends BYE and closes the connection.
+
+        ``header`` is the value of the Reason header of the BYE.
+        """
+        if self._ended:
+            return
+        link = self.link
+        if link is not None and link.connected:
+            session = link.session
+            try:
+                async with asyncio.timeout(_SETTLE_SECONDS):
+                    await link.wait_for(lambda: session.settled)
+            except TimeoutError:
+                # What is still under way is marked as failed when the connection closes.
+                pass
+        if self._ended:
+            return
+        self._ended = True
+        if self.call.state is CallState.SETTING_UP:
+            self.call.cancel()
+            self.call.reject(480)
+        await self.call.hang_up(header, wait=_BYE_SECONDS)
+        self._finish(reason, by_peer=False)
+
+    async def _fail(self, reason: str) -> None:
+        self._ended = True
+        header = 'SIP;cause=503;text="MSRP connect failed"'
+        await self.call.hang_up(header, wait=_BYE_SECONDS)
+        self._finish(reason, by_peer=False)
+        raise InviteError(f"the session has no connection: {reason}", status=503)
+
+    def _finish(self, reason: str, *, by_peer: bool) -> None:
+        self._ended = True
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
+        if self._acknowledged is not None and not self._acknowledged.done():
+            self._acknowledged.set_result(None)
+        link = self.link
+        if link is not None and not link.closed:
+            # Hand on what has come before the link forgets its session.
+            link.deliver()
+            session = link.session
+            link.close()
+            session.connection_lost("the session ended")
+            while (event := session.next_event()) is not None:
+                self._user.session_event(event)
+        self._user.session_ended(reason, by_peer=by_peer)
+
+    # --- from the call -----------------------------------------------------------------------
+
+    def call_acknowledged(self) -> None:
+        if self._acknowledged is None:
+            self._acknowledged = asyncio.get_running_loop().create_future()
+        if not self._acknowledged.done():
+            self._acknowledged.set_result(None)
+
+    def call_cancelled(self, reason: str) -> None:
+        if not self._ended:
+            self._finish(reason or "the invitation was taken back", by_peer=True)
+
+    def call_ended(self, reason: str, *, by_peer: bool) -> None:
+        if not self._ended:
+            self._finish(reason, by_peer=by_peer)
+
+    # --- from MSRP ---------------------------------------------------------------------------
+
+    def _msrp_event(self, event: SessionEvent) -> None:
+        if isinstance(event, ProtocolFault):
+            self._lost(event.reason or f"MSRP {event.status}")
+        else:
+            self._user.session_event(event)
+
+    def _msrp_lost(self, reason: str) -> None:
+        if self._ended or self._grace is not None:
+            return
+        loop = asyncio.get_running_loop()
+        self._grace = loop.call_later(_LOSS_GRACE, self._lost, "connection lost")
+
+    def _lost(self, reason: str) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        header = 'SIP;cause=503;text="MSRP connection lost"'
+        self._host.spawn(self.call.hang_up(header, wait=_BYE_SECONDS))
+        self._finish(reason, by_peer=False)
+
+
+def sdp_of(message: Message) -> SessionDescription:
+    """The SDP in a request or response.
+
+    Raises SdpParseError with status 415 for a body that is none, 488 when there is no body.
+    """
+    try:
+        content_type = message.content_type
+    except SipParseError as error:
+        raise SdpParseError(str(error), status=400) from error
+    if not message.body:
+        raise SdpParseError("there is no session description", status=488)
+    if content_type is None or (content_type.main, content_type.subtype) != (
+        "application",
+        "sdp",
+    ):
+        raise SdpParseError(f"{content_type} is not SDP", status=415)
+    return parse_sdp(message.body)
