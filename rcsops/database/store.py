@@ -230,7 +230,8 @@ class Store:
         if job.future is not None and not job.future.set_running_or_notify_cancel():
             return
         try:
-            with connection.begin_nested():
+            # Whoever only reads has nothing to undo.
+            with connection.begin_nested() if job.write else contextlib.nullcontext():
                 result = job.work(connection)
         except Exception as error:
             if not _in_transaction(connection):
