@@ -108,8 +108,7 @@ def _open(path: Path) -> Store:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DatabaseError(f"{path.parent} cannot be made: {error.strerror}") from error
-    url = URL.create("sqlite", database=str(path.absolute())).render_as_string()
-    return Store.open(url, create=True, prepare=prepare_history)
+    return Store.open(f"sqlite:///{path.absolute()}", create=True, prepare=prepare_history)
 
 
 def _entry(
