@@ -42,6 +42,7 @@ class UdpSocket:
         "_on_error",
         "_on_turn",
         "_queue",
+        "_rearm",
         "_sock",
         "_writing",
         "dropped",
@@ -85,6 +86,7 @@ class UdpSocket:
         self._limit = queue_limit
         self._queue: deque[tuple[bytes, Address]] = deque()
         self._writing = False
+        self._rearm = False
         self.dropped = 0
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(sock.fileno(), self._readable)
@@ -160,11 +162,17 @@ class UdpSocket:
                 self._drain_errors()
                 break
             except OSError:
+                self._rearm = True
                 self._drain_errors()
                 continue
             on_datagram(data, Flow("udp", local, address[:2]))
             if self._sock.fileno() < 0:
                 return
+        if self._rearm:
+            # libuv stops to watch a descriptor that had an error; asyncio's own loop does not mind.
+            self._rearm = False
+            self._loop.remove_reader(self._sock.fileno())
+            self._loop.add_reader(self._sock.fileno(), self._readable)
         self._on_turn()
 
     def _drain_errors(self) -> bool:
@@ -177,7 +185,7 @@ class UdpSocket:
                 _, ancillary, _, address = self._sock.recvmsg(0, 512, _MSG_ERRQUEUE)
             except OSError:
                 break
-            found = True
+            found = self._rearm = True
             code = _error_code(ancillary)
             if code in _REFUSALS and address:
                 self._on_error(Flow("udp", self.local, address[:2]), _describe(code))
