@@ -239,7 +239,7 @@ class InviteServer:
 
     ``contact`` is the value of our Contact header. ``dialog`` is given for a re-INVITE; otherwise
     one is made with the first response of 101 to 299. Every response comes out as
-    :class:`Respond`, for ``layer.respond``.
+    :class:`Respond`, for ``layer.respond``. Raises SipParseError if To cannot be read.
     """
 
     __slots__ = (
@@ -281,7 +281,7 @@ class InviteServer:
         self._again_at: float | None = None
         self._interval = 0.0
         self._limit_at: float | None = None
-        expires = request.expires
+        expires = _expires(request)
         self._expires_at = None if not expires else now + expires
 
     def next_event(self) -> ServerEvent | None:
@@ -373,7 +373,10 @@ class InviteServer:
         """Take an ACK in the dialog; the first one for this INVITE ends the retransmission."""
         if self.state is not InviteServerState.ACCEPTED or self.dialog is None:
             return
-        if ack.cseq.number != self.request.cseq.number:
+        try:
+            if ack.cseq.number != self.request.cseq.number:
+                return
+        except SipParseError:
             return
         self._end(InviteServerState.CONFIRMED)
         self._events.append(Acknowledged(ack, self.dialog))
@@ -408,3 +411,11 @@ class InviteServer:
         self.state = state
         self._again_at = self._limit_at = self._expires_at = None
         self._response = None
+
+
+def _expires(request: Request) -> int | None:
+    try:
+        return request.expires
+    except SipParseError:
+        # It only limits how long to ring.
+        return None

@@ -6,7 +6,6 @@ act on the events, send all of ``data_to_send``, and come back at ``next_timer``
 """
 
 from collections import deque
-from typing import cast
 
 from rcsops.errors import LocalProtocolError, SipParseError
 from rcsops.sip.alarms import AlarmQueues
@@ -20,6 +19,7 @@ from rcsops.sip.events import AckReceived, Event, RequestReceived, StrayResponse
 from rcsops.sip.headers import Via
 from rcsops.sip.matching import (
     Key,
+    ack_key_2543,
     client_key,
     complete_via,
     is_2543,
@@ -71,6 +71,7 @@ class TransactionLayer:
         self._secret = tokens.nonce().encode()
         self._clients: dict[Key, ClientTransaction] = {}
         self._servers: dict[Key, ServerTransaction] = {}
+        self._invites_2543: dict[Key, ServerTransaction] = {}
         self._by_flow: dict[Flow, set[ClientTransaction | ServerTransaction]] = {}
         self._merge_keys: dict[Key, Key] | None = {} if detect_merged else None
         # The newest request, for its accept(): neither Via nor key need be worked out again.
@@ -159,11 +160,15 @@ class TransactionLayer:
         made = InviteServerTransaction if request.method == "INVITE" else NonInviteServerTransaction
         transaction: ServerTransaction = made(self, key, request, flow, back)
         transaction.sent_by_port = via.port
+        if request.method == "INVITE" and is_2543(key):
+            transaction.ack_key = ack_key_2543(request, via)
+            self._invites_2543[transaction.ack_key] = transaction
         self._servers[key] = transaction
         self._index(transaction, back)
-        if self._merge_keys is not None and request.to_tag is None:
-            transaction.merge_key = merge_key(request)
-            self._merge_keys.setdefault(transaction.merge_key, key)
+        if self._merge_keys is not None:
+            merged = transaction.merge_key = merge_key(request)
+            if merged is not None:
+                self._merge_keys.setdefault(merged, key)
         transaction.start(now)
         return transaction
 
@@ -189,9 +194,10 @@ class TransactionLayer:
 
     def is_merged(self, request: Request) -> bool:
         """Whether this new request came before by another way: the UAS answers 482 (§8.2.2.2)."""
-        if self._merge_keys is None or request.to_tag is not None:
+        merged = None if self._merge_keys is None else merge_key(request)
+        if self._merge_keys is None or merged is None:
             return False
-        known = self._merge_keys.get(merge_key(request))
+        known = self._merge_keys.get(merged)
         return known is not None and known != server_key(request, request.top_via, request.method)
 
     # --- the TU as a client -------------------------------------------------------------------
@@ -254,13 +260,15 @@ class TransactionLayer:
         if isinstance(transaction, ServerTransaction):
             self._servers.pop(transaction.key, None)
             self._unindex(transaction, transaction.reply_flow)
-            merged = transaction.merge_key
+            merged, ack_key = transaction.merge_key, transaction.ack_key
             if (
                 merged is not None
                 and self._merge_keys is not None
                 and self._merge_keys.get(merged) == transaction.key
             ):
                 del self._merge_keys[merged]
+            if ack_key is not None and self._invites_2543.get(ack_key) is transaction:
+                del self._invites_2543[ack_key]
         elif isinstance(transaction, ClientTransaction):
             self._clients.pop(transaction.key, None)
             self._unindex(transaction, transaction.flow)
@@ -275,11 +283,14 @@ class TransactionLayer:
             return
         key = server_key(request, via, method)
         known = self._servers.get(key)
-        if known is not None and (method != "INVITE" or self._same_invite(known, request)):
+        if known is not None:
             known.step(On.REQUEST, now, request)
             return
         complete_via(request, via, flow)
-        invite = self._find_invite(request) if method == "CANCEL" else None
+        invite = None
+        if method == "CANCEL":
+            found = self._servers.get(server_key(request, via, "INVITE"))
+            invite = found if isinstance(found, InviteServerTransaction) else None
         if invite is None and len(self._servers) >= self.max_transactions:
             self._refuse(request, flow)
             return
@@ -287,9 +298,15 @@ class TransactionLayer:
         self._events.append(RequestReceived(request, flow, invite))
 
     def _receive_ack(self, ack: Request, flow: Flow, now: float) -> None:
-        invite = self._servers.get(server_key(ack, ack.top_via, "INVITE"))
-        if invite is None or (is_2543(invite.key) and not _acknowledges(ack, invite)):
-            complete_via(ack, ack.top_via, flow)
+        via = ack.top_via
+        key = server_key(ack, via, "INVITE")
+        invite = self._servers.get(key)
+        if invite is None and is_2543(key):
+            invite = self._invites_2543.get(ack_key_2543(ack, via))
+            if invite is not None and not _acknowledges(ack, invite):
+                invite = None
+        if invite is None:
+            complete_via(ack, via, flow)
             self._events.append(AckReceived(ack, flow))
             return
         invite.step(On.ACK, now, ack)
@@ -304,16 +321,6 @@ class TransactionLayer:
         transaction.receive_response(response, flow, now)
         if isinstance(transaction, InviteClientTransaction):
             self._cancel_when_due(transaction, now)
-
-    def _find_invite(self, cancel: Request) -> InviteServerTransaction | None:
-        invite = self._servers.get(server_key(cancel, cancel.top_via, "INVITE"))
-        if invite is None or not self._same_invite(invite, cancel):
-            return None
-        return cast(InviteServerTransaction, invite)
-
-    @staticmethod
-    def _same_invite(invite: ServerTransaction, request: Request) -> bool:
-        return not is_2543(invite.key) or invite.request.get("To") == request.get("To")
 
     def _refuse(self, request: Request, flow: Flow) -> None:
         self.refused += 1

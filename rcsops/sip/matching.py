@@ -4,6 +4,7 @@ from collections.abc import Hashable
 from hashlib import blake2b
 from ipaddress import ip_address
 
+from rcsops.errors import SipParseError
 from rcsops.sip.headers import Via
 from rcsops.sip.message import Request
 from rcsops.sip.target import Flow
@@ -18,16 +19,21 @@ def server_key(request: Request, via: Via, method: str) -> Key:
     """The key of a server transaction for ``method`` (RFC 3261 §17.2.3).
 
     With the magic cookie: branch, sent-by and method. Without it, or with nothing behind it, the
-    rules of RFC 2543: the fields that a retransmission repeats. An INVITE leaves out To there, as
-    its ACK has another: see :func:`same_to`.
+    rules of RFC 2543: the fields that a retransmission, and a CANCEL, repeat.
     """
     branch = (via.branch or "").lower()
     if branch.startswith(COOKIE) and len(branch) > len(COOKIE):
         return (branch, via.host, via.port or DEFAULT_PORT, method)
+    return ("", method, request.get("To"), *_repeated(request, via, branch))
+
+
+def ack_key_2543(request: Request, via: Via) -> Key:
+    """What an INVITE and its ACK share by RFC 2543: not the To, which has our tag in the ACK."""
+    return _repeated(request, via, (via.branch or "").lower())
+
+
+def _repeated(request: Request, via: Via, branch: str) -> Key:
     return (
-        "",
-        method,
-        "" if method == "INVITE" else request.get("To"),
         request.uri,
         request.get("From"),
         request.get("Call-ID"),
@@ -46,9 +52,17 @@ def client_key(branch: str | None, method: str) -> Key:
     return ((branch or "").lower(), method)
 
 
-def merge_key(request: Request) -> Key:
-    """What two copies of one request over different ways share (RFC 3261 §8.2.2.2)."""
-    return (request.from_tag, request.get("Call-ID"), request.get("CSeq"))
+def merge_key(request: Request) -> Key | None:
+    """What two copies of one request over different ways share (RFC 3261 §8.2.2.2).
+
+    None for a request inside a dialog, and for one whose From or To cannot be read.
+    """
+    try:
+        if request.to_tag is not None:
+            return None
+        return (request.from_tag, request.get("Call-ID"), request.get("CSeq"))
+    except SipParseError:
+        return None
 
 
 def complete_via(request: Request, via: Via, flow: Flow) -> None:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from rcsops.errors import LocalProtocolError, RemoteProtocolError, SipParseError
+from rcsops.sip.auth import Challenge
 from rcsops.sip.digest_client import DigestClient
 from rcsops.sip.headers import NameAddr
 from rcsops.sip.message import Request, Response
@@ -266,10 +267,7 @@ class Registration:
         assert attempt is not None and request is not None
         status = response.status
         if status in (401, 407):
-            attempt.stale = any(
-                challenge.stale
-                for challenge in (*response.www_challenges, *response.proxy_challenges)
-            )
+            attempt.stale = _is_stale(response)
             if self._digest is None or attempt.rounds >= MAX_ROUNDS:
                 return False
             attempt.rounds += 1
@@ -443,6 +441,18 @@ def refresh_after(granted: int) -> float:
     This is the rule of 3GPP TS 24.229 §5.1.1.4.1.
     """
     return granted / 2 if granted <= 1200 else granted - 600.0
+
+
+def _is_stale(response: Response) -> bool:
+    for name in ("WWW-Authenticate", "Proxy-Authenticate"):
+        for line in response.get_all(name):
+            try:
+                if Challenge.parse(line).stale:
+                    return True
+            except SipParseError:
+                # Of some other scheme, perhaps; the digest client passes over it as well.
+                continue
+    return False
 
 
 def _flow_timer(response: Response) -> int | None:

@@ -20,7 +20,15 @@ class ServerTransaction(Transaction):
     §18.2.2), ``status`` that of the newest response, 0 before any.
     """
 
-    __slots__ = ("_request", "last_response", "merge_key", "reply_flow", "sent_by_port", "status")
+    __slots__ = (
+        "_request",
+        "ack_key",
+        "last_response",
+        "merge_key",
+        "reply_flow",
+        "sent_by_port",
+        "status",
+    )
 
     def __init__(
         self, host: Host, key: tuple[Any, ...], request: Request, flow: Flow, reply_flow: Flow
@@ -31,7 +39,9 @@ class ServerTransaction(Transaction):
         self.sent_by_port: int | None = None
         self.last_response: Response | None = None
         self.status = 0
+        # Where else the layer has filed it.
         self.merge_key: tuple[Hashable, ...] | None = None
+        self.ack_key: tuple[Hashable, ...] | None = None
 
     @property
     def request(self) -> Request:

@@ -307,6 +307,22 @@ def test_the_ack_of_another_invite_does_not() -> None:
     assert server.next_timer() == 0.5
 
 
+def test_an_ack_without_a_readable_number_is_ignored() -> None:
+    server = make_server()
+    server.accept(0.0)
+    server_events(server)
+    ack = ack_for(server)
+    ack.set("CSeq", "first ACK")
+    server.receive_ack(ack, 0.3)
+    assert server_events(server) == []
+
+
+def test_an_expiry_that_is_no_number_is_ignored() -> None:
+    request = from_peer()
+    request.set("Expires", "soon")
+    assert make_server(request).next_timer() is None
+
+
 def test_refusing() -> None:
     server = make_server()
     server.progress(180, 0.0)

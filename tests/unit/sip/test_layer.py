@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from rcsops.errors import LocalProtocolError
+from rcsops.errors import LocalProtocolError, SipParseError
 from rcsops.sip import (
     AckReceived,
     Flow,
@@ -447,6 +447,64 @@ def test_nothing_is_left_of_many_transactions() -> None:
     assert world.layer.next_timer() is None
     layer = world.layer
     assert not (layer._by_flow or layer._merge_keys or layer._clients or layer._servers)
+    assert not layer._invites_2543
+
+
+def spoiled(data: bytes, chance: random.Random) -> bytes:
+    """The message with some lines dropped, doubled, emptied or scrambled."""
+    head, _, body = data.partition(b"\r\n\r\n")
+    first, *lines = head.split(b"\r\n")
+    spoiled: list[bytes] = []
+    for line in lines:
+        name, _, value = line.partition(b":")
+        junk = bytes(chance.randrange(32, 256) for _ in range(chance.randrange(12)))
+        at = chance.randrange(len(value) + 1)
+        spoiled += chance.choice(
+            [[line]] * 14
+            + [[], [line, line], [name + b": "], [name + b": " + junk]]
+            + [[name + b":" + value[:at] + junk + value[at:]]]
+        )
+    return b"\r\n".join((first, *spoiled)) + b"\r\n\r\n" + body
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_message_of_a_peer_makes_it_raise(seed: int) -> None:
+    chance = random.Random(seed)
+    world = World(chance.choice(("udp", "tcp")))
+    passed = 0
+    for _ in range(150):
+        method = chance.choice(("INVITE", "OPTIONS", "CANCEL", "ACK", "BYE"))
+        if chance.random() < 0.5:
+            wire = bytes(from_peer(method, chance.choice(("z9hG4bK1", "z9hG4bK2", "3"))))
+        else:
+            client = world.send("INVITE" if method == "INVITE" else "OPTIONS")
+            status = chance.choice((100, 180, 200, 302, 486))
+            wire = bytes(Response.to_request(client.request, status, to_tag="b"))
+        try:
+            message = parse_message(spoiled(wire, chance))
+        except SipParseError:
+            continue
+        world.layer.receive_message(message, world.flow, world.now)
+        while (event := world.layer.next_event()) is not None:
+            passed += 1
+            if isinstance(event, RequestReceived):
+                world.layer.is_merged(event.request)
+                transaction = world.layer.accept(event.request, event.flow, world.now)
+                if chance.random() < 0.7:
+                    refusal = Response.to_request(event.request, 400, to_tag="t")
+                    world.layer.respond(transaction, refusal, world.now)
+        world.layer.data_to_send()
+        world.now += 0.05
+        world.layer.handle_timer(world.now)
+    assert passed > 20
+    for transaction in list(world.layer._servers.values()):
+        refusal = Response(500)
+        world.layer.respond(transaction, refusal, world.now)
+    for client in list(world.layer._clients.values()):
+        world.layer.transport_failed(client.flow, "gone", world.now)
+    world.now += 100
+    world.layer.handle_timer(world.now)
+    world.layer.handle_timer(world.now + 100)
 
 
 # --- two layers --------------------------------------------------------------------------------

@@ -318,6 +318,15 @@ def test_a_wrong_password_is_final() -> None:
     assert agent.machine.next_request() is None
 
 
+def test_challenges_of_other_schemes_are_passed_over() -> None:
+    realm, agent = Realm(), agent_with("wonder-land")
+    agent.start()
+    (value, *_) = realm.server.challenges(agent.now)
+    headers = [("WWW-Authenticate", each) for each in ("NTLM", 'Basic realm="x"', "=,=", value)]
+    assert agent.answer(401, *headers) == []
+    assert realm.check(agent.take(), agent.now) is Verdict.OK
+
+
 def test_without_credentials_a_challenge_is_final() -> None:
     agent = Agent()
     agent.start()

@@ -128,6 +128,16 @@ SINCE_STATE = {
     On.TIMER_L: 32.0,
     On.TIMER_M: 32.0,
 }
+# How long each machine stays in the states that only wait, on UDP.
+STAY = {
+    (ICT, COMPLETED): 32.0,
+    (ICT, ACCEPTED): 32.0,
+    (NICT, COMPLETED): 5.0,
+    (IST, COMPLETED): 32.0,
+    (IST, CONFIRMED): 5.0,
+    (IST, ACCEPTED): 32.0,
+    (NIST, COMPLETED): 32.0,
+}
 STATUS = {
     On.RESPONSE_1XX: 183,
     On.RESPONSE_2XX: 200,
@@ -151,12 +161,25 @@ def test_the_cases_are_the_arrows_of_the_tables() -> None:
 def test_arrow(case: Case) -> None:
     world = World("tcp" if case.on is On.RESPONSE_1XX and case.machine is NIST else "udp")
     world.now = START
-    if case.machine in (ICT, NICT):
-        drive_client(world, case)
-    else:
-        drive_server(world, case)
+    drive = drive_client if case.machine in (ICT, NICT) else drive_server
+    transaction = drive(world, case)
     assert world.sent_at(world.now) == case.sent
     assert world.told_at(world.now) == case.told
+    if case.to is not case.state and not transaction.terminated:
+        check_stay(world, case, transaction)
+
+
+def check_stay(world: World, case: Case, transaction: Transaction) -> None:
+    """Whichever arrow led into a state that waits, it is left in time."""
+    stay = STAY.get((case.machine, case.to))
+    if stay is None:
+        return
+    entered = world.now
+    world.run_until(entered + stay - 0.001)
+    assert transaction.state is case.to
+    world.run_until(entered + stay + 0.001)
+    assert transaction.terminated
+    assert len(world.layer) == 0
 
 
 def fire(world: World, case: Case, transaction: Transaction, entered: float) -> None:
@@ -172,7 +195,7 @@ def fire(world: World, case: Case, transaction: Transaction, entered: float) -> 
     world.run_until(due)
 
 
-def drive_client(world: World, case: Case) -> None:
+def drive_client(world: World, case: Case) -> Transaction:
     transaction = world.send("INVITE" if case.machine is ICT else "OPTIONS")
     assert type(transaction) is case.machine
     world.run_until(START + LATER)
@@ -195,9 +218,10 @@ def drive_client(world: World, case: Case) -> None:
     else:
         fire(world, case, transaction, entered)
     assert transaction.state is case.to
+    return transaction
 
 
-def drive_server(world: World, case: Case) -> None:
+def drive_server(world: World, case: Case) -> Transaction:
     request = from_peer("INVITE" if case.machine is IST else "OPTIONS")
     transaction = world.accept(request)
     assert type(transaction) is case.machine
@@ -219,6 +243,7 @@ def drive_server(world: World, case: Case) -> None:
     else:
         fire(world, case, transaction, entered)
     assert transaction.state is case.to
+    return transaction
 
 
 Step = Callable[[World, ServerTransaction, Request], object]

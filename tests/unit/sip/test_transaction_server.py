@@ -177,10 +177,21 @@ def test_408_is_never_sent_to_other_than_invite() -> None:
     world.run_until(31)
     world.sent.clear()
     assert world.respond(transaction, 408, request)
+    assert transaction.status == 408
     world.receive(request)
     assert world.sent == []
     world.run_until(63)
     assert world.told_at(63) == ["Terminated"]
+
+
+def test_408_before_the_100_is_silence_as_well() -> None:
+    world = World()
+    request = from_peer("OPTIONS")
+    transaction = world.accept(request)
+    assert world.respond(transaction, 408, request)
+    assert transaction.status == 408
+    world.run_until(40)
+    assert world.sent == []
 
 
 def test_408_to_an_invite_is_sent() -> None:
