@@ -392,5 +392,8 @@ class MediaType(NamedTuple):
             return None
         return unquote(self.params[name] or "")
 
+    def __hash__(self) -> int:
+        return hash(self.type_)
+
     def __str__(self) -> str:
         return f"{self.type_}{self.params}"

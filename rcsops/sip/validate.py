@@ -56,9 +56,11 @@ def _contradiction(request: Request) -> RemoteProtocolError | None:
         return RemoteProtocolError(f"scheme {uri.scheme[:20]}", status=416)
     if (request.max_forwards or 0) > 255:
         return RemoteProtocolError("Max-Forwards is above 255")  # §20.22
-    # Parsed for their errors: whoever works with the request will need them.
-    _ = (request.from_.uri, request.to.uri, request.call_id, request.routes, request.contacts)
-    _ = [route.uri for route in request.routes] + [contact.uri for contact in request.contacts]
+    # Read for their errors: whoever works with the request will need them.
+    _ = (request.top_via.params, request.from_.uri, request.to.uri, request.call_id)
+    _ = (request.from_.tag, request.to.tag, uri.params)
+    _ = [route.uri.params for route in request.routes]
+    _ = [(contact.uri.params, contact.params) for contact in request.contacts]
     if request.contact_star and request.method != "REGISTER":
         return RemoteProtocolError("Contact * in a request other than REGISTER")  # §10.2.2
     if request.body and request.has("Content-Type"):
