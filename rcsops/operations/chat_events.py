@@ -1,0 +1,141 @@
+"""The events of an agent as words for people and as data for programs."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rcsops.errors import InviteError
+from rcsops.ua import events
+
+__all__ = ["Teller"]
+
+Told = tuple[str, str, dict[str, Any]]
+
+# What a final answer to an INVITE means to who sent it.
+_REFUSALS = {
+    403: "may not be invited by you",
+    404: "is not known to the server",
+    408: "does not answer",
+    480: "is not registered now",
+    486: "is busy",
+    487: "was not reached: the invitation was taken back",
+    488: "cannot chat over MSRP",
+    603: "declined",
+}
+_BIG_FILE = 1 << 20
+
+
+class Teller:
+    """Says what an event means. Addresses of ``domain`` are shown without it."""
+
+    def __init__(self, domain: str) -> None:
+        self._suffix = f"@{domain}"
+        self._steps: dict[str, int] = {}
+
+    def short(self, aor: str) -> str:
+        """``sip:bob@rcs.example`` as ``bob``."""
+        return aor.removeprefix("sip:").removesuffix(self._suffix)
+
+    def refusal(self, peer: str, error: InviteError) -> str:
+        """Why an invitation came to nothing."""
+        name = self.short(peer)
+        known = _REFUSALS.get(error.status)
+        return f"{name} {known} ({error.status})" if known else f"{name} was not reached: {error}"
+
+    def tell(self, event: events.Event, text: str) -> Told | None:
+        """Event name, words and data; None for an event that is told otherwise.
+
+        ``text`` is the message that the event is about, if it is one of ours.
+        """
+        entry = _ENTRIES.get(type(event))
+        if entry is None:
+            return None
+        name, words = entry
+        data = {each.name: _plain(getattr(event, each.name)) for each in fields(event)}  # type: ignore[arg-type]
+        if isinstance(event, events.Failed):
+            data["code"] = event.status
+        data.update(_EXTRA.get(type(event), {}))
+        if text:
+            data["text"] = text
+        if "aor" in data:
+            data["user"] = str(data.pop("aor")).removeprefix("sip:")
+        return name, words(self, event, text), data
+
+    def progress(self, event: events.FileProgress) -> str:
+        """Each quarter of a big file, nothing of a small one."""
+        if event.total < _BIG_FILE:
+            return ""
+        step = event.octets * 4 // event.total
+        if step == self._steps.get(event.transfer_id, 0):
+            return ""
+        self._steps[event.transfer_id] = step
+        return f"{'received' if event.incoming else 'sent'} {step * 25} % of the file"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.astimezone().isoformat(timespec="milliseconds")
+    return str(value) if isinstance(value, Path) else value
+
+
+def _snippet(text: str) -> str:
+    line = " ".join(text.split())
+    return f"“{line if len(line) <= 40 else line[:39] + '…'}”"
+
+
+def _registered(teller: Teller, event: Any, _text: str) -> str:
+    again = " again" if event.again else ""
+    return f"registered{again} as {teller.short(event.aor)}, for {event.expires:.0f} s"
+
+
+def _lost(_teller: Teller, event: Any, _text: str) -> str:
+    status = f"{event.status} " if event.status else ""
+    after = f"; trying again in {event.retry_in:.0f} s" if event.retry_in is not None else ""
+    return f"not registered: {status}{event.reason}{after}"
+
+
+def _opened(teller: Teller, event: Any, _text: str) -> str:
+    return f"session with {teller.short(event.peer)}: direct, {event.local} <-> {event.remote}"
+
+
+def _ended(teller: Teller, event: Any, _text: str) -> str:
+    return f"session with {teller.short(event.peer)} is over: {event.reason}"
+
+
+Words = Callable[[Teller, Any, str], str]
+
+_ENTRIES: dict[type[events.Event], tuple[str, Words]] = {
+    events.Registered: ("registered", _registered),
+    events.RegistrationLost: ("registration-lost", _lost),
+    events.Unregistered: ("unregistered", lambda *_: ""),
+    events.InviteCancelled: (
+        "invite-cancelled",
+        lambda t, e, _: f"{t.short(e.peer)} took the invitation back",
+    ),
+    events.Trying: ("progress", lambda *_: "trying"),
+    events.Ringing: ("progress", lambda t, e, _: f"ringing at {t.short(e.peer)}"),
+    events.SessionOpened: ("session", _opened),
+    events.SessionEnded: ("session-ended", _ended),
+    events.TextReceived: ("message", lambda t, e, _: f"{t.short(e.peer)}: {e.text}"),
+    events.Sent: ("status", lambda t, e, text: f"sent {_snippet(text)}"),
+    events.Delivered: ("status", lambda t, e, text: f"delivered {_snippet(text)}"),
+    events.Displayed: ("status", lambda t, e, text: f"displayed {_snippet(text)}"),
+    events.Failed: ("status", lambda t, e, text: f"failed {_snippet(text)}: {e.reason}"),
+    events.Composing: ("composing", lambda *_: ""),
+    events.FileProgress: ("file-progress", lambda t, e, _: t.progress(e)),
+    events.FileSent: ("file-sent", lambda t, e, _: f"{t.short(e.peer)} has {e.name} whole"),
+    events.FileReceived: ("file-received", lambda t, e, _: f"received {e.name}: {e.path}"),
+    events.FileFailed: ("file-failed", lambda t, e, _: f"{e.name} did not get through: {e.reason}"),
+}
+
+_EXTRA: dict[type[events.Event], dict[str, Any]] = {
+    events.Trying: {"status": 100, "reason": "Trying"},
+    events.Ringing: {"reason": "Ringing"},
+    events.SessionOpened: {"direct": True},
+    events.Sent: {"status": "sent"},
+    events.Delivered: {"status": "delivered"},
+    events.Displayed: {"status": "displayed"},
+    events.Failed: {"status": "failed"},
+}
