@@ -22,7 +22,7 @@ MAX_NAME = 200
 """Octets of a name that a file is saved under; file systems take 255, and we may add a number."""
 
 _PART = re.compile(
-    r"name:\"(?P<name>[^\"]*)\"|type:(?P<type>[^\s\"]+(?:;\s*[^\s=\"]+=(?:\"[^\"]*\"|[^\s;\"]+))*)"
+    r"name:\"(?P<name>[^\"]*)\"|type:(?P<type>[^\s\";]+(?:;\s*[^\s=\"]+=(?:\"[^\"]*\"|[^\s;\"]+))*)"
     r"|size:(?P<size>[0-9]{1,18})|hash:(?P<alg>[A-Za-z0-9\-]+):(?P<hash>[0-9A-Fa-f:]+)"
 )
 _ESCAPED = re.compile(r"[\x00\r\n\"%]")

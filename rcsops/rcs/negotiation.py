@@ -102,8 +102,7 @@ def answer_stream(
 ) -> tuple[SessionDescription, Agreement]:
     """The answer that takes stream ``index`` and refuses the others, and what is agreed by it."""
     remote_path = _path(offered)
-    if offered.secure != stream.uri.secure or remote_path[-1].secure != stream.uri.secure:
-        raise SdpParseError("msrp and msrps do not go together", status=488)
+    _check_security(stream, offered, remote_path)
     answer = make_answer(
         offer,
         [media if i == index else None for i in range(len(offer.media))],
@@ -133,13 +132,17 @@ def accept_answer(stream: LocalStream, answer: SessionDescription) -> Agreement:
     """What an answer to our offer agrees on; raise SdpParseError (488) when it refuses it."""
     _, remote = find_msrp(answer)
     remote_path = _path(remote)
-    if remote_path[-1].secure != stream.uri.secure:
-        raise SdpParseError("msrp and msrps do not go together", status=488)
+    _check_security(stream, remote, remote_path)
     active = offerer_is_active(offered_setup(stream), remote.setup)
     if not active and not stream.can_listen:
         raise SdpParseError("the peer wants to connect and we cannot listen", status=488)
     target = _target(remote, remote_path, stream.cema)
     return Agreement(stream.path, remote_path, active, target, stream.direction, remote)
+
+
+def _check_security(stream: LocalStream, remote: MsrpMedia, path: Path) -> None:
+    if not stream.uri.secure == remote.secure == path[-1].secure:
+        raise SdpParseError("msrp and msrps do not go together", status=488)
 
 
 def _path(media: MsrpMedia) -> Path:
