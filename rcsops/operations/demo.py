@@ -38,6 +38,7 @@ _CONVERSATION = (
     (CALLER, "Grüße — any text will do: 你好 👋"),
     (CALLEE, "Got it. Send me that file?"),
 )
+_GRACE = 5.0
 _FILE_NAME = "notes.txt"
 _FILE_TEXT = "What we said went from one to the other over MSRP; the server saw only the SIP.\n"
 
@@ -119,6 +120,7 @@ class _Demo:
         self._peers = {name: Peer(name, self._hear) for name in (CALLER, CALLEE)}
         self._project: Project | None = None
         self._server_pid = 0
+        self._chat_id: object = None
 
     def say(self, who: str, text: str) -> None:
         self._report(Progress(who, text))
@@ -131,7 +133,8 @@ class _Demo:
         await self._peers[CALLEE].wait_for("registered", what="registering")
         await self._join(CALLER, CALLEE)
         for name in (CALLER, CALLEE):
-            await self._peers[name].wait_for("session", what="the session")
+            opened = await self._peers[name].wait_for("session", what="the session")
+            self._chat_id = opened.get("chat_id")
         for sender, text in _CONVERSATION:
             await self._write(sender, text)
         await self._send_file()
@@ -226,7 +229,11 @@ class _Demo:
     async def _hang_up(self) -> None:
         """BYE from the caller, then both unregister and end by themselves."""
         await self._peers[CALLER].type("/quit")
-        await self._peers[CALLEE].wait_for("session-ended", what="the end of the session")
+        await self._peers[CALLEE].wait_for(
+            "session-ended",
+            lambda each: each.get("chat_id") == self._chat_id,
+            what="the end of the session",
+        )
         await self._peers[CALLEE].type("/quit")
         for name, peer in self._peers.items():
             code = await peer.finish()
@@ -242,10 +249,10 @@ class _Demo:
                 stop(self._project)
             except RcsopsError as error:
                 self.result.problems.append(f"the server did not stop: {error}")
-        pids = [peer.pid for peer in self._peers.values()] + [self._server_pid]
-        for pid in pids:
-            if pid and _runs(pid):
-                self.result.problems.append(f"the process {pid} is still running")
+        pids = {peer.name: peer.pid for peer in self._peers.values()} | {"server": self._server_pid}
+        for name, pid in pids.items():
+            if pid and _runs(pid, _GRACE):
+                self.result.problems.append(f"{name}, process {pid}, was still running")
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
 
@@ -259,7 +266,7 @@ def _told(notice: Notice) -> str:
         case "registered":
             return "is registered"
         case "inviting":
-            return f"invites {notice.get('peer', 'the other')}"
+            return f"invites {str(notice.get('peer', '')).removeprefix('sip:')}"
         case "progress":
             return f"hears {notice.get('status', '')} {notice.get('reason', '')}".rstrip()
         case "session":
@@ -280,9 +287,15 @@ def _told(notice: Notice) -> str:
     return ""
 
 
-def _runs(pid: int) -> bool:
+def _runs(pid: int, grace: float) -> bool:
+    """Whether the process is there; one that has said good-bye gets ``grace`` seconds to be gone."""
+    deadline = time.monotonic() + grace
     with contextlib.suppress(psutil.Error):
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        process = psutil.Process(pid)
+        while process.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > deadline:
+                return True
+            time.sleep(0.02)
     return False
 
 

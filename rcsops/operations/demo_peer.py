@@ -97,7 +97,7 @@ class Peer:
                     for notice in self._notices:
                         if notice["event"] == event and matching(notice):
                             return notice
-                    errors = [each for each in self._notices if each["event"] == "error"]
+                    errors = [each for each in self._notices if _is_error(each)]
                     if errors:
                         raise DemoFailed(f"{self.name}: {what}: {_words(errors[0])}")
                     if self._ended:
@@ -153,8 +153,12 @@ class Peer:
                 await self._reader
 
 
+def _is_error(notice: Notice) -> bool:
+    return notice["event"] in ("error", "file-failed") or notice.get("status") == "failed"
+
+
 def _words(notice: Notice) -> str:
-    for key in ("text", "message", "error", "reason"):
+    for key in ("error", "reason", "text"):
         if notice.get(key):
             return str(notice[key])
     return str(dict(notice))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rcsops.trace.record import Address, TraceEntry
 from rcsops.trace.summary import Summary, summarize
@@ -17,8 +17,8 @@ class Arrow:
     """One message from ``source`` to ``target``, both names of nodes (or host:port of a stranger).
 
     ``time`` is seconds since the first message of the ladder, ``timestamp`` seconds since 1970,
-    both when it was sent (or came, when the sender's trace is not there). ``lost`` says that the
-    receiver's trace is there and the message is not in it.
+    both when it was first seen. ``lost`` says that the receiver's trace is there and the message is
+    not in it.
     """
 
     time: float
@@ -53,13 +53,12 @@ def merge(entries: Iterable[TraceEntry]) -> list[Arrow]:
     names = _Names(ordered)
     traced = {entry.node for entry in ordered}
     sent, received = _pair(ordered)
-    # (first seen, entry, whether the receiver saw it)
-    seen = sorted([*sent, *((entry, True) for entry in received)], key=lambda pair: pair[0].time)
-    start = seen[0][0].time
+    seen = sorted([*sent, *received], key=lambda sighting: sighting.time)
+    start = seen[0].time
     calls: dict[str, str] = {}
     before: set[tuple[str, str, bytes]] = set()
     arrows: list[Arrow] = []
-    for entry, arrived in seen:
+    for time, entry, arrived in seen:
         summary = summarize(entry.protocol, entry.data)
         if entry.protocol == "sip":
             for session in summary.session_ids:
@@ -68,8 +67,8 @@ def merge(entries: Iterable[TraceEntry]) -> list[Arrow]:
         key = (source, target, entry.data)
         arrows.append(
             Arrow(
-                time=entry.time - start,
-                timestamp=entry.time,
+                time=time - start,
+                timestamp=time,
                 source=source,
                 target=target,
                 source_address=entry.source,
@@ -126,25 +125,38 @@ def _key(entry: TraceEntry) -> tuple[str, bytes]:
     return entry.protocol, entry.data
 
 
-def _pair(
-    ordered: Sequence[TraceEntry],
-) -> tuple[list[tuple[TraceEntry, bool]], list[TraceEntry]]:
-    """What was sent, each with whether it arrived; and what arrived but nobody here has sent."""
+class _Sighting(NamedTuple):
+    """``time`` is the earlier of the two: a sender that writes its line down late must not make an
+    answer stand above the question."""
+
+    time: float
+    entry: TraceEntry
+    arrived: bool
+
+
+def _pair(ordered: Sequence[TraceEntry]) -> tuple[list[_Sighting], list[_Sighting]]:
+    """What was sent, and what arrived but nobody here has sent."""
     open_: dict[tuple[str, bytes], list[TraceEntry]] = {}
     for entry in ordered:
         if entry.direction == "out":
             open_.setdefault(_key(entry), []).append(entry)
-    arrived: set[int] = set()
-    received: list[TraceEntry] = []
+    arrivals: dict[int, float] = {}
+    received: list[_Sighting] = []
     for entry in ordered:
         if entry.direction == "in":
             found = _sender(entry, open_.get(_key(entry), []))
             if found is None:
-                received.append(entry)
+                received.append(_Sighting(entry.time, entry, True))
             else:
-                arrived.add(id(found))
+                arrivals[id(found)] = entry.time
                 open_[_key(entry)].remove(found)
-    sent = [(entry, id(entry) in arrived) for entry in ordered if entry.direction == "out"]
+    sent = [
+        _Sighting(
+            min(entry.time, arrivals.get(id(entry), entry.time)), entry, id(entry) in arrivals
+        )
+        for entry in ordered
+        if entry.direction == "out"
+    ]
     return sent, received
 
 

@@ -49,7 +49,7 @@ sys.exit(3)
 
 
 async def test_an_error_ends_the_waiting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    code = 'print(json.dumps({"event": "error", "text": "wrong password"}), flush=True)'
+    code = 'print(json.dumps({"event": "error", "error": "wrong password"}), flush=True)'
     stand_in(monkeypatch, tmp_path, code + "; time.sleep(600)")
     peer = await started(tmp_path)
     with pytest.raises(DemoFailed, match="alex: registering: wrong password"):

@@ -102,12 +102,20 @@ def test_a_server_on_every_address_is_found_by_its_port() -> None:
     assert [(arrow.source, arrow.target) for arrow in merge(entries)] == [("alex", "server")]
 
 
-def test_a_receiver_that_writes_first_is_still_the_same_message() -> None:
+def test_a_sender_that_writes_late_does_not_turn_the_order_round() -> None:
+    answer = response(401, "Unauthorized", "INVITE", branch="1")
     entries = [
         seen(1.0002, "alex", "out", ALEX, SERVER, INVITE),
-        seen(1.0001, "server", "in", SERVER, ALEX, INVITE),
+        seen(1.0003, "server", "in", SERVER, ALEX, INVITE),
+        seen(1.0007, "server", "out", SERVER, ALEX, answer),
+        seen(1.0005, "alex", "in", ALEX, SERVER, answer),
+        seen(1.0006, "alex", "out", ALEX, SERVER, request("ACK", branch="1")),
     ]
-    assert len(merge(entries)) == 1
+    assert [arrow.label for arrow in merge(entries)] == [
+        "INVITE (SDP)",
+        "401 Unauthorized (INVITE)",
+        "ACK",
+    ]
 
 
 def test_no_trace_no_ladder() -> None:
