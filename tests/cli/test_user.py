@@ -1,6 +1,7 @@
 import hashlib
 import json
 import re
+import shutil
 import sqlite3
 import time
 from contextlib import closing
@@ -14,9 +15,17 @@ from tests.cli.conftest import Shell
 PASSWORD = "correct horse ß"
 
 
+@pytest.fixture(scope="session")
+def created(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """A project after ``rcsops db create``: made once, copied for each test."""
+    shell = Shell(tmp_path_factory.mktemp("created"))
+    shell.ok("db", "create")
+    return shell
+
+
 @pytest.fixture
-def project(rcsops: Shell) -> Shell:
-    rcsops.ok("db", "create")
+def project(created: Shell, rcsops: Shell) -> Shell:
+    shutil.copytree(created.home, rcsops.home, dirs_exist_ok=True)
     return rcsops
 
 
