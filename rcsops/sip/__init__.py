@@ -60,19 +60,21 @@ from rcsops.sip.events import (
     TimedOut,
     TransportFailed,
 )
-from rcsops.sip.invite import (
+from rcsops.sip.invite_client import (
     Accepted,
     AckAgain,
-    Acknowledged,
-    AckTimeout,
     CancelDue,
     ExtraFork,
     Failed,
-    InviteCancelled,
     InviteClient,
+    Progress,
+)
+from rcsops.sip.invite_server import (
+    Acknowledged,
+    AckTimeout,
+    InviteCancelled,
     InviteServer,
     InviteServerState,
-    Progress,
     Respond,
 )
 from rcsops.sip.layer import TransactionLayer

@@ -9,11 +9,18 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
-from rcsops.errors import LocalProtocolError, RemoteProtocolError, SipParseError
-from rcsops.sip.auth import Challenge
+from rcsops.errors import LocalProtocolError, RemoteProtocolError
 from rcsops.sip.digest_client import DigestClient
 from rcsops.sip.headers import NameAddr
 from rcsops.sip.message import Request, Response
+from rcsops.sip.registrar_answer import (
+    find_binding,
+    flow_timer,
+    granted_expiry,
+    is_stale,
+    refresh_after,
+    retry_after,
+)
 from rcsops.sip.uri import Uri
 from rcsops.tokens import Tokens
 
@@ -22,8 +29,6 @@ MAX_ROUNDS = 2
 
 PERMANENT = frozenset((400, 401, 402, 403, 404, 405, 407, 410, 414, 416, 420, 423, 484, 485))
 """Answers that asking again would not change (and every 3xx and 6xx)."""
-
-LONGEST_RETRY_AFTER = 86400.0
 
 
 class RegistrationState(StrEnum):
@@ -218,7 +223,7 @@ class Registration:
             if response.status < 300:
                 self._succeeded(response, now)
             elif not self._try_again(response):
-                self._failed(response.status, response.reason, now, _retry_after(response))
+                self._failed(response.status, response.reason, now, retry_after(response))
         except RemoteProtocolError as error:
             self._failed(response.status, str(error), now)
 
@@ -238,8 +243,8 @@ class Registration:
             self._emit(Unregistered())
             return
         bindings = response.contacts
-        ours = self._find_ours(bindings)
-        granted = 0 if ours is None else self._granted(ours, response)
+        ours = find_binding(bindings, self.contact.uri, self._instance_id, self._reg_id)
+        granted = 0 if ours is None else granted_expiry(ours, response, self._expires)
         if granted <= 0:
             self._failed(response.status, "the registrar did not keep our contact", now)
             return
@@ -256,7 +261,7 @@ class Registration:
                 bindings,
                 self.service_route,
                 self.paths,
-                _flow_timer(response),
+                flow_timer(response),
             )
         )
         self._unregister_if_wanted()
@@ -267,7 +272,7 @@ class Registration:
         assert attempt is not None and request is not None
         status = response.status
         if status in (401, 407):
-            attempt.stale = _is_stale(response)
+            attempt.stale = is_stale(response)
             if self._digest is None or attempt.rounds >= MAX_ROUNDS:
                 return False
             attempt.rounds += 1
@@ -311,9 +316,7 @@ class Registration:
             return True
         return False
 
-    def _failed(
-        self, status: int, reason: str, now: float, retry_after: float | None = None
-    ) -> None:
+    def _failed(self, status: int, reason: str, now: float, retry_in: float | None = None) -> None:
         attempt = self._attempt
         removing = self.state is RegistrationState.UNREGISTERING
         permanent = status in PERMANENT or 300 <= status < 400 or status >= 600
@@ -333,7 +336,7 @@ class Registration:
             self._emit(RegistrationFailed(status, reason, None))
             return
         self._failures += 1
-        wait = self._back_off() if retry_after is None else retry_after
+        wait = self._back_off() if retry_in is None else retry_in
         self._wake_at = now + wait
         self.state = RegistrationState.WAITING
         self._emit(RegistrationFailed(status, reason, wait))
@@ -343,32 +346,6 @@ class Registration:
         doublings = min(self._failures, 16)
         longest = min(self._max_time, self._base_time * 2.0**doublings)
         return longest * (0.5 + 0.5 * self._tokens.fraction())
-
-    def _find_ours(self, bindings: tuple[NameAddr, ...]) -> NameAddr | None:
-        if self._instance_id:
-            ours = f"<{self._instance_id}>".lower()
-            for binding in bindings:
-                if (binding.param("+sip.instance") or "").lower() != ours:
-                    continue
-                reg_id = binding.param("reg-id")
-                if self._reg_id is None or reg_id is None or reg_id == str(self._reg_id):
-                    return binding
-        uri = self.contact.uri
-        for binding in bindings:
-            try:
-                if binding.uri == uri:
-                    return binding
-            except SipParseError:
-                # A binding of another device that we cannot read is not ours.
-                continue
-        return None
-
-    def _granted(self, ours: NameAddr, response: Response) -> int:
-        value = ours.param("expires")
-        if value is not None and value.isascii() and value.isdigit():
-            return min(int(value[:10]), 2**31)
-        expires = response.expires
-        return self._expires if expires is None else expires
 
     # --- requests -----------------------------------------------------------------------------
 
@@ -433,36 +410,3 @@ class _Attempt:
         self.met: set[int] = set()
         self.rounds = 0
         self.stale = False
-
-
-def refresh_after(granted: int) -> float:
-    """When to refresh a binding of so many seconds: half of it, of a long one 600 s before its end.
-
-    This is the rule of 3GPP TS 24.229 §5.1.1.4.1.
-    """
-    return granted / 2 if granted <= 1200 else granted - 600.0
-
-
-def _is_stale(response: Response) -> bool:
-    for name in ("WWW-Authenticate", "Proxy-Authenticate"):
-        for line in response.get_all(name):
-            try:
-                if Challenge.parse(line).stale:
-                    return True
-            except SipParseError:
-                # Of some other scheme, perhaps; the digest client passes over it as well.
-                continue
-    return False
-
-
-def _flow_timer(response: Response) -> int | None:
-    text = response.get("Flow-Timer") or ""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
-
-
-def _retry_after(response: Response) -> float | None:
-    try:
-        seconds = response.retry_after
-    except SipParseError:
-        return None
-    return None if seconds is None else min(max(1.0, float(seconds)), LONGEST_RETRY_AFTER)

@@ -22,7 +22,8 @@ from rcsops.sip import (
     Respond,
     Response,
 )
-from rcsops.sip.invite import MAX_FORKS, ClientEvent, ServerEvent
+from rcsops.sip.invite_client import MAX_FORKS, ClientEvent
+from rcsops.sip.invite_server import ServerEvent
 from rcsops.tokens import Tokens
 from tests.unit.sip.sim import World, from_peer, make_request
 

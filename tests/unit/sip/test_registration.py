@@ -18,7 +18,8 @@ from rcsops.sip import (
     Uri,
 )
 from rcsops.sip.digest_server import Verdict
-from rcsops.sip.registration import RegistrationEvent, refresh_after
+from rcsops.sip.registrar_answer import refresh_after
+from rcsops.sip.registration import RegistrationEvent
 from rcsops.tokens import Tokens
 
 CONTACT = "<sip:alice@192.0.2.10:5060;transport=tcp>"
