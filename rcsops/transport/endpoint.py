@@ -53,7 +53,8 @@ class SipEndpoint:
     method of the endpoint. Events of a client transaction whose context is a
     :class:`TransactionUser` go to that context instead. ``on_bad_message(error, flow)`` is told of
     datagrams that are not SIP (``error.partial`` may hold enough to answer 400);
-    ``on_flow_closed(flow, error)`` of connections that are gone.
+    ``on_flow_closed(flow, error)`` of connections that are gone, and of addresses that the network
+    says cannot be reached by UDP.
 
     Make it inside a running loop. A callback that raises is logged and never reaches the loop.
     """
@@ -330,6 +331,8 @@ class SipEndpoint:
     def _unreachable(self, flow: Flow, error: str) -> None:
         self._failures.append((flow, error))
         self._loop.call_soon(self.pump)
+        # Not from here: this may be in the middle of sending.
+        self._loop.call_soon(self.flow_closed, flow, error)
 
     # --- connections -------------------------------------------------------------------------
 

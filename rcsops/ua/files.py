@@ -54,18 +54,16 @@ class OutgoingFile:
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             raise TransferError(f"{path} cannot be read: {error.strerror}") from error
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise TransferError(f"{path} is not a file")
         file = os.fdopen(descriptor, "rb")
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise TransferError(f"{path} is not a file")
             facts = _facts(file)
             file.seek(0)
         except OSError as error:
             file.close()
             raise TransferError(f"{path} cannot be read: {error.strerror}") from error
-        except BaseException:
-            file.close()
-            raise
         return cls(path, file, facts)
 
     def read(self, count: int) -> bytes:

@@ -10,6 +10,7 @@ from rcsops.sip import (
     Registered,
     Registration,
     RegistrationFailed,
+    RegistrationState,
     Response,
     Target,
     Unregistered,
@@ -118,7 +119,10 @@ class Registrar:
 
     def flow_lost(self, error: str) -> None:
         """The way to the server is closed: registers again at once (RFC 5626 §4.4.1)."""
-        if self._gone or self._rejoin is not None or not self._machine.is_registered(self._now()):
+        if self._gone or self._rejoin is not None:
+            return
+        if self._machine.state is not RegistrationState.REGISTERED:
+            # A REGISTER is under way, or the next one is waited for: that finds out by itself.
             return
         loop = asyncio.get_running_loop()
         spread = self._agent.host.agent_count / _REJOIN_RATE * self._agent.tokens.fraction()

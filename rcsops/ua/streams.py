@@ -19,7 +19,7 @@ class Stream(AsyncIterator[_T], Generic[_T]):
     ``dropped``. Several readers share what comes.
     """
 
-    __slots__ = ("_closed", "_items", "_limit", "_waiters", "dropped")
+    __slots__ = ("__weakref__", "_closed", "_items", "_limit", "_waiters", "dropped")
 
     def __init__(self, limit: int = MAX_WAITING) -> None:
         self._items: deque[_T] = deque()
