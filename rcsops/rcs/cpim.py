@@ -207,7 +207,9 @@ def header_text(value: str) -> str:
 def escape_text(text: str) -> str:
     """A text as it may stand in a header's value (RFC 3862 §3.3)."""
     back = {value: f"\\{key}" for key, value in _ESCAPES.items()}
-    return _TO_ESCAPE.sub(lambda m: back.get(m[0]) or _escape(m[0]), text)
+    escaped = _TO_ESCAPE.sub(lambda m: back.get(m[0]) or _escape(m[0]), text)
+    # At the start a space would be skipped and a semicolon would begin a parameter.
+    return _escape(escaped[0]) + escaped[1:] if escaped[:1] in (" ", ";") else escaped
 
 
 def _escape(character: str) -> str:
