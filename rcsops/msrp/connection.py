@@ -19,6 +19,8 @@ from rcsops.msrp.uri import parse_path
 
 MAX_SESSIONS = 256
 MAX_REPLIES = 1024
+MAX_ANSWERS = 8192
+"""Answers of one session that may wait for a peer that sends and does not read."""
 
 
 class SessionTable:
@@ -137,6 +139,8 @@ class MsrpConnection:
                 self._receive(event, now)
                 if self._closing:
                     return
+            if any(session.answers_waiting > MAX_ANSWERS for session in self._turns):
+                self._close("the peer does not read our answers")
         except MsrpParseError as error:
             offender = self._parser.offender
             if offender is not None and offender.to_path and offender.from_path:
@@ -216,7 +220,7 @@ class MsrpConnection:
             if self._tap is not None:
                 body = b"" if event.body is None else b"\r\n" + event.body + b"\r\n"
                 self._see(event, body, event.continuation)
-            session = self._session_for(event)
+            session = self._session_for(event, now)
             if session is not None:
                 session.receive_request(event, now)
         elif isinstance(event, Response):
@@ -226,7 +230,7 @@ class MsrpConnection:
                 session.receive_response(event, now)
         elif isinstance(event, ChunkStart):
             self._streamed = (event.request, 0)
-            self._current = self._session_for(event.request)
+            self._current = self._session_for(event.request, now)
             if self._current is not None:
                 self._current.receive_start(event.request, now)
         elif isinstance(event, ChunkData):
@@ -242,7 +246,7 @@ class MsrpConnection:
                 self._see(request, b"\r\n\r\n", event.continuation, size)
             self._current = self._streamed = None
 
-    def _session_for(self, request: Request) -> MsrpSession | None:
+    def _session_for(self, request: Request, now: float) -> MsrpSession | None:
         """The session a request is for, bound to this connection; else it has been answered."""
         session = self._table.find(request.to_path)
         if session is None or not session.takes_from(request.from_path):
@@ -257,7 +261,7 @@ class MsrpConnection:
                 self._reply(request, 481)
                 return None
             self._adopt(session)
-            session.bind(request.from_path)
+            session.bind(request.from_path, now)
             return session
         if bound is not self:
             self._reply(request, 506)

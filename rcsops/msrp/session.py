@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable
 
 from rcsops.errors import LocalProtocolError, MsrpParseError
-from rcsops.msrp.events import PeerBound, ProtocolFault, SessionEvent
+from rcsops.msrp.events import PeerBound, SessionEvent
 from rcsops.msrp.frame import Request, Response, is_ident, response_to
 from rcsops.msrp.incoming import ReceiveLimits, Receiver
 from rcsops.msrp.outgoing import EXACT_CHUNK, Read, Sender, WireFrame
@@ -52,6 +52,7 @@ class MsrpSession:
         self.direction = direction
         self.chunk_size = chunk_size
         self.remote_max_size = remote_max_size
+        # When content last went either way; binding counts as the start. For idle time-outs.
         self.last_content_at: float | None = None
         self._tokens = tokens
         self._events: deque[SessionEvent] = deque()
@@ -89,6 +90,11 @@ class MsrpSession:
     def settled(self) -> bool:
         """Whether all that was sent is answered and nothing waits: the moment for a BYE."""
         return self._sender.settled and not self._replies
+
+    @property
+    def answers_waiting(self) -> int:
+        """How many answers and reports the connection has not taken yet."""
+        return len(self._replies)
 
     def set_remote_path(self, path: Path) -> None:
         """Take the peer's ``a=path``: from the answer, or a new one from a re-INVITE."""
@@ -284,12 +290,13 @@ class MsrpSession:
             self._from_path = from_path
         return True
 
-    def bind(self, from_path: str) -> None:
+    def bind(self, from_path: str, now: float) -> None:
         """The first request came in on a connection that belongs to this session from now on."""
         if self._bound:
             return
         if not self.remote_path:
             self.set_remote_path(parse_path(from_path))
+        self.last_content_at = now
         self._bound = self._sender.bound = True
         self._events.append(PeerBound())
 
@@ -324,11 +331,6 @@ class MsrpSession:
     def receive_response(self, response: Response, now: float) -> None:
         """Take an answer to a request of ours."""
         self._sender.receive_response(response, now)
-
-    def fault(self, status: int, reason: str) -> None:
-        """End the session from outside: its connection turned out not to be usable."""
-        self._events.append(ProtocolFault(status, reason))
-        self._sender.fail_all(status, reason)
 
 
 def _reader(body: bytes) -> Callable[[int], bytes]:

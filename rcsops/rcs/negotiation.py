@@ -35,9 +35,9 @@ class Agreement:
 class LocalStream:
     """Our side of a stream: the URI that leads to us, and what we take.
 
-    Port and host of the m= and c= lines are those of the last URI of ``path``, the one of our
-    own listener: peers connect to the one or to the other. ``can_listen`` False means that we can
-    only be active.
+    Port and host of the m= and c= lines are those of the first URI of ``path`` (without relays
+    the only one, that of our own listener): peers connect to the one or to the other.
+    ``can_listen`` False means that we can only be active.
     """
 
     path: Path

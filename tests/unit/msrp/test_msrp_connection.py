@@ -455,6 +455,16 @@ def test_requests_that_cannot_be_served_do_not_pile_up() -> None:
     assert len(check_stream(peer.connection.data_to_send(0.0, 1 << 30))) <= 1024
 
 
+def test_answers_that_nobody_reads_do_not_pile_up() -> None:
+    peer = Peer()
+    block = b"".join(frame(b"x", key=f"t{i:04}", message=f"m{i:04}") for i in range(1000))
+    for _ in range(8):
+        peer.connection.receive_data(block, 0.0)
+    assert peer.connection.next_event() is None
+    peer.connection.receive_data(block, 0.0)
+    assert isinstance(peer.connection.next_event(), CloseConnection)
+
+
 def test_a_streamed_file_in_one_endless_chunk() -> None:
     peer = Peer(stream_incoming=True)
     head = frame(b"", "1-*/10485760").partition(b"\r\n\r\n")[0] + b"\r\n\r\n"

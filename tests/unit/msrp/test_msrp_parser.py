@@ -175,6 +175,8 @@ def test_a_long_body_takes_no_memory() -> None:
         b"MSRP abcd SEND\r\nTo-Path: x\r\nFrom-Path: y\r\n-------abcd?\r\n",
         b"MSRP abcd SEND\r\n" + b"X: y\r\n" * 100 + b"-------abcd$\r\n",
         b"MSRP abcd SEND\r\nX: " + b"y" * 20000,
+        b"MSRP abcd SEND\r\nX: " + b"y" * 20000 + b"\r\n-------abcd$\r\n",
+        b"MSRP abcd SEND\r\nX: " + b"y" * 20000 + b"\r\n-------abcd",
         b"MSRP abcd 200 OK\r\n" + PATHS + b"\r\nbody\r\n-------abcd$\r\n",
     ],
 )
