@@ -45,6 +45,7 @@ def demo(keep: Path | None, quiet: bool, as_json: bool) -> None:
         result = demonstrate(keep, report=_reporter(console, quiet=quiet))
         if not quiet:
             _print_ladder(console, result)
+            console.print()
         _print_summary(console, result, keep)
     if not result.ok:
         raise click.exceptions.Exit(1)
@@ -98,14 +99,14 @@ def _print_summary(console: "Console", result: "DemoResult", keep: Path | None) 
     from rcsops.trace import visible
 
     counts = result.summary()
-    console.print()
     console.print(
         f"{counts['users']} users registered; {counts['messages']} messages, "
         f"{counts['delivered']} delivered; {counts['files']} file, {counts['files_intact']} intact"
     )
     for protocol in ("sip", "msrp"):
         kinds = ", ".join(f"{count} {visible(kind)}" for kind, count in counts[protocol].items())
-        console.print(f"{counts[f'{protocol}_messages']} {protocol.upper()} messages: {kinds}")
+        total = counts[f"{protocol}_messages"]
+        console.print(f"{total} {protocol.upper()} messages: {kinds}", soft_wrap=True)
     again = counts["retransmissions"]
     console.print(f"{again} sent again; {counts['seconds']:.1f} s in all; nothing left running")
     if keep is not None:

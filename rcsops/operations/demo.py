@@ -274,7 +274,7 @@ def _told(notice: Notice) -> str:
             return f"has a direct MSRP connection between {ends}"
         case "message":
             return f"reads “{notice.get('text', '')}”"
-        case "status":
+        case "status" if notice.get("status") != "queued":
             return f"sees it {notice.get('status', '')}"
         case "file-received":
             return f"has received {notice.get('name', 'the file')}"
@@ -288,7 +288,7 @@ def _told(notice: Notice) -> str:
 
 
 def _runs(pid: int, grace: float) -> bool:
-    """Whether the process is there; one that has said good-bye gets ``grace`` seconds to be gone."""
+    """Whether the process is there; a leaving one gets ``grace`` seconds to be gone."""
     deadline = time.monotonic() + grace
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(pid)

@@ -61,8 +61,7 @@ def _registrations(ladder: Sequence[Arrow], agents: Sequence[str]) -> Iterator[s
 
 
 def _removes(arrow: Arrow) -> bool:
-    head = arrow.data.partition(b"\r\n\r\n")[0].lower().replace(b" ", b"")
-    return b"\r\nexpires:0" in head or b";expires=0" in head
+    return "remove" in arrow.label
 
 
 def _session(ladder: Sequence[Arrow], caller: str, callee: str) -> Iterator[str]:

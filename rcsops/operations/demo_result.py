@@ -89,9 +89,10 @@ def _renamed(document: dict[str, Any]) -> dict[str, Any]:
 
 def _count(ladder: Sequence[Arrow], protocol: str) -> dict[str, int]:
     """How often each method and each status went over the wire."""
-    kinds = (
+    kinds = Counter(
         arrow.summary.method or str(arrow.summary.status)
         for arrow in ladder
         if arrow.protocol == protocol
     )
-    return dict(sorted(Counter(kinds).items()))
+    # Requests by name, then responses by number.
+    return dict(sorted(kinds.items(), key=lambda item: (item[0].isdigit(), item[0])))

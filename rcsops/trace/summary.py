@@ -11,6 +11,7 @@ from dataclasses import dataclass
 _LONGEST = 64
 
 _INNER_TYPE = re.compile(rb"^content-type[ \t]*:[ \t]*([^\s;]+)", re.IGNORECASE | re.MULTILINE)
+_REMOVAL = re.compile(rb"^(?:contact|m)[ \t]*:.*;[ \t]*expires[ \t]*=[ \t]*0\b", re.I | re.M)
 _IMDN_STATUS = re.compile(rb"<(?:[\w.-]+:)?(delivered|displayed|failed|forbidden|error)[\s/>]")
 
 
@@ -84,6 +85,8 @@ def _summarize_sip(data: bytes) -> Summary:
         extras.append("digest")
     if session_ids:
         extras.append("SDP")
+    if method == "REGISTER" and (headers.get("expires") == "0" or _REMOVAL.search(head)):
+        extras.append("remove")
     return Summary(
         label=f"{method} ({', '.join(extras)})" if extras else method,
         method=method,

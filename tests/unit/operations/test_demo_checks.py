@@ -6,11 +6,11 @@ import pytest
 
 from rcsops.operations.demo_checks import find_problems
 from rcsops.operations.demo_result import DemoFile, DemoMessage, DemoResult
-from rcsops.trace import Arrow, Summary
+from rcsops.trace import Arrow, Summary, summarize
 
 ALEX, SERVER, BOB = "alex", "server", "bob"
-DIGEST = b"REGISTER\r\nAuthorization: Digest x\r\n\r\n"
-REMOVAL = b"REGISTER\r\nExpires: 0\r\nAuthorization: Digest x\r\n\r\n"
+DIGEST = b"REGISTER sip:x SIP/2.0\r\nAuthorization: Digest x\r\n\r\n"
+REMOVAL = DIGEST.replace(b"\r\n", b"\r\nExpires: 0\r\n", 1)
 
 
 def arrow(
@@ -32,7 +32,9 @@ def arrow(
         target_address=("127.0.0.1", 2),
         protocol=protocol,
         transport="tcp",
-        summary=Summary(method or str(status), method=method, status=status, cseq_method=to),
+        summary=summarize("sip", data)
+        if data
+        else Summary(method or str(status), method=method, status=status, cseq_method=to),
         call_id="",
         retransmission=False,
         lost=False,

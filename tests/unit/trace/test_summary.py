@@ -28,6 +28,15 @@ def cpim_send(kind: str, body: str) -> bytes:
             request("REGISTER", branch="1", headers="Authorization: Digest x\r\n"),
             "REGISTER (digest)",
         ),
+        (request("REGISTER", branch="1", headers="Expires: 0\r\n"), "REGISTER (remove)"),
+        (
+            request("REGISTER", branch="1", headers="Contact: <sip:a@b>;expires=0\r\n"),
+            "REGISTER (remove)",
+        ),
+        (
+            request("REGISTER", branch="1", headers="Contact: <sip:a@b>;expires=090\r\n"),
+            "REGISTER",
+        ),
         (
             request("INVITE", branch="1", headers="proxy-authorization: x\r\n", body=SDP),
             "INVITE (digest, SDP)",
