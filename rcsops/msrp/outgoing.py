@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from rcsops.errors import LocalProtocolError, MsrpParseError
+from rcsops.errors import LocalProtocolError, RemoteProtocolError
 from rcsops.msrp.events import (
     MessageFailed,
     MessageSent,
@@ -247,7 +247,8 @@ class Sender:
                 return
             end = message.total if span.end is None else min(span.end, message.total)
             message.reported.add(span.start - 1, end)
-        except MsrpParseError:
+        except RemoteProtocolError:
+            # Not a report, or one of too many pieces: there is no answer to a REPORT.
             return
         if message.success_report and message.reported.held >= message.total:
             message.success_report = False

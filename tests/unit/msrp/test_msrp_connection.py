@@ -417,6 +417,18 @@ def test_success_reports_have_to_cover_the_message() -> None:
     assert reports(peer, unasked, ("1-100/100", ok)) == []
 
 
+def test_reports_in_too_many_pieces_are_ignored() -> None:
+    peer = Peer()
+    peer.statuses(frame(None))
+    key = peer.session.send("text/plain", b"x" * 5000, success_report=True)
+    peer.type(b"")
+    ok = "000 200 OK"
+    holes = [(f"{i * 4 + 1}-{i * 4 + 1}/5000", ok) for i in range(1100)]
+    assert reports(peer, key, *holes) == []
+    assert peer.connection.next_event() is None
+    assert reports(peer, key, ("1-5000/5000", ok)) == [SuccessReported(key)]
+
+
 def test_a_failure_may_be_reported_after_the_200() -> None:
     peer = Peer()
     key = sent(peer)
