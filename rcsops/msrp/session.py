@@ -49,7 +49,6 @@ class MsrpSession:
         self.local_path = local_path
         self.remote_path: Path = ()
         self.active = active
-        self.direction = direction
         self.chunk_size = chunk_size
         self.remote_max_size = remote_max_size
         # When content last went either way; binding counts as the start. For idle time-outs.
@@ -64,10 +63,10 @@ class MsrpSession:
         # From the endpoint a request comes from its own URI; relays would stand left of it.
         own = format_path(local_path[-1:])
         self._sender = Sender(tokens, "", own, chunk_size, window, self._events)
-        allowed = direction in ("sendrecv", "recvonly")
         self._receiver = Receiver(
-            tokens, accept_types, stream_incoming, allowed, limits, self._events, self._replies
+            tokens, accept_types, stream_incoming, True, limits, self._events, self._replies
         )
+        self.direction = direction
         if remote_path:
             self.set_remote_path(remote_path)
 
@@ -75,6 +74,18 @@ class MsrpSession:
     def session_id(self) -> str:
         """The session-id of our own URI: what requests to this session are known by."""
         return self.local_path[-1].session_id
+
+    @property
+    def direction(self) -> str:
+        """sendrecv, sendonly, recvonly or inactive, as our SDP says; it may change later."""
+        return self._direction
+
+    @direction.setter
+    def direction(self, value: str) -> None:
+        if value not in ("sendrecv", "sendonly", "recvonly", "inactive"):
+            raise LocalProtocolError(f"not a direction: {value!r}")
+        self._direction = value
+        self._receiver.allowed = value in ("sendrecv", "recvonly")
 
     @property
     def bound(self) -> bool:

@@ -298,9 +298,15 @@ def test_direction_is_held_on_both_sides() -> None:
     key = pair.alice.session.send("text/plain", b"x")
     pair.run()
     assert [(e.message_id, e.status) for e in pair.alice.of(MessageFailed)] == [(key, 403)]
-    pair = Pair(alice={"direction": "recvonly"})
+    pair.bob.session.direction = "sendrecv"
+    key = pair.alice.session.send("text/plain", b"x")
+    pair.run()
+    assert [event.message_id for event in pair.bob.of(MessageReceived)] == [key]
+    pair.alice.session.direction = "recvonly"
     with pytest.raises(LocalProtocolError):
         pair.alice.session.send("text/plain", b"x")
+    with pytest.raises(LocalProtocolError):
+        pair.alice.session.direction = "up"
 
 
 def test_a_window_of_unanswered_chunks() -> None:
@@ -401,6 +407,21 @@ def test_the_time_of_the_last_content() -> None:
     pair.alice.session.send("text/plain", b"x")
     pair.run()
     assert pair.bob.session.last_content_at == pair.alice.session.last_content_at == pair.now
+
+
+def test_the_answer_decides_whom_an_early_connection_may_come_from() -> None:
+    pair = Pair()
+    early = MsrpSession((BOB,), tokens=Tokens.deterministic(4), active=False)
+    pair.bob.table.remove(pair.bob.session)
+    pair.bob.session = early
+    pair.bob.table.add(early)
+    pair.run()
+    assert early.remote_path == (ALICE,)
+    early.set_remote_path((MsrpUri.parse("msrp://192.0.2.10:28550/somebodyelse;tcp"),))
+    pair.alice.session.send("text/plain", b"x")
+    pair.run()
+    assert pair.bob.of(MessageReceived) == []
+    assert [event.status for event in pair.alice.of(ProtocolFault)] == [481]
 
 
 def test_relays_stand_in_the_path() -> None:
