@@ -318,8 +318,14 @@ def medians(works: dict[str, Work], data: bytes, rounds: int) -> dict[str, float
     return {name: statistics.median(each) for name, each in times.items()}
 
 
-# What is measured: against the ceiling at least, against the fastest peer at least.
-BARS = {"proxy": (0.4, 1.5), "serialise": (0.5, None), "typed": (None, 2.0)}
+# At least so much of the ceiling, and so many times as fast as the fastest peer. Of the messages
+# only the INVITE has all the headers of the typed pass; the others are shown beside it.
+BARS: dict[str, tuple[float | None, float | None]] = {
+    "proxy": (0.4, 1.5),
+    "serialise": (0.5, None),
+    "typed": (None, 2.0),
+}
+WITHOUT_BAR = {"typed REGISTER", "typed 200"}
 
 
 def check_same_answers(found: list[Any]) -> None:
@@ -339,10 +345,13 @@ def measure(rounds: int) -> dict[str, Any]:
     found, missing = contestants()
     check_same_answers(found)
     result: dict[str, Any] = {"missing": missing, "rounds": rounds, "passes": {}}
-    for kind, (bar_ceiling, bar_peer) in BARS.items():
+    for kind, bars in BARS.items():
         for name, data in MESSAGES.items():
+            bar_ceiling, bar_peer = bars
             works = {each.name: getattr(each, kind) for each in found if hasattr(each, kind)}
             times = medians(works, data, rounds)
+            if f"{kind} {name}" in WITHOUT_BAR:
+                bar_peer = None
             ours = times["rcsops"]
             peers = [value for peer, value in times.items() if peer not in ("ceiling", "rcsops")]
             of_ceiling = times["ceiling"] / ours if "ceiling" in times else None

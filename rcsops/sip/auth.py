@@ -16,10 +16,10 @@ _SCHEME = re.compile(rf"([{TOKEN_CLASS}]++)(?:[ \t]++(.*+))?+", re.S)
 _AUTH_PARAM = re.compile(
     rf"[ \t]*+([{TOKEN_CLASS}]++)[ \t]*+=[ \t]*+({QUOTED}|[^ \t\",]++)[ \t]*+(?:,|\Z)|(.++)", re.S
 )
-# What nearly all send: names in lower case, no escapes. Checked as a whole, then taken apart.
-_PLAIN = rf"[a-z0-9\-]++=(?:\"[^\"\\]*+\"|[{TOKEN_CLASS}]++)"
-_PLAIN_PARAMS = re.compile(rf"{_PLAIN}(?:,[ \t]*+{_PLAIN})*+")
-_PLAIN_PARAM = re.compile(rf"([a-z0-9\-]++)=(\"[^\"]*+\"|[{TOKEN_CLASS}]++)")
+# What nearly all send: names in lower case, ", " between, and neither commas, escapes nor "=" in
+# the values. Checked as a whole, so that it can be taken apart without looking at quotes.
+_PLAIN = rf"[a-z0-9\-]++=(?:\"[^\"=,\\]*+\"|[{TOKEN_CLASS}]++)"
+_PLAIN_PARAMS = re.compile(rf"{_PLAIN}(?:, {_PLAIN})*+")
 _new = object.__new__
 # RFC 3261 §25.1: the values of these are quoted strings, all others are tokens.
 _QUOTED_NAMES = frozenset(
@@ -31,9 +31,9 @@ def parse_auth_params(text: str) -> Params:
     """``name=value, name="value"``: values as on the wire. Raises SipParseError."""
     text = text.strip(" \t")
     if _PLAIN_PARAMS.fullmatch(text):
-        pairs = _PLAIN_PARAM.findall(text)
-        plain = Params(pairs)
-        if len(plain) == len(pairs):
+        pieces = text.replace(", ", "=").split("=")
+        plain = Params(zip(pieces[::2], pieces[1::2], strict=True))
+        if 2 * len(plain) == len(pieces):
             return plain
     found = _AUTH_PARAM.findall(text)
     params = Params([(name.lower(), value) for name, value, _ in found])

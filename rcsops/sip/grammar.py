@@ -170,8 +170,11 @@ def split_list(value: str) -> list[str]:
     """The elements of a comma list, stripped, empty ones too; quotes and <> are respected."""
     if "," not in value:
         return [value.strip(" \t")]
-    if '"' not in value and "<" not in value:
-        return [element.strip(" \t") for element in value.split(",")]
+    if '"' not in value:
+        elements = value.split(",")
+        # Commas inside <> are rare: they leave an element with one bracket of a pair.
+        if "<" not in value or all(each.count("<") == each.count(">") for each in elements):
+            return [element.strip(" \t") for element in elements]
     elements = []
     position = 0
     length = len(value)

@@ -216,7 +216,8 @@ class Via:
         """The parameters. Raises SipParseError when one appears twice."""
         params = self._params
         if params is None:
-            params = self._params = parse_params(self._param_text)
+            branch = "" if self._branch is None else f";branch={self._branch}"
+            params = self._params = parse_params(branch + self._param_text)
         return params
 
     @property
@@ -326,13 +327,17 @@ def parse_via(text: str) -> Via:
     name, version, transport, host, port, branch, rest = match.groups()
     via = _new(Via)
     via._text = text
-    via.protocol = f"{name.upper()}/{version}"
+    via.protocol = "SIP/2.0" if name == "SIP" and version == "2.0" else f"{name.upper()}/{version}"
     via.transport = transport.upper()
     via.host = host[1:-1].lower() if host[0] == "[" else host.lower()
-    via.port = parse_number(port, "Via port", 65535) if port else None
+    via.port = None
+    if port:
+        via.port = int(port)
+        if via.port > 65535:
+            raise SipParseError(f"port out of range: {port}")
     via._params = None
     via._branch = branch
-    via._param_text = rest if branch is None else f";branch={branch}{rest}"
+    via._param_text = rest
     return via
 
 

@@ -30,20 +30,19 @@ def parse_message(data: bytes | bytearray | memoryview) -> Request | Response:
         data = bytes(data)
     if data[:2] == b"\r\n":
         data = data.lstrip(b"\r\n")
-    end = data.find(b"\r\n\r\n")
-    if end < 0:
-        raise _failure("the head does not end with an empty line", str(data, ENCODING, ERRORS))
-    message = parse_head(str(data[:end], ENCODING, ERRORS))
+    head, end, body = data.partition(b"\r\n\r\n")
+    if not end:
+        raise _failure("the head does not end with an empty line", str(head, ENCODING, ERRORS))
+    message = parse_head(str(head, ENCODING, ERRORS))
     length = body_length(message)
     if length is None:
-        message._body = data[end + 4 :]
+        message._body = body
         return message
-    body = data[end + 4 : end + 4 + length]
     if len(body) < length:
         raise with_partial(
             SipParseError(f"the body has {len(body)} octets, Content-Length says {length}"), message
         )
-    message._body = body
+    message._body = body[:length]
     return message
 
 

@@ -42,16 +42,17 @@ class TypedHeaders:
 
     def _field_values(self, name: str) -> list[str]:
         """The lines of a canonical name without the name, unfolded and stripped."""
-        names, lines = self._names, self._lines
-        if name not in names:
+        names = self._names
+        count = names.count(name)
+        if not count:
             return []
-        values = []
-        index = -1
-        for _ in range(names.count(name)):
-            index = names.index(name, index + 1)
-            value = lines[index].partition(":")[2].strip(" \t")
-            values.append(unfold(value) if "\n" in value else value)
-        return values
+        index = names.index(name)
+        lines = self._lines[index : index + count]
+        if count > 1 and names[index : index + count].count(name) != count:
+            pairs = zip(names, self._lines, strict=True)
+            lines = [line for each, line in pairs if each == name]
+        values = [line.partition(":")[2].strip(" \t") for line in lines]
+        return [unfold(value) if "\n" in value else value for value in values]
 
     def _list(self, name: str, parse: Callable[[str], T]) -> tuple[T, ...]:
         values = self._field_values(name)
@@ -139,7 +140,13 @@ class TypedHeaders:
         """The addresses of Contact; () for ``*``."""
         found = self._typed.get("contact")
         if found is None:
-            found = () if self.contact_star else self._list("contact", parse_address)
+            # An asterisk is no address, so it is looked for only where parsing failed.
+            try:
+                found = self._list("contact", parse_address)
+            except SipParseError:
+                if not self.contact_star:
+                    raise
+                found = self._typed["contact"] = ()
         return found
 
     @property
