@@ -326,7 +326,10 @@ class ServerCore:
         """An ACK for a 2xx: forwarded without state, or dropped, but never answered."""
         try:
             own_routes, token_ok = self._own_routes(request)
-            if not token_ok or request.max_forwards == 0 or check_request(request) is not None:
+            if not token_ok:
+                # Mostly for a challenge or refusal of ours that left no transaction.
+                return
+            if request.max_forwards == 0 or check_request(request) is not None:
                 self._counts["core:drop_requests"] += 1
                 return
             ack = self._base(request, own_routes)

@@ -75,7 +75,7 @@ class Proxy:
     def is_loop(self, request: Request) -> bool:
         """Whether a request went out from here, and comes back with nothing changed (§16.3)."""
         seen = fingerprint(request)
-        for via in request.vias[1:]:
+        for via in request.vias:
             context = self._by_branch.get((via.branch or "").lower())
             if context is not None and context.fingerprint == seen:
                 return True

@@ -28,7 +28,7 @@ from rcsops.server.options import ServerOptions
 from rcsops.server.run_files import RunFiles
 from rcsops.server.statistics import Statistics
 from rcsops.settings import DIGEST_ALGORITHMS, Listen, Settings
-from rcsops.sip import ALGORITHMS, DigestServer, Event, Flow, SipParseError
+from rcsops.sip import ALGORITHMS, DigestServer, Event, Flow, SipParseError, Timers
 from rcsops.transport import SipEndpoint, Tap
 
 __all__ = ["Server"]
@@ -55,6 +55,7 @@ class Server:
         secret: bytes,
         options: ServerOptions | None = None,
         tap: Tap | None = None,
+        timers: Timers | None = None,
     ) -> None:
         self._settings = settings
         self._files = files
@@ -63,7 +64,9 @@ class Server:
         self._ended = asyncio.Event()
         self.statistics = Statistics()
         self.location = LocationService()
-        self.endpoint = SipEndpoint(on_event=self._event, on_bad_message=self._bad_message, tap=tap)
+        self.endpoint = SipEndpoint(
+            on_event=self._event, on_bad_message=self._bad_message, tap=tap, timers=timers
+        )
         self._core: ServerCore | None = None
         self._store: Store | None = None
         self._writer: LocationWriter | None = None
