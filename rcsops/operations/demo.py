@@ -75,7 +75,7 @@ def _directory(keep: Path | None) -> Iterator[Path]:
         try:
             yield directory
         finally:
-            shutil.rmtree(directory, ignore_errors=True)
+            _remove(directory)
         return
     try:
         keep.mkdir(parents=True, exist_ok=True)
@@ -84,6 +84,18 @@ def _directory(keep: Path | None) -> Iterator[Path]:
     except OSError as error:
         raise UsageError(f"{keep} cannot be used: {error.strerror}") from error
     yield keep.resolve()
+
+
+def _remove(directory: Path) -> None:
+    """Removes the temporary project, with its run directory wherever that is."""
+    project = None
+    with contextlib.suppress(RcsopsError):
+        project = Project.find(directory, environment={})
+    # Without settings of its own yet, what was found is somebody else's project.
+    if project is not None and project.root == directory.resolve():
+        # Elsewhere when the name of our directory is too long for a socket in it.
+        shutil.rmtree(project.run_dir, ignore_errors=True)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 async def _demonstrate(directory: Path, report: Callable[[Progress], None]) -> DemoResult:

@@ -107,8 +107,16 @@ def test_only_the_summary(tmp_path: Path) -> None:
     assert "4 messages, 4 delivered; 1 file, 1 intact" in finished.stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("moment", ["account bob", "listens on", "MSRP connection", "writes"])
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [
+        ("account bob", signal.SIGINT),
+        ("listens on", signal.SIGINT),
+        ("MSRP connection", signal.SIGINT),
+        ("writes", signal.SIGINT),
+        ("writes", signal.SIGTERM),
+    ],
+)
 def test_nothing_is_left_when_it_is_interrupted(
     tmp_path: Path, moment: str, number: signal.Signals
 ) -> None:
