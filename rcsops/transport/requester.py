@@ -32,6 +32,8 @@ MAX_DATAGRAM_REQUEST = 1300
 """A request larger than this goes on a stream when the path MTU is unknown (RFC 3261 §18.1.1)."""
 
 _VIA_OVERHEAD = 80
+# What stands for the request in a transaction that has been answered.
+_SPENT = Request("OPTIONS", "sip:invalid")
 _MAX_ROUNDS = 2
 
 
@@ -171,12 +173,20 @@ class Walk(TransactionUser):
             return
         if status >= 200:
             self._done = True
+            self._forget(event.transaction)
             if self._digest is not None and status < 300:
                 self._digest.receive_info(response)
         if self._on_response is not None:
             self._on_response(event)
         if status >= 200 and self._on_done is not None:
             self._on_done(response, "")
+
+    def _forget(self, transaction: ClientTransaction) -> None:
+        """Leaves a transaction that is only there for retransmissions as light as it can be."""
+        if transaction.method != "INVITE":
+            transaction.context = None
+            transaction.last_response = None
+            transaction.request = _SPENT
 
     def _answer_challenge(self, response: Response) -> bool:
         if self._digest is None or self._cancelled or self._rounds >= _MAX_ROUNDS:
@@ -190,6 +200,8 @@ class Walk(TransactionUser):
         cseq = retry.cseq
         retry.set("CSeq", f"{cseq.number + 1} {cseq.method}")
         self.request = retry
+        if self.transaction is not None:
+            self._forget(self.transaction)
         if self.target is not None:
             self._send(self.target)
         return True

@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import URL
-
 from rcsops.database import Store, prepare_history
 from rcsops.database import history as table
 from rcsops.errors import DatabaseError
