@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 from dataclasses import dataclass
@@ -162,11 +163,16 @@ class OpenSipsServer:
     def _ready(self) -> bool:
         if self._process is not None and self._process.poll() is not None:
             raise EngineError(f"OpenSIPS ended: {self.log.read_text()[-2000:]}")
-        return (self.directory / "fifo").exists()
+        if not (self.directory / "fifo").exists():
+            return False
+        # From 3.4 on a child process binds the TCP port, some time after the FIFO is there.
+        with socket.socket() as probe:
+            probe.settimeout(1.0)
+            return probe.connect_ex((self.host, self.port)) == 0
 
     def _configuration(self) -> str:
         new = self.server.release >= (3, 4)
-        socket = "socket" if new else "listen"
+        listen = "socket" if new else "listen"
         logging = "stderror_enabled=yes\nsyslog_enabled=no" if new else "log_stderror=yes"
         challenge = '"", "auth", "MD5,SHA-256"' if new else '"", 1'
         flags = "max-contacts=5,force-registration" if new else "c5f"
@@ -186,8 +192,8 @@ check_via=no
 dns=no
 rev_dns=no
 open_files_limit=2048
-{socket}=udp:{self.address}
-{socket}=tcp:{self.address}
+{listen}=udp:{self.address}
+{listen}=tcp:{self.address}
 alias=udp:{self.domain}:{self.port}
 alias=tcp:{self.domain}:{self.port}
 alias=udp:{self.domain}:5060
