@@ -34,6 +34,7 @@ _PARAM = re.compile(
     rf";[ \t]*+([{TOKEN_CLASS}]++)(?:[ \t]*+=[ \t]*+({QUOTED}|[{VALUE_CLASS}]++))?+[ \t]*+|(.++)",
     re.S,
 )
+_INNER_COMMA = re.compile(r"<[^<>,]*+,")
 _ELEMENT = re.compile(rf'(?:[^",<]++|{QUOTED}|<[^>]*+>)*+', re.S)
 
 
@@ -171,10 +172,10 @@ def split_list(value: str) -> list[str]:
     if "," not in value:
         return [value.strip(" \t")]
     if '"' not in value:
-        elements = value.split(",")
-        # Commas inside <> are rare: they leave an element with one bracket of a pair.
-        if "<" not in value or all(each.count("<") == each.count(">") for each in elements):
-            return [element.strip(" \t") for element in elements]
+        brackets = value.count("<")
+        # Commas inside <> are rare; without them there is nothing to look out for.
+        if not brackets or (brackets == value.count(">") and not _INNER_COMMA.search(value)):
+            return [element.strip(" \t") for element in value.split(",")]
     elements = []
     position = 0
     length = len(value)

@@ -47,8 +47,11 @@ class TypedHeaders:
         if not count:
             return []
         index = names.index(name)
+        if count == 1:
+            value = self._lines[index].partition(":")[2].strip(" \t")
+            return [unfold(value) if "\n" in value else value]
         lines = self._lines[index : index + count]
-        if count > 1 and names[index : index + count].count(name) != count:
+        if names[index : index + count].count(name) != count:
             pairs = zip(names, self._lines, strict=True)
             lines = [line for each, line in pairs if each == name]
         values = [line.partition(":")[2].strip(" \t") for line in lines]
@@ -56,6 +59,9 @@ class TypedHeaders:
 
     def _list(self, name: str, parse: Callable[[str], T]) -> tuple[T, ...]:
         values = self._field_values(name)
+        if len(values) == 1 and "," not in values[0]:
+            single = self._typed[name] = (parse(values[0]),)
+            return single
         found = [parse(value) for value in values if "," not in value]
         if len(found) != len(values):
             found = [parse(element) for value in values for element in split_list(value)]
