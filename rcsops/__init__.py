@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on first use, so that `rcsops --help` does not pay for asyncio and the protocol cores.
+    # Imported on first use, so that `rcsops --help` does not pay for asyncio and the cores.
     if name == "Agent":
         from rcsops.ua import Agent
 

@@ -72,7 +72,7 @@ class MiUnreachable(MiError):
 
 
 class AgentError(RcsopsError):
-    """The user agent could not do what it was asked; ``status`` is the SIP status, 0 if none came."""
+    """The user agent could not do what it was asked; ``status`` is the SIP status or 0."""
 
     def __init__(self, message: str, *, status: int = 0, hint: str = "") -> None:
         super().__init__(message, hint=hint)
