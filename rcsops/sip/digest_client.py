@@ -32,6 +32,7 @@ class _Session:
     opaque: str | None
     algorithm: str | None  # as the challenge spells it
     qop: str | None
+    uri: str  # the Request-URI that was challenged
     cnonce: str = ""
     count: int = 0
     answered: str = field(default="", repr=False)  # the response made last for a challenge
@@ -82,7 +83,7 @@ class DigestClient:
         answered = False
         for challenge_header, header in _HEADERS:
             for realm, challenges in _by_realm(response, challenge_header).items():
-                session = self._choose(header, realm, challenges)
+                session = self._choose(header, realm, challenges, request.uri)
                 if session is None:
                     continue
                 old = self._sessions.get((header, realm))
@@ -97,13 +98,21 @@ class DigestClient:
     def preempt(self, request: Request) -> bool:
         """Put credentials on ``request`` with the last nonces, to save a round trip.
 
-        False when there is no nonce yet. ACK and CANCEL are never challenged (§22.1) and get none.
+        Those for a proxy go on every request. Those for a user agent server (a registrar) go only
+        to the Request-URI that asked for them: to anybody else they would be matter for guessing
+        the password. False when there is no nonce that fits. ACK and CANCEL are never challenged
+        (§22.1) and get none.
         """
         if request.method in ("ACK", "CANCEL"):
             return False
-        for session in self._sessions.values():
+        fitting = [
+            session
+            for session in self._sessions.values()
+            if session.header == "Proxy-Authorization" or session.uri == request.uri
+        ]
+        for session in fitting:
             self._put(request, session)
-        return bool(self._sessions)
+        return bool(fitting)
 
     def receive_info(self, response: Response) -> None:
         """Take ``nextnonce`` from, and check ``rspauth`` of, Authentication-Info (RFC 7616 §3.5).
@@ -126,7 +135,9 @@ class DigestClient:
             if nextnonce := _inner(params.get("nextnonce")):
                 session.nonce, session.count, session.cnonce = nextnonce, 0, ""
 
-    def _choose(self, header: str, realm: str, challenges: list[Challenge]) -> _Session | None:
+    def _choose(
+        self, header: str, realm: str, challenges: list[Challenge], uri: str
+    ) -> _Session | None:
         """The topmost challenge that is supported and allowed (RFC 8760 §2.4)."""
         credential = self._lookup(realm)
         if credential is None:
@@ -151,6 +162,7 @@ class DigestClient:
                 challenge.opaque,
                 challenge.get("algorithm"),
                 qop,
+                uri,
             )
         return None
 

@@ -159,6 +159,16 @@ def test_ack_and_cancel_get_no_credentials() -> None:
     assert not user.preempt(Request("ACK", "sip:x"))
 
 
+def test_what_the_registrar_asked_for_is_for_no_other() -> None:
+    user = client()
+    request = register()
+    assert user.authorize(request, challenge(request, *server().challenges(10)))
+    invite = Request("INVITE", "sip:mallory@example.org")
+    assert not user.preempt(invite)
+    assert not invite.has("Authorization")
+    assert user.preempt(register())
+
+
 def test_nextnonce_is_used_and_wrong_rspauth_is_forged() -> None:
     verifier, user = server(), client()
     request = register()
