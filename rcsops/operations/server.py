@@ -151,6 +151,7 @@ def stop(project: Project, *, timeout: float = _STOP_SECONDS) -> Stopped:
     )
     for how, action, seconds in steps:
         if action() and _wait_for(lambda: running_pid(files) is None, seconds):
+            _wait_for(lambda: not _lives(pid), _KILL_SECONDS)
             _remove_stale(files)
             return Stopped(pid or None, how)
     raise EngineError(f"the server, pid {pid}, does not end", hint=f"look at its log: {files.log}")
@@ -361,6 +362,13 @@ def _signal(files: RunFiles, number: signal.Signals) -> bool:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
     return True
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return bool(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _wait_for(condition: Callable[[], bool], seconds: float) -> bool:

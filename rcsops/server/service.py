@@ -138,9 +138,18 @@ class Server:
     # --- parts ---------------------------------------------------------------------------------
 
     async def _listen(self, addresses: tuple[Listen, ...]) -> None:
-        for address in addresses:
+        wanted = list(addresses)
+        while wanted:
+            address = wanted.pop(0)
+            other = "tcp" if address.transport == "udp" else "udp"
+            twin = address._replace(transport=other)
             try:
-                await self.endpoint.listen(address.transport, address.host, address.port)
+                if address.port == 0 and twin in wanted:
+                    # Any free port means one port for both.
+                    wanted.remove(twin)
+                    await self.endpoint.listen_pair(address.host, 0)
+                else:
+                    await self.endpoint.listen(address.transport, address.host, address.port)
             except OSError as error:
                 raise _cannot_listen(address, error) from error
             except LocalProtocolError as error:

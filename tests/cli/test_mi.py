@@ -1,0 +1,172 @@
+"""mi and contacts."""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rcsops.errors import MiError, MiUnreachable
+from rcsops.operations.mi import MiClient, parse_words
+from rcsops.server.run_files import RunFiles
+from tests.cli.conftest import Shell
+from tests.cli.test_server import ServerShell
+
+
+@pytest.fixture
+def project(rcsops: Shell) -> Iterator[ServerShell]:
+    made = ServerShell(rcsops)
+    made.ok("user", "add", "bob", "--password-stdin", stdin="secret\n")
+    made.ok("start")
+    yield made
+    made("stop")
+
+
+def test_commands_and_their_answers(project: ServerShell) -> None:
+    assert "Up time:" in project.ok("mi", "uptime").out
+    assert "ul_dump" in project.ok("mi", "which").lines
+    assert project.ok("mi", "version", "--json").json["Server"].startswith("rcsops (")
+    found = project.ok("mi", "get_statistics", "usrloc:", "core:", "--json").json
+    assert found["usrloc:registered_users"] == 0
+    found = project.ok("mi", "get_statistics", 'statistics=["all"]', "--json").json
+    assert "tm:inuse_transactions" in found
+    assert project.ok("mi", "ul_dump", "brief=1", "--json").json["Domains"][0]["AORs"] == []
+
+
+def test_refusals_have_a_line_and_exit_code_1(project: ServerShell) -> None:
+    refused = project("mi", "nosuch")
+    assert refused.code == 1
+    assert "Method not found" in refused.err
+    refused = project("mi", "ul_rm", "location", "bob@rcs.example")
+    assert "AOR not found" in refused.err
+    refused = project("mi", "ul_rm")
+    assert "Invalid params" in refused.err
+
+
+def test_contacts_of_all_and_of_one(project: ServerShell) -> None:
+    assert project.ok("contacts").out == "nobody is registered\n"
+    asyncio.run(_register(project.port))
+    (contact,) = project.ok("contacts", "--json").json
+    assert contact["user"] == "bob@rcs.example"
+    assert contact["contact"].startswith("sip:bob@127.0.0.1")
+    assert "sip:bob@127.0.0.1" in project.ok("contacts", "bob").out
+    assert project.ok("contacts", "alex").out == "alex is not registered\n"
+    (same,) = project.ok("contacts", "bob@rcs.example", "--json").json
+    assert same["call_id"] == contact["call_id"]
+
+
+async def _register(port: int) -> None:
+    from tests.unit.server.conftest import Phone
+
+    phone = await Phone("bob").open(port)
+    from rcsops.sip import Credential, DigestClient
+
+    credential = Credential.from_password("bob", "rcs.example", "secret")
+    phone.digest = DigestClient([credential], phone.tokens)
+    assert (await phone.register()).status == 200
+    await phone.endpoint.close()
+
+
+def test_the_datagram_socket_serves_too(project: ServerShell) -> None:
+    done = project.shell.ok("mi", "uptime", "--json", RCSOPS_MI_TRANSPORT="datagram")
+    assert done.json["Up time"].endswith("[sec]")
+
+
+def test_without_a_server_it_says_so(rcsops: Shell) -> None:
+    for words in (("mi", "uptime"), ("contacts",)):
+        done = rcsops(*words)
+        assert done.code == 1
+        assert "the server is not running" in done.err
+        assert "rcsops start" in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "params"),
+    [
+        ([], []),
+        (["a", "7", "-1"], ["a", 7, -1]),
+        (["a=b", "n=3"], {"a": "b", "n": 3}),
+        (['x=["a","b"]'], {"x": ["a", "b"]}),
+        (["sip:bob@h;x=y", "a=b"], ["sip:bob@h;x=y", "a=b"]),
+        (["[broken"], ["[broken"]),
+    ],
+)
+def test_words_become_parameters(words: list[str], params: object) -> None:
+    assert parse_words(words) == params
+
+
+class FakeFifo:
+    """A FIFO whose other end does what a test says."""
+
+    def __init__(self, directory: Path) -> None:
+        self.files = RunFiles(directory)
+        os.mkfifo(self.files.fifo)
+        self.fd = os.open(self.files.fifo, os.O_RDWR | os.O_NONBLOCK)
+
+    def answer_with(self, data: bytes) -> threading.Thread:
+        def serve() -> None:
+            request = b""
+            while b"\n" not in request:
+                try:
+                    request += os.read(self.fd, 65536)
+                except BlockingIOError:
+                    time.sleep(0.002)
+            name = request.split(b":")[1].decode()
+            with (self.files.directory / name).open("wb") as reply:
+                reply.write(data)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        return thread
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[FakeFifo]:
+    made = FakeFifo(tmp_path)
+    yield made
+    os.close(made.fd)
+
+
+def test_a_server_that_never_answers_is_given_up(fake: FakeFifo) -> None:
+    started = time.monotonic()
+    with pytest.raises(MiUnreachable, match="does not answer"):
+        MiClient(fake.files, timeout=0.3).call("uptime")
+    assert time.monotonic() - started < 3
+    assert [path.name for path in fake.files.directory.iterdir()] == ["fifo"]
+
+
+def test_a_fifo_without_a_server_is_seen_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(MiUnreachable, match="not running"):
+        MiClient(RunFiles(tmp_path), timeout=30).call("uptime")
+    with pytest.raises(MiUnreachable, match="not running"):
+        MiClient(RunFiles(tmp_path), transport="datagram", timeout=30).call("uptime")
+
+
+def test_a_file_in_the_place_of_the_fifo_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "fifo").write_text("mine")
+    with pytest.raises(MiUnreachable, match="not a FIFO"):
+        MiClient(RunFiles(tmp_path)).call("uptime")
+    assert (tmp_path / "fifo").read_text() == "mine"
+
+
+@pytest.mark.parametrize("data", [b"not json", b"[]", b"7", b"{}", b'"x"'])
+def test_an_answer_that_is_none(fake: FakeFifo, data: bytes) -> None:
+    fake.answer_with(data)
+    with pytest.raises(MiError):
+        MiClient(fake.files, timeout=5).call("uptime")
+
+
+def test_a_large_answer_comes_whole(fake: FakeFifo) -> None:
+    fake.answer_with(b'{"jsonrpc":"2.0","id":1,"result":"' + b"x" * 500_000 + b'"}')
+    assert len(MiClient(fake.files).call("ul_dump")) == 500_000
+
+
+def test_an_error_answer_keeps_its_code(fake: FakeFifo) -> None:
+    fake.answer_with(b'{"jsonrpc":"2.0","id":1,"error":{"code":404,"message":"no","data":"why"}}')
+    with pytest.raises(MiError, match=r"no \(why\)") as caught:
+        MiClient(fake.files).call("ul_rm")
+    assert caught.value.code == 404
