@@ -106,15 +106,15 @@ def _result(work: Path, exit_code: int, stderr: str) -> SippResult:
         successful=int(row.get("SuccessfulCall(C)") or 0),
         failed=int(row.get("FailedCall(C)") or 0),
         retransmissions=int(row.get("Retransmissions(C)") or 0),
-        seconds=_seconds(row.get("ElapsedTime(C)") or ""),
+        seconds=_seconds(row),
         errors=(text + stderr)[-4000:],
     )
 
 
-def _seconds(text: str) -> float:
-    """``00:00:01:234567`` or ``00:00:01.234567``, as sipp writes it, in seconds."""
-    parts = text.replace(".", ":").split(":")
-    if len(parts) < 4 or not all(part.isdigit() for part in parts[:4]):
+def _seconds(row: dict[str, str]) -> float:
+    """From start to end: a date, a time and seconds since 1970 stand in each, with tabs between."""
+    try:
+        begun, ended = (row[name].split("\t")[2] for name in ("StartTime", "CurrentTime"))
+        return float(ended) - float(begun)
+    except (KeyError, IndexError, ValueError):
         return 0.0
-    hours, minutes, seconds, fraction = parts[:4]
-    return int(hours) * 3600 + int(minutes) * 60 + int(seconds) + float(f"0.{fraction}")
