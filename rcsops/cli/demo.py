@@ -73,9 +73,8 @@ def _reporter(console: "Console", *, quiet: bool) -> "Callable[[Progress], None]
 
     def report(progress: "Progress") -> None:
         if not quiet:
-            line = Text(f"{progress.who:>7}  ", style=styles.get(progress.who, "bold"))
-            line.append(visible(progress.text), style="default")
-            console.print(line, soft_wrap=True)
+            who = (f"{progress.who:>7}  ", styles.get(progress.who, "bold"))
+            console.print(Text.assemble(who, visible(progress.text)), soft_wrap=True)
 
     return report
 

@@ -17,6 +17,7 @@ def find_problems(result: DemoResult, caller: str, callee: str) -> list[str]:
     return [
         *_registrations(ladder, (caller, callee)),
         *_session(ladder, caller, callee),
+        *_secrets(ladder, (caller, callee)),
         *_direct(ladder, (caller, callee)),
         *_contents(result),
     ]
@@ -89,6 +90,18 @@ def _session(ladder: Sequence[Arrow], caller: str, callee: str) -> Iterator[str]
         for one, other in ends
     ):
         yield "the BYE did not get through the proxy, or was not answered with 200"
+
+
+def _secrets(ladder: Sequence[Arrow], agents: Sequence[str]) -> Iterator[str]:
+    for agent in agents:
+        leaked = {
+            arrow.summary.method
+            for arrow in ladder
+            if (arrow.source, arrow.target) == (SERVER, agent) and b"uthorization:" in arrow.data
+        }
+        if leaked:
+            methods = ", ".join(sorted(map(str, leaked)))
+            yield f"the server passed the peer's credentials on to {agent} ({methods})"
 
 
 def _direct(ladder: Sequence[Arrow], agents: Sequence[str]) -> Iterator[str]:

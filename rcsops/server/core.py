@@ -306,7 +306,6 @@ class ServerCore:
         base = self._base(request, own_routes)
         if user:
             assert_identity(base, user, self._domain)
-            self._auth.remove_credentials(base)
         token = ""
         if request.method in _DIALOG_MAKING and request.to_tag is None:
             token = self._tokens.make(request)
@@ -320,6 +319,9 @@ class ServerCore:
         hops = request.max_forwards
         base.set("Max-Forwards", "70" if hops is None else str(hops - 1))
         strip_asserted(base)
+        # Inside a dialog nobody asked for them, but an agent copies them into the ACK (RFC 3261
+        # §13.2.2.4) and may send them with a BYE: the peer could guess the password by them.
+        self._auth.remove_credentials(base)
         return base
 
     def _ack(self, request: Request) -> None:

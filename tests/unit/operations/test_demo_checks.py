@@ -113,6 +113,11 @@ def refused(result: DemoResult) -> None:
     result.ladder.append(arrow(ALEX, BOB, status=481, protocol="msrp"))
 
 
+def leaking(result: DemoResult) -> None:
+    data = b"BYE sip:bob SIP/2.0\r\nProxy-Authorization: Digest x\r\n\r\n"
+    result.ladder.append(arrow(SERVER, BOB, data=data))
+
+
 def silent(result: DemoResult) -> None:
     result.messages = result.messages[:1]
 
@@ -146,6 +151,7 @@ def no_msrp(result: DemoResult) -> None:
     [
         (relayed, "did not go directly: it passed server"),
         (refused, "MSRP was refused: 481"),
+        (leaking, "the server passed the peer's credentials on to bob (BYE)"),
         (silent, "bob@x wrote nothing"),
         (undelivered, "'hi' from alex@x is sent, not delivered"),
         (unread, "'hi' from alex@x did not come to bob@x"),
