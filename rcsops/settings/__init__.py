@@ -10,9 +10,13 @@ from rcsops.settings.model import (
     masked_url,
     parse_settings,
     sqlite_file,
+    url_password,
+    url_with_password,
+    url_without_password,
     valid_domain,
 )
 from rcsops.settings.project import CONFIG_NAME, Project
+from rcsops.settings.secrets import SecretStore
 
 __all__ = [
     "CONFIG_NAME",
@@ -21,11 +25,15 @@ __all__ = [
     "CredentialStore",
     "Listen",
     "Project",
+    "SecretStore",
     "Settings",
     "masked_url",
     "parse_listen",
     "parse_settings",
     "private_directory",
     "sqlite_file",
+    "url_password",
+    "url_with_password",
+    "url_without_password",
     "valid_domain",
 ]

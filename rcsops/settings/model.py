@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from rcsops.errors import SettingsError
 from rcsops.settings.listen import Listen, parse_listen
@@ -21,6 +22,7 @@ MI_TRANSPORTS = ("fifo", "datagram", "http")
 # From the weakest to the strongest: min_algorithm draws the line (RFC 8760 §2.4).
 DIGEST_ALGORITHMS = ("MD5", "SHA-256", "SHA-512-256")
 AGENT_TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
+DEFAULT_MYSQL_URL = "mysql://opensips@localhost/opensips"
 DATABASE_SCHEMES = ("sqlite", "mysql", "mysql+mysqldb", "mariadb", "mariadb+mysqldb")
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -31,8 +33,9 @@ _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 class Settings:
     """What a project says about itself; every value has passed its check.
 
-    An empty ``database_url`` stands for the project's own SQLite file (`Project.settings` fills it
-    in), an empty ``agent_server`` for the project's own server.
+    An empty ``database_url`` stands for the engine's own: the project's SQLite file, or for a real
+    OpenSIPS `DEFAULT_MYSQL_URL` (`Project.settings` fills it in, and the password that is kept
+    apart from it), an empty ``agent_server`` for the project's own server.
     """
 
     domain: str = "rcs.example"
@@ -173,6 +176,29 @@ _TABLES = {key.partition(".")[0] for key in _KEYS if "." in key}
 def masked_url(url: str) -> str:
     """A database URL with its password hidden, fit for a person's eyes and for logs."""
     return re.sub(r"(://[^:@/]*):.*@", r"\1:***@", url)
+
+
+_AUTHORITY = re.compile(r"(?P<scheme>[^:/]+://)(?P<user>[^:@/]*)(?::(?P<password>[^/]*))?@")
+
+
+def url_password(url: str) -> str | None:
+    """The password in a database URL, as it is written there (percent-encoded); None without."""
+    match = _AUTHORITY.match(url)
+    return match["password"] if match else None
+
+
+def url_without_password(url: str) -> str:
+    """The URL as it may stand in rcsops.toml: the name under which its password is kept."""
+    match = _AUTHORITY.match(url)
+    return url if match is None else f"{match['scheme']}{match['user']}@{url[match.end() :]}"
+
+
+def url_with_password(url: str, password: str) -> str:
+    """The URL with this password (percent-encoded here); one without a user stays as it is."""
+    match = _AUTHORITY.match(url)
+    if match is None:
+        return url
+    return f"{match['scheme']}{match['user']}:{quote(password, safe='')}@{url[match.end() :]}"
 
 
 def sqlite_file(url: str) -> Path | None:

@@ -9,9 +9,18 @@ from urllib.parse import quote
 from rcsops.errors import SettingsError
 from rcsops.settings.credentials import CredentialStore
 from rcsops.settings.directories import private_directory, short_run_directory
-from rcsops.settings.model import Settings, parse_settings, sqlite_file
+from rcsops.settings.model import (
+    DEFAULT_MYSQL_URL,
+    Settings,
+    parse_settings,
+    sqlite_file,
+    url_password,
+    url_with_password,
+)
+from rcsops.settings.secrets import SecretStore
 
 CONFIG_NAME = "rcsops.toml"
+_SECRETS_NAME = "secrets.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +81,20 @@ class Project:
             raise SettingsError(f"cannot read {config}: {error}") from error
         settings = parse_settings(text, name=str(config), environment=environ)
         url = _absolute_url(settings.database_url, root or config.parent)
+        if not url:
+            embedded = settings.engine == "embedded"
+            url = f"sqlite:///{_own_file(state)}" if embedded else DEFAULT_MYSQL_URL
         return cls(
             root=root,
             config_path=config,
             state_dir=state,
-            settings=replace(settings, database_url=url or f"sqlite:///{state / 'rcsops.db'}"),
+            settings=replace(settings, database_url=_complete_url(url, state)),
         )
+
+    @property
+    def own_database(self) -> Path:
+        """The SQLite file of the project: the embedded engine's, where no other is set."""
+        return _own_file(self.state_dir)
 
     @property
     def directory(self) -> Path:
@@ -91,6 +108,11 @@ class Project:
         Short enough for a Unix socket in it, wherever the project is.
         """
         return short_run_directory(self.state_dir / "run")
+
+    @property
+    def secrets(self) -> SecretStore:
+        """The passwords that rcsops.toml must not hold."""
+        return SecretStore(self.state_dir / _SECRETS_NAME)
 
     @property
     def credentials(self) -> CredentialStore:
@@ -151,6 +173,18 @@ def _check_owner(path: Path, *, named: bool) -> None:
             f"{path} belongs to another user",
             hint=f"if you trust it, name its directory: rcsops --project {path.parent} …",
         )
+
+
+def _own_file(state: Path) -> Path:
+    return state / "rcsops.db"
+
+
+def _complete_url(url: str, state: Path) -> str:
+    """The URL of a MySQL database with the password that is kept for it, if any is."""
+    if sqlite_file(url) is not None or url_password(url) is not None:
+        return url
+    password = SecretStore(state / _SECRETS_NAME).get(url)
+    return url if password is None else url_with_password(url, password)
 
 
 def _absolute_url(url: str, directory: Path) -> str:
