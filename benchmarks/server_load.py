@@ -93,7 +93,7 @@ def registrations(directory: Path, address: str, count: int) -> float:
         address,
         calls=count,
         rate=50_000,
-        limit=200,
+        limit=64,
         users=rows,
         timeout=300,
     )

@@ -6,9 +6,9 @@ account has to be read. Challenges and refusals leave no state behind.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
-from rcsops.errors import LocalProtocolError, RcsopsError, SipParseError
+from rcsops.errors import RcsopsError, SipParseError
 from rcsops.server.accounts import Accounts, Known, NeedsDatabase
 from rcsops.server.addresses import LocalNames
 from rcsops.server.auth import Authenticator
@@ -86,6 +86,7 @@ class ServerCore:
         self._registrar = Registrar(location, options, statistics)
         self.proxy = Proxy(endpoint, location, authenticator, options, statistics)
         self._waiting: set[asyncio.Task[None]] = set()
+        self._waiting_keys: set[Hashable] = set()
 
     def close(self) -> None:
         """Lets go of what waits for the database or a name."""
@@ -126,6 +127,9 @@ class ServerCore:
     # --- requests ------------------------------------------------------------------------------
 
     def _request(self, request: Request, flow: Flow, known: Known) -> None:
+        if self._waiting_keys and _copy_key(request) in self._waiting_keys:
+            # A retransmission of what waits for the database: its answer is on the way.
+            return
         try:
             self._handle(request, flow, known)
         except _Refusal as refusal:
@@ -141,24 +145,27 @@ class ServerCore:
         if len(self._waiting) >= self._options.max_waiting:
             self._reply(request, flow, 503, "", [("Retry-After", "5")])
             return
-        task = asyncio.get_running_loop().create_task(self._resume(request, flow, known, need))
+        key = _copy_key(request)
+        self._waiting_keys.add(key)
+        resume = self._resume(request, flow, known, need, key)
+        task = asyncio.get_running_loop().create_task(resume)
         self._waiting.add(task)
         task.add_done_callback(self._waiting.discard)
 
     async def _resume(
-        self, request: Request, flow: Flow, known: Known, need: NeedsDatabase
+        self, request: Request, flow: Flow, known: Known, need: NeedsDatabase, key: Hashable
     ) -> None:
         try:
-            await need.load(known)
+            try:
+                await need.load(known)
+            finally:
+                self._waiting_keys.discard(key)
         except RcsopsError as error:
             logger.error("an account could not be read: %s", error)
             self._reply(request, flow, 500, "Database Failure")
             return
         try:
             self._request(request, flow, known)
-        except LocalProtocolError:
-            # A retransmission came while this waited, and was faster: it has the transaction.
-            logger.debug("a request was answered while another copy of it waited")
         except Exception:
             logger.exception("a request could not be handled")
         self._endpoint.pump()
@@ -383,6 +390,11 @@ class ServerCore:
 
 class _Answered(Exception):
     """The request has its answer already."""
+
+
+def _copy_key(request: Request) -> Hashable:
+    """The same for each copy of a request that comes by the same way."""
+    return (request.get("Via"), request.method, request.get("CSeq"), request.get("Call-ID"))
 
 
 def _phrase(error: RcsopsError) -> str:
