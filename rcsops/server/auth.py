@@ -1,5 +1,6 @@
 """Who sent this: digest authentication of requests (RFC 3261 §22)."""
 
+import logging
 from typing import NamedTuple
 
 from rcsops.server.accounts import Accounts, Known
@@ -7,6 +8,8 @@ from rcsops.server.statistics import Statistics
 from rcsops.sip import DigestServer, Request, Response, SipParseError, Verdict
 
 __all__ = ["Authenticator", "Judgement"]
+
+logger = logging.getLogger(__name__)
 
 _NO_HASHES: dict[str, str] = {}
 
@@ -20,6 +23,7 @@ class Judgement(NamedTuple):
     user: str
     status: int = 0
     stale: bool = False
+    failed: bool = False
 
 
 class Authenticator:
@@ -58,22 +62,32 @@ class Authenticator:
         if verdict is Verdict.MALFORMED:
             return Judgement("", 400)
         if verdict is Verdict.WRONG:
-            self._counts["auth:failures"] += 1
-            return Judgement("", challenge)
-        self._counts["auth:stale"] += 1
+            return Judgement("", challenge, failed=True)
         return Judgement("", challenge, stale=True)
 
     def refuse(
-        self, request: Request, judgement: Judgement, tag: str, now: float, known: Known
+        self,
+        request: Request,
+        judgement: Judgement,
+        tag: str,
+        now: float,
+        known: Known,
+        source: tuple[str, int],
     ) -> Response:
-        """The answer for a judgement without a user; raises `NeedsDatabase`."""
+        """The answer for a judgement without a user; ``source`` is for the log. Raises
+        `NeedsDatabase`."""
         status = judgement.status
         if status == 400:
             return Response.to_request(request, 400, "Bad Credentials", tag)
         name = "WWW-Authenticate" if status == 401 else "Proxy-Authenticate"
         algorithms = self._accounts.algorithms(known)
         values = self._digest.challenges(now, judgement.stale, algorithms)
+        # Only now, since the way here may be gone twice.
         self._counts["auth:challenges"] += 1
+        self._counts["auth:failures"] += judgement.failed
+        self._counts["auth:stale"] += judgement.stale
+        if judgement.failed:
+            logger.info("wrong credentials from %s:%d", *source)
         return Response.to_request(
             request, status, "", tag, headers=[(name, value) for value in values]
         )

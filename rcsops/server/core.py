@@ -238,7 +238,7 @@ class ServerCore:
         if judgement.user:
             return judgement.user
         tag = self._endpoint.layer.stateless_tag(request)
-        response = self._auth.refuse(request, judgement, tag, now, known)
+        response = self._auth.refuse(request, judgement, tag, now, known, flow.remote)
         self._send(request, flow, response)
         return ""
 
