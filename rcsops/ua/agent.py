@@ -14,7 +14,7 @@ from rcsops.transport import Tap
 from rcsops.ua import dialing
 from rcsops.ua.chat import Chat
 from rcsops.ua.core import AgentCore, AgentOptions
-from rcsops.ua.events import Event
+from rcsops.ua.events import Event, is_from_peer
 from rcsops.ua.files import OutgoingFile
 from rcsops.ua.history import History
 from rcsops.ua.host import ALLOW, AgentHost
@@ -294,7 +294,7 @@ class Agent(AgentCore):
 
         Each call gives a feed of its own, which ends when the agent is closed.
         """
-        feed: Stream[Event] = Stream()
+        feed: Stream[Event] = Stream(weighs=is_from_peer)
         if self._closed:
             feed.close()
         if self._feeds is None:

@@ -52,6 +52,7 @@ class Chat(SessionUser):
         "_codec",
         "_end_reason",
         "_events",
+        "_followers",
         "_held_back",
         "_opened",
         "_over",
@@ -86,7 +87,8 @@ class Chat(SessionUser):
         self.session = session
         self._agent = agent
         self._codec = ChatCodec(agent.tokens, display=False)
-        self._events: Stream[events.Event] = Stream()
+        self._events: Stream[events.Event] = Stream(weighs=events.is_from_peer)
+        self._followers = 0
         self._receipts: OrderedDict[str, Receipt] = OrderedDict()
         self._storing = 0
         self._opened = False
@@ -184,9 +186,14 @@ class Chat(SessionUser):
         return self._iterate()
 
     async def _iterate(self) -> AsyncIterator[events.Event]:
-        async for event in self._events:
-            self._let_flow()
-            yield event
+        self._followers += 1
+        try:
+            async for event in self._events:
+                self.let_flow()
+                yield event
+        finally:
+            self._followers -= 1
+            self.let_flow()
 
     # --- from the session --------------------------------------------------------------------
 
@@ -242,9 +249,6 @@ class Chat(SessionUser):
 
     def let_flow(self) -> None:
         """Somebody took events: reads from the peer again when few are left."""
-        self._let_flow()
-
-    def _let_flow(self) -> None:
         if self._held_back and self._backlog() <= _LOW_WATER:
             self._held_back = False
             self._agent.let_go(self)
@@ -252,8 +256,11 @@ class Chat(SessionUser):
                 self.session.link.resume_reading()
 
     def _backlog(self) -> int:
-        # Whoever reads fastest counts: an agent's stream serves as well as the chat's own.
-        return min(len(self._events), self._agent.backlog())
+        # Whoever reads fastest counts: an agent's feed serves as well as the chat's own. For a
+        # script that does not follow at all, nothing is held back: it may wait for receipts.
+        own = self._events.weight if self._followers else None
+        counts = [count for count in (own, self._agent.backlog()) if count is not None]
+        return min(counts, default=0)
 
     # --- messages that come ------------------------------------------------------------------
 

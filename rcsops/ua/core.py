@@ -41,7 +41,6 @@ __all__ = ["AgentCore", "AgentOptions"]
 
 _MAX_SEEN = 4096
 _MAX_FILES = 16
-_UNLIMITED = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +191,9 @@ class AgentCore(ABC):
         for feed in self._feeds or ():
             feed.put(event)
 
-    def backlog(self) -> int:
-        """How many events the fastest follower has not taken."""
-        return min((len(feed) for feed in self._feeds or ()), default=_UNLIMITED)
+    def backlog(self) -> int | None:
+        """How many events of peers the fastest follower has not taken; None without one."""
+        return min((feed.weight for feed in self._feeds or ()), default=None)
 
     def hold_back(self, chat: Chat) -> None:
         """A chat reads no more until events are taken."""

@@ -35,6 +35,7 @@ __all__ = [
     "TextReceived",
     "Trying",
     "Unregistered",
+    "is_from_peer",
 ]
 
 
@@ -254,3 +255,8 @@ class FileFailed(Event):
     name: str
     reason: str
     incoming: bool
+
+
+def is_from_peer(event: Event) -> bool:
+    """Whether a peer can make as many of these as it likes, so that they must be held back."""
+    return isinstance(event, TextReceived | Composing)

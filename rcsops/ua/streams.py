@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Generic, TypeVar
 
 __all__ = ["Stream"]
@@ -16,17 +16,31 @@ class Stream(AsyncIterator[_T], Generic[_T]):
     """A queue that ends; ``async for`` takes from it until then.
 
     What nobody takes waits, up to a limit; beyond it the oldest are dropped and counted in
-    ``dropped``. Several readers share what comes.
+    ``dropped``. Several readers share what comes. ``weight`` counts those of the waiting items for
+    which ``weighs`` is true.
     """
 
-    __slots__ = ("__weakref__", "_closed", "_items", "_limit", "_waiters", "dropped")
+    __slots__ = (
+        "__weakref__",
+        "_closed",
+        "_items",
+        "_limit",
+        "_waiters",
+        "_weighs",
+        "dropped",
+        "weight",
+    )
 
-    def __init__(self, limit: int = MAX_WAITING) -> None:
+    def __init__(
+        self, limit: int = MAX_WAITING, *, weighs: Callable[[_T], bool] | None = None
+    ) -> None:
         self._items: deque[_T] = deque()
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._limit = limit
+        self._weighs = weighs
         self._closed = False
         self.dropped = 0
+        self.weight = 0
 
     def __len__(self) -> int:
         return len(self._items)
@@ -41,9 +55,11 @@ class Stream(AsyncIterator[_T], Generic[_T]):
         if self._closed:
             return
         if len(self._items) >= self._limit:
-            self._items.popleft()
+            self._take()
             self.dropped += 1
         self._items.append(item)
+        if self._weighs is not None and self._weighs(item):
+            self.weight += 1
         self._wake(one=True)
 
     def close(self) -> None:
@@ -67,7 +83,13 @@ class Stream(AsyncIterator[_T], Generic[_T]):
                     # It was our turn: the item goes to another reader.
                     self._wake(one=True)
                 raise
-        return self._items.popleft()
+        return self._take()
+
+    def _take(self) -> _T:
+        item = self._items.popleft()
+        if self._weighs is not None and self._weighs(item):
+            self.weight -= 1
+        return item
 
     def _wake(self, *, one: bool) -> None:
         while self._waiters:

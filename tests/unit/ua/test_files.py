@@ -1,0 +1,98 @@
+"""Files are written whole or not at all."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from rcsops.errors import TransferError
+from rcsops.ua.files import IncomingFile, OutgoingFile
+
+DATA = bytes(range(256)) * 10
+SHA1 = hashlib.sha1(DATA).hexdigest()
+
+
+async def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+    file = IncomingFile(tmp_path, "a.bin", len(DATA), SHA1.upper())
+    assert not (tmp_path / "a.bin").exists()
+    # Chunks may come in any order.
+    file.write(1000, DATA[1000:])
+    file.write(0, DATA[:1000])
+    path, sha1 = await file.commit()
+    assert (path, sha1) == (tmp_path / "a.bin", SHA1)
+    assert path.read_bytes() == DATA
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+async def test_it_never_replaces_another(tmp_path: Path) -> None:
+    (tmp_path / "a.tar.gz").write_text("mine")
+    (tmp_path / "a.tar (1).gz").symlink_to("/nowhere")
+    file = IncomingFile(tmp_path, "a.tar.gz", len(DATA), SHA1)
+    file.write(0, DATA)
+    path, _ = await file.commit()
+    assert path.name == "a.tar (2).gz"
+    assert (tmp_path / "a.tar.gz").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("size", "sha1", "data", "message"),
+    [
+        (len(DATA), "0" * 40, DATA, "hash"),
+        (len(DATA) + 1, SHA1, DATA, "of"),
+    ],
+)
+async def test_what_is_not_as_promised_leaves_nothing(
+    tmp_path: Path, size: int, sha1: str, data: bytes, message: str
+) -> None:
+    file = IncomingFile(tmp_path, "a.bin", size, sha1)
+    file.write(0, data)
+    with pytest.raises(TransferError, match=message):
+        await file.commit()
+    assert os.listdir(tmp_path) == []
+
+
+async def test_more_than_promised_is_refused_and_an_abort_leaves_nothing(tmp_path: Path) -> None:
+    file = IncomingFile(tmp_path, "a.bin", 10, None)
+    with pytest.raises(TransferError, match="more"):
+        file.write(5, b"123456")
+    file.write(5, b"12345")
+    file.abort()
+    file.abort()
+    assert os.listdir(tmp_path) == []
+
+
+async def test_without_a_promised_hash_the_size_counts(tmp_path: Path) -> None:
+    file = IncomingFile(tmp_path, "a.bin", len(DATA), None)
+    file.write(0, DATA)
+    assert (await file.commit())[1] == SHA1
+
+
+@pytest.mark.parametrize("name", ["../a", "a/b", "", ".", "..", "a\0b"])
+def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(TransferError, match="safe"):
+        IncomingFile(tmp_path, name, 1, None)
+
+
+def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(TransferError, match="no file can be made"):
+        IncomingFile(tmp_path / "file" / "sub", "a", 1, None)
+
+
+async def test_a_file_to_send_is_read_with_its_hash(tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(DATA)
+    file = await OutgoingFile.open(path)
+    assert (file.name, file.size, file.sha1) == ("photo.jpg", len(DATA), SHA1)
+    assert file.content_type == "image/jpeg"
+    assert file.read(100) + file.read(10_000) == DATA
+    assert file.read(1) == b""
+    file.close()
+
+
+async def test_a_fifo_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(TransferError, match="not a file"):
+        await OutgoingFile.open(tmp_path / "fifo")
