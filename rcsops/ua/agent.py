@@ -175,7 +175,7 @@ class Agent(AgentCore):
             pending.reject(480)
         await asyncio.gather(
             *(transfer.cancel() for transfer in self._transfers),
-            *(chat.close("the agent was closed") for chat in self._chats),
+            *(chat.close("the agent was closed") for chat in (*self._chats, *self._opening)),
         )
         if self._registrar is not None:
             await self._registrar.unregister(_UNREGISTER_SECONDS)

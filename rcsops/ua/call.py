@@ -178,6 +178,14 @@ class Call:
         self._client.cancel()
         self._walk.cancel(reason)
 
+    def give_up(self, reason: str) -> None:
+        """Ends a call that is not set up yet, without waiting for the peer."""
+        self.cancel()
+        self.reject(480)
+        if self._outcome is not None and not self._outcome.done():
+            self._outcome.set_exception(InviteError(reason or "given up", status=487))
+            self._outcome.exception()
+
     def _drain_client(self) -> None:
         client, outcome = self._client, self._outcome
         while client is not None and (event := client.next_event()) is not None:

@@ -11,20 +11,18 @@ from weakref import WeakSet
 from rcsops.errors import (
     AgentError,
     InviteError,
-    SdpParseError,
     SipParseError,
     TransferError,
     UsageError,
 )
 from rcsops.msrp import ReceiveLimits
-from rcsops.rcs import REGISTERED, feature_params, file_answer, file_stream, service_headers
+from rcsops.rcs import REGISTERED, feature_params, service_headers
 from rcsops.sip import Credential, DigestClient, Flow, NameAddr, Request, Target, Uri
 from rcsops.tokens import Tokens
 from rcsops.transport.requester import find_targets
 from rcsops.ua import events
 from rcsops.ua.call import Call
 from rcsops.ua.chat import Chat
-from rcsops.ua.files import IncomingFile
 from rcsops.ua.history import History
 from rcsops.ua.host import ALLOW, AgentHost
 from rcsops.ua.incoming import FileOffer, Invitation, Pending
@@ -32,7 +30,7 @@ from rcsops.ua.reception import offered, receive_invite
 from rcsops.ua.registrar import Registrar
 from rcsops.ua.session import MsrpCall
 from rcsops.ua.streams import Stream
-from rcsops.ua.transfer import IncomingTransfer, Transfer
+from rcsops.ua.transfer import Transfer
 
 if TYPE_CHECKING:
     from rcsops.ua.dialing import Attempt
@@ -79,6 +77,7 @@ class AgentCore(ABC):
         "_feeds",
         "_held",
         "_invitations",
+        "_opening",
         "_pending",
         "_registrar",
         "_seen",
@@ -114,6 +113,7 @@ class AgentCore(ABC):
         self._feeds: WeakSet[Stream[events.Event]] | None = None
         self._invitations: Stream[Invitation] | None = None
         self._chats: tuple[Chat, ...] = ()
+        self._opening: tuple[Chat, ...] = ()
         self._pending: tuple[Pending, ...] = ()
         self._attempts: tuple[Attempt, ...] = ()
         self._transfers: tuple[Transfer, ...] = ()
@@ -384,8 +384,8 @@ class AgentCore(ABC):
         contribution_id: str,
         outgoing: bool,
     ) -> Chat:
-        """A chat whose session is being set up."""
-        return Chat(
+        """A chat whose session is being set up; ``forget_chat`` when that comes to nothing."""
+        chat = Chat(
             self,
             session,
             peer=peer,
@@ -394,18 +394,22 @@ class AgentCore(ABC):
             contribution_id=contribution_id,
             outgoing=outgoing,
         )
+        self._opening = (*self._opening, chat)
+        return chat
 
     def chat_opened(self, chat: Chat) -> None:
         """A chat has its connection. An older one with the same peer is over: it lost its side."""
         if chat in self._chats:
             return
+        self._opening = tuple(other for other in self._opening if other is not chat)
         old = [other for other in self._chats if other.peer == chat.peer]
         self._chats = (*self._chats, chat)
         for other in old:
             self.host.spawn(other.close("replaced by a new session"))
 
     def forget_chat(self, chat: Chat) -> None:
-        """A chat is over."""
+        """A chat is over, or has never begun."""
+        self._opening = tuple(other for other in self._opening if other is not chat)
         self._chats = tuple(other for other in self._chats if other is not chat)
         self.let_go(chat)
 
@@ -446,60 +450,3 @@ class AgentCore(ABC):
     def forget_transfer(self, transfer: Transfer) -> None:
         """It is through, or has failed."""
         self._transfers = tuple(other for other in self._transfers if other is not transfer)
-
-    async def receive_file(self, offer: FileOffer, directory: Path) -> Transfer:
-        """Takes a file that is offered; see ``FileOffer.accept``."""
-        call = offer.call
-        try:
-            file = IncomingFile(directory, offer.name, offer.size, offer.sha1)
-        except TransferError:
-            call.call.reject(480)
-            raise
-        transfer = IncomingTransfer(
-            self,
-            call,
-            file,
-            peer=offer.peer,
-            chat=offer.chat,
-            transfer_id=offer.transfer_id,
-            name=offer.name,
-            size=offer.size,
-            sha1=offer.sha1,
-        )
-        self.add_transfer(transfer)
-        self.host.spawn(self._receive_file(offer, transfer))
-        return transfer
-
-    async def _receive_file(self, offer: FileOffer, transfer: IncomingTransfer) -> None:
-        call = offer.call
-        try:
-            msrp = await self.host.msrp()
-            path = msrp.new_path(self.visible_host(call.call.flow))
-            stream = file_stream(
-                path,
-                send=False,
-                content_type=offer.content_type,
-                max_size=offer.size,
-                prefer=self.options.answer_setup,
-            )
-            answer, agreement = file_answer(
-                offer.description, offer.file, stream, session_id=self.sdp_session_id()
-            )
-            call.prepare(
-                msrp,
-                path,
-                accept_types=agreement.remote.accept_types,
-                direction="recvonly",
-                limits=ReceiveLimits(max_size=offer.size),
-                stream_incoming=True,
-            )
-            call.call.accept(bytes(answer))
-            await call.acknowledged()
-            await call.open(msrp, agreement)
-            transfer.started()
-        except SdpParseError as error:
-            call.call.reject(error.status or 488)
-            transfer.failed(error)
-        except AgentError as error:
-            call.call.reject(480)
-            transfer.failed(error)

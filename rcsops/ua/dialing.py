@@ -120,12 +120,14 @@ async def invite(
             response = await _dial(agent, call, targets, peer, on_progress)
         except InviteError as error:
             _drop(session)
+            agent.forget_chat(chat)
             invitation = await attempt.crossed(error, call.final)
             if invitation is None:
                 raise
             return await invitation.accept()
         except asyncio.CancelledError:
             _drop(session)
+            agent.forget_chat(chat)
             raise
     finally:
         agent.remove_attempt(attempt)

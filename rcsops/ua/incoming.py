@@ -9,6 +9,7 @@ from rcsops.rcs import FileOffer as OfferedFile
 from rcsops.rcs import chat_answer, chat_stream, safe_name
 from rcsops.sdp import SessionDescription
 from rcsops.ua import events
+from rcsops.ua.receiving import receive_file
 from rcsops.ua.session import MsrpCall, SessionUser
 
 if TYPE_CHECKING:
@@ -170,6 +171,6 @@ class FileOffer(Pending):
         """
         self._take()
         try:
-            return await self._agent.receive_file(self, Path(directory))
+            return receive_file(self._agent, self, Path(directory))
         finally:
             self._agent.forget_pending(self)

@@ -160,8 +160,7 @@ class MsrpCall(CallUser):
             return
         self._ended = True
         if self.call.state is CallState.SETTING_UP:
-            self.call.cancel()
-            self.call.reject(480)
+            self.call.give_up(reason)
         await self.call.hang_up(header, wait=_BYE_SECONDS)
         self._finish(reason, by_peer=False)
 

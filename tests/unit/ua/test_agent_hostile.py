@@ -271,6 +271,21 @@ async def _accept(agent: Agent) -> Chat:
     raise AssertionError("nobody called")
 
 
+async def test_closing_while_it_rings_and_while_the_ack_is_awaited() -> None:
+    async with scene() as (agent, peer):
+        peer.invite_answers = [(180, b"")]
+        inviting = asyncio.create_task(agent.invite(peer.uri))
+        accepting = asyncio.create_task(_accept(agent))
+        await call(agent, peer, GOOD, "application/sdp")
+        await peer.saw("INVITE")
+        async with asyncio.timeout(8):
+            await agent.close()
+            for task in (inviting, accepting):
+                with pytest.raises(InviteError):
+                    await task
+        await peer.saw("CANCEL")
+
+
 async def test_a_caller_that_hangs_up_while_it_rings() -> None:
     async with scene() as (agent, peer):
         feed = agent.events()
