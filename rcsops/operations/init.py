@@ -34,6 +34,16 @@ listen = [{listen}]
 [mi]
 # How rcsops talks to the running server: "fifo", "datagram" or "http".
 # transport = "fifo"
+# The group that may use the FIFO and the socket besides the server's own user, and where MI
+# listens when the transport is "http".
+# group = ""
+# http = "127.0.0.1:8888"
+
+[tls]
+# For listen entries tls: and wss: of an OpenSIPS: PEM files, relative to this one.
+# certificate = ""
+# private_key = ""
+# ca = ""
 
 [digest]
 # What the server offers to those who log in, the preferred one first, and the weakest that an

@@ -6,6 +6,7 @@ separated by commas. The environment wins over the file.
 """
 
 import difflib
+import ipaddress
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -46,6 +47,10 @@ class Settings:
     database_url: str = ""
     mi_transport: str = "fifo"
     mi_group: str = ""
+    mi_http: str = "127.0.0.1:8888"
+    tls_certificate: str = ""
+    tls_private_key: str = ""
+    tls_ca: str = ""
     digest_algorithms: tuple[str, ...] = ("SHA-256", "MD5")
     digest_min_algorithm: str = "MD5"
     agent_server: str = ""
@@ -153,6 +158,19 @@ def _host(value: object) -> str:
     return text
 
 
+def _loopback(value: object) -> str:
+    """``address:port`` on this very machine: whoever reaches MI over HTTP commands the server."""
+    text = _text(value)
+    try:
+        address = parse_listen(f"tcp:{text}")
+        own = ipaddress.ip_address(address.host).is_loopback
+    except (SettingsError, ValueError):
+        own = False
+    if not own:
+        raise ValueError(f'{text!r} is not a loopback address and port; write "127.0.0.1:8888"')
+    return text
+
+
 # key of rcsops.toml -> (attribute of Settings, its check)
 _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "domain": ("domain", valid_domain),
@@ -163,6 +181,10 @@ _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "database.url": ("database_url", _database_url),
     "mi.transport": ("mi_transport", _choice(MI_TRANSPORTS)),
     "mi.group": ("mi_group", _text),
+    "mi.http": ("mi_http", _loopback),
+    "tls.certificate": ("tls_certificate", _text),
+    "tls.private_key": ("tls_private_key", _text),
+    "tls.ca": ("tls_ca", _text),
     "digest.algorithms": ("digest_algorithms", _strings(_choice(DIGEST_ALGORITHMS))),
     "digest.min_algorithm": ("digest_min_algorithm", _choice(DIGEST_ALGORITHMS)),
     "agent.server": ("agent_server", _host),

@@ -14,9 +14,15 @@ url = "mysql://opensips:secret@localhost/opensips"
 [mi]
 transport = "datagram"
 group = "voip"
+http = "127.0.0.1:9999"
 [digest]
 algorithms = ["sha-256"]
 min_algorithm = "SHA-256"
+[tls]
+certificate = "cert.pem"
+private_key = "key.pem"
+ca = "ca.pem"
+
 [agent]
 server = "sip.lab.example:5061"
 transport = "tls"
@@ -38,6 +44,10 @@ def test_every_key_is_read() -> None:
         database_url="mysql://opensips:secret@localhost/opensips",
         mi_transport="datagram",
         mi_group="voip",
+        mi_http="127.0.0.1:9999",
+        tls_certificate="cert.pem",
+        tls_private_key="key.pem",
+        tls_ca="ca.pem",
         digest_algorithms=("SHA-256",),
         digest_min_algorithm="SHA-256",
         agent_server="sip.lab.example:5061",
@@ -149,3 +159,9 @@ def test_the_file_of_a_url() -> None:
     assert str(sqlite_file("sqlite:////var/lib/a b.db")) == "/var/lib/a b.db"
     assert str(sqlite_file("sqlite:///lab.db")) == "lab.db"
     assert sqlite_file("mysql://host/db") is None
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:8888", "192.0.2.1:8888", "host:1", "8888", ""])
+def test_mi_over_http_is_for_this_machine_alone(address: str) -> None:
+    with pytest.raises(SettingsError, match="loopback"):
+        parse_settings(f"[mi]\nhttp = '{address}'")
