@@ -1,48 +1,47 @@
-"""Where the lines of ``rcsops chat`` come from and go to: a terminal or a pipe.
+"""Where the lines of ``rcsops chat`` come from: a terminal or a pipe.
 
-Both inputs are async iterators of lines that end at end-of-file (Ctrl-D) or on Ctrl-C. Both
-outputs take a `Notice`.
+Both are async iterators that end at end-of-file (Ctrl-D) or on Ctrl-C.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
-from datetime import datetime
-from typing import Any, ClassVar
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
-import click
+from rcsops.errors import UsageError
+from rcsops.operations.chat_notices import Line, Verbatim
 
-from rcsops.cli.output import plain, visible
-from rcsops.operations.chat import Notice
+__all__ = ["MAX_LINE", "JsonLines", "PipeLines", "TerminalLines"]
 
-__all__ = ["JsonPrinter", "PipeLines", "PlainPrinter", "TerminalLines"]
-
-# A pasted novel is one message; a pipe without line ends must not fill the memory.
 MAX_LINE = 1 << 20
+"""Octets of a line on a pipe: more than a peer takes, and it must not fill the memory."""
+
 _CHUNK = 65536
+# prompt_toolkit waits so long for more before it moves the prompt out of the way.
+_PRINT_SECONDS = 0.03
 
 
-class PipeLines(AsyncIterator[str]):
+class PipeLines(AsyncIterator[Line]):
     """Lines of standard input when it is a pipe or a file.
 
     A thread reads, because a regular file cannot be watched by the event loop. It reads the
     descriptor and not ``sys.stdin``, whose lock a thread that is left waiting would hold when the
-    interpreter ends. A line longer than a mebibyte comes in pieces.
+    interpreter ends. What is not UTF-8 becomes U+FFFD. A line longer than `MAX_LINE` is a
+    UsageError.
     """
 
-    def __init__(self, descriptor: int = 0) -> None:
+    def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._loop = asyncio.get_running_loop()
-        self._lines: asyncio.Queue[str | None] = asyncio.Queue()
+        self._lines: asyncio.Queue[Line | None] = asyncio.Queue()
         self._wanted = threading.Semaphore(0)
         self._ended = False
         threading.Thread(target=self._read, name="stdin", daemon=True).start()
 
-    async def __anext__(self) -> str:
+    async def __anext__(self) -> Line:
         if self._ended:
             raise StopAsyncIteration
         self._wanted.release()
@@ -53,19 +52,22 @@ class PipeLines(AsyncIterator[str]):
         return line
 
     def _read(self) -> None:
-        rest = b""
+        rest = bytearray()
+        dropping = False
         for piece in self._pieces():
-            *lines, rest = (rest + piece).split(b"\n")
-            if len(rest) >= MAX_LINE:
-                lines.append(rest)
-                rest = b""
-            for line in lines:
-                self._put(line.rstrip(b"\r").decode("utf-8", "replace"))
-        if rest:
-            self._put(rest.decode("utf-8", "replace"))
+            *ends, last = piece.split(b"\n")
+            for end in ends:
+                rest += end
+                self._put(_too_long() if dropping or len(rest) > MAX_LINE else _decoded(rest))
+                rest, dropping = bytearray(), False
+            rest += last
+            if len(rest) > MAX_LINE:
+                rest, dropping = bytearray(), True
+        if rest or dropping:
+            self._put(_too_long() if dropping else _decoded(rest))
         self._put(None)
 
-    def _pieces(self) -> Iterable[bytes]:
+    def _pieces(self) -> Iterator[bytes]:
         while True:
             try:
                 piece = os.read(self._descriptor, _CHUNK)
@@ -75,7 +77,7 @@ class PipeLines(AsyncIterator[str]):
                 return
             yield piece
 
-    def _put(self, line: str | None) -> None:
+    def _put(self, line: Line | None) -> None:
         self._wanted.acquire()
         try:
             self._loop.call_soon_threadsafe(self._lines.put_nowait, line)
@@ -84,10 +86,50 @@ class PipeLines(AsyncIterator[str]):
             return
 
 
-class TerminalLines(AsyncIterator[str]):
+def _decoded(line: bytearray) -> str:
+    return line.removesuffix(b"\r").decode("utf-8", "replace")
+
+
+def _too_long() -> UsageError:
+    return UsageError(
+        f"not sent: a line of more than {MAX_LINE} bytes", hint="/send FILE for what is long"
+    )
+
+
+class JsonLines(AsyncIterator[Line]):
+    """Lines among which one that begins with ``{`` is ``{"text": "..."}``: a message, which may
+    hold line ends and begin with a slash. The others are as they are on any pipe."""
+
+    def __init__(self, lines: AsyncIterator[Line]) -> None:
+        self._lines = lines
+
+    async def __anext__(self) -> Line:
+        line = await anext(self._lines)
+        if isinstance(line, UsageError) or not line.lstrip().startswith("{"):
+            return line
+        try:
+            document = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            return _not_understood(str(error))
+        if set(document) != {"text"}:
+            return _not_understood("its one key must be text")
+        text = document["text"]
+        if not isinstance(text, str) or not text:
+            return _not_understood("its text must be a string that is not empty")
+        return Verbatim(text)
+
+
+def _not_understood(reason: str) -> UsageError:
+    return UsageError(
+        f"this JSON is not understood: {reason}", hint='a message is {"text": "hello"}'
+    )
+
+
+class TerminalLines(AsyncIterator[Line]):
     """Lines typed at a terminal, with editing, history and completion of ``/commands``.
 
-    While it is used, `printing` keeps what is printed above the line that is being typed.
+    What is pasted in one go is one message, whatever lines it has. While it is used, `printing`
+    keeps what is printed above the line that is being typed.
     """
 
     def __init__(self, prompt: Callable[[], str], commands: Iterable[str]) -> None:
@@ -99,70 +141,29 @@ class TerminalLines(AsyncIterator[str]):
         # A terminal that cannot say where its cursor is would get a warning on the screen.
         if hasattr(output, "enable_cpr"):
             output.enable_cpr = False
+        words = [command.partition(" ")[0] for command in commands]
         self._prompt = prompt
         self._session: PromptSession[str] = PromptSession(
-            completer=WordCompleter(list(commands), sentence=True), output=output
+            completer=WordCompleter(words, sentence=True), output=output
         )
 
-    def printing(self) -> AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def printing(self) -> Iterator[None]:
         """The context in which lines may be printed at any time."""
-        from prompt_toolkit.patch_stdout import patch_stdout
+        from prompt_toolkit.patch_stdout import StdoutProxy
 
-        return patch_stdout(raw=True)
+        with StdoutProxy(sleep_between_writes=_PRINT_SECONDS, raw=True) as proxy:
+            before = sys.stdout
+            sys.stdout = proxy
+            try:
+                yield
+            finally:
+                sys.stdout = before
 
-    async def __anext__(self) -> str:
+    async def __anext__(self) -> Line:
         try:
-            return await self._session.prompt_async(self._prompt, handle_sigint=True)
+            # Ctrl-C is a key here. A signal is for who called us, whose handler it would replace.
+            line = await self._session.prompt_async(self._prompt, handle_sigint=False)
         except (EOFError, KeyboardInterrupt):
             raise StopAsyncIteration from None
-
-
-def no_context() -> AbstractContextManager[None]:
-    """What stands in for `TerminalLines.printing` on a pipe."""
-    return nullcontext()
-
-
-class PlainPrinter:
-    """Notices as lines for people; colours where they are wanted."""
-
-    STYLES: ClassVar[dict[str, dict[str, Any]]] = {
-        "message": {"fg": "bright_white", "bold": True},
-        "status": {"fg": "bright_black"},
-        "file-progress": {"fg": "bright_black"},
-        "session": {"fg": "green"},
-        "registered": {"fg": "green"},
-        "file-received": {"fg": "green"},
-        "file-sent": {"fg": "green"},
-        "registration-lost": {"fg": "yellow"},
-        "session-ended": {"fg": "yellow"},
-        "invited": {"fg": "yellow"},
-        "file-offered": {"fg": "yellow"},
-        "error": {"fg": "red"},
-    }
-
-    def __init__(self, *, colour: bool) -> None:
-        self._colour = colour
-
-    def __call__(self, notice: Notice) -> None:
-        if not notice.text:
-            return
-        mark = {"message": "", "error": "! "}.get(notice.event, "* ")
-        for line in notice.text.split("\n"):
-            shown = f"{notice.time:%H:%M:%S} {mark}{visible(line)}"
-            style = self.STYLES.get(notice.event, {}) if self._colour else {}
-            # sys.stdout is looked up each time: the terminal's input puts itself in front of it.
-            sys.stdout.write((click.style(shown, **style) if style else shown) + "\n")
-        sys.stdout.flush()
-
-
-class JsonPrinter:
-    """Notices as JSON lines: ``event``, ``time`` (RFC 3339) and what belongs to the event."""
-
-    def __call__(self, notice: Notice) -> None:
-        line = {"event": notice.event, "time": _stamp(notice.time), **plain(notice.data)}
-        sys.stdout.write(json.dumps(line, ensure_ascii=True) + "\n")
-        sys.stdout.flush()
-
-
-def _stamp(time: datetime) -> str:
-    return time.astimezone().isoformat(timespec="milliseconds")
+        return line.rstrip("\n")

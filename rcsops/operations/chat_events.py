@@ -9,7 +9,7 @@ from typing import Any
 from rcsops.errors import InviteError
 from rcsops.ua import events
 
-__all__ = ["Teller"]
+__all__ = ["Teller", "amount"]
 
 Told = tuple[str, str, dict[str, Any]]
 
@@ -18,9 +18,9 @@ _REFUSALS = {
     403: "may not be invited by you",
     404: "is not known to the server",
     408: "does not answer",
-    480: "is not registered now",
+    480: "is not there now",
     486: "is busy",
-    487: "was not reached: the invitation was taken back",
+    487: "was not reached, because the invitation was taken back",
     488: "cannot chat over MSRP",
     603: "declined",
 }
@@ -28,9 +28,13 @@ _BIG_FILE = 1 << 20
 
 
 class Teller:
-    """Says what an event means. Addresses of ``domain`` are shown without it."""
+    """Says what an event means to a user of ``server`` (its address, as a person names it).
 
-    def __init__(self, domain: str) -> None:
+    Addresses of ``domain`` are shown without it.
+    """
+
+    def __init__(self, domain: str, server: str) -> None:
+        self.server = server
         self._suffix = f"@{domain}"
         self._steps: dict[str, int] = {}
 
@@ -74,6 +78,19 @@ class Teller:
         return f"{'received' if event.incoming else 'sent'} {step * 25} % of the file"
 
 
+def amount(octets: int) -> str:
+    """A size as people say it: ``5 bytes``, ``1.4 MB``."""
+    if octets < 1000:
+        return "1 byte" if octets == 1 else f"{octets} bytes"
+    size = octets / 1000
+    for unit in ("kB", "MB"):
+        # 999.95 would be shown as 1000.0.
+        if size < 999.95:
+            return f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return value.astimezone().isoformat(timespec="milliseconds")
@@ -87,13 +104,12 @@ def _snippet(text: str) -> str:
 
 def _registered(teller: Teller, event: Any, _text: str) -> str:
     again = " again" if event.again else ""
-    return f"registered{again} as {teller.short(event.aor)}, for {event.expires:.0f} s"
+    return f"registered{again} as {teller.short(event.aor)} at {teller.server}"
 
 
 def _lost(_teller: Teller, event: Any, _text: str) -> str:
-    status = f"{event.status} " if event.status else ""
     after = f"; trying again in {event.retry_in:.0f} s" if event.retry_in is not None else ""
-    return f"not registered: {status}{event.reason}{after}"
+    return f"not registered: {event.reason}{after}"
 
 
 def _opened(teller: Teller, event: Any, _text: str) -> str:
@@ -101,7 +117,24 @@ def _opened(teller: Teller, event: Any, _text: str) -> str:
 
 
 def _ended(teller: Teller, event: Any, _text: str) -> str:
-    return f"session with {teller.short(event.peer)} is over: {event.reason}"
+    peer = teller.short(event.peer)
+    if event.by_peer:
+        # What an agent like this one says of every ordinary end tells a person nothing.
+        ordinary = event.reason in ("", "Call completed", "ended by the peer")
+        return f"{peer} ended the session" + ("" if ordinary else f": {event.reason}")
+    if event.reason in ("closed", "the agent was closed"):
+        return f"you ended the session with {peer}"
+    return f"the session with {peer} is over: {event.reason}"
+
+
+def _failed(teller: Teller, event: Any, text: str) -> str:
+    if not text:
+        return f"a message of {teller.short(event.peer)} was not kept: {event.reason}"
+    return f"not sent {_snippet(text)}: {event.reason}"
+
+
+def _file_failed(_teller: Teller, event: Any, _text: str) -> str:
+    return f"{event.name} not {'received' if event.incoming else 'sent'}: {event.reason}"
 
 
 Words = Callable[[Teller, Any, str], str]
@@ -110,10 +143,6 @@ _ENTRIES: dict[type[events.Event], tuple[str, Words]] = {
     events.Registered: ("registered", _registered),
     events.RegistrationLost: ("registration-lost", _lost),
     events.Unregistered: ("unregistered", lambda *_: ""),
-    events.InviteCancelled: (
-        "invite-cancelled",
-        lambda t, e, _: f"{t.short(e.peer)} took the invitation back",
-    ),
     events.Trying: ("progress", lambda *_: "trying"),
     events.Ringing: ("progress", lambda t, e, _: f"ringing at {t.short(e.peer)}"),
     events.SessionOpened: ("session", _opened),
@@ -122,12 +151,15 @@ _ENTRIES: dict[type[events.Event], tuple[str, Words]] = {
     events.Sent: ("status", lambda t, e, text: f"sent {_snippet(text)}"),
     events.Delivered: ("status", lambda t, e, text: f"delivered {_snippet(text)}"),
     events.Displayed: ("status", lambda t, e, text: f"displayed {_snippet(text)}"),
-    events.Failed: ("status", lambda t, e, text: f"failed {_snippet(text)}: {e.reason}"),
+    events.Failed: ("status", _failed),
     events.Composing: ("composing", lambda *_: ""),
     events.FileProgress: ("file-progress", lambda t, e, _: t.progress(e)),
-    events.FileSent: ("file-sent", lambda t, e, _: f"{t.short(e.peer)} has {e.name} whole"),
+    events.FileSent: (
+        "file-sent",
+        lambda t, e, _: f"delivered {e.name} ({amount(e.size)}) to {t.short(e.peer)}",
+    ),
     events.FileReceived: ("file-received", lambda t, e, _: f"received {e.name}: {e.path}"),
-    events.FileFailed: ("file-failed", lambda t, e, _: f"{e.name} did not get through: {e.reason}"),
+    events.FileFailed: ("file-failed", _file_failed),
 }
 
 _EXTRA: dict[type[events.Event], dict[str, Any]] = {

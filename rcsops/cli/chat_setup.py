@@ -1,0 +1,164 @@
+"""What ``rcsops chat`` needs before there is an agent: a secret, a server, addresses, files."""
+
+import contextlib
+import fcntl
+import ipaddress
+import os
+import socket
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rcsops.cli.output import note
+from rcsops.errors import DatabaseError, EngineError, UsageError
+
+if TYPE_CHECKING:
+    from rcsops.operations.names import UserName
+    from rcsops.settings import Project
+    from rcsops.sip import Credential
+    from rcsops.trace import TraceWriter
+
+__all__ = ["choose_bind", "instance_id", "local_server", "secret_of", "tap_to"]
+
+
+def secret_of(project: "Project", account: "UserName", *, local: bool) -> "Credential":
+    """What answers the server's challenges, without anything on the command line.
+
+    ``local``: the server is the project's own, so its accounts can be looked at before a person
+    has to type anything. Raises UsageError where nobody can be asked.
+    """
+    from rcsops.sip import Credential
+
+    username, domain = account
+    password = os.environ.get("RCSOPS_PASSWORD")
+    if not password:
+        kept = project.credentials.get(str(account))
+        if kept is not None:
+            return Credential(username, domain, kept)
+        if local and domain == project.settings.domain:
+            _check_account(project, account)
+        if not sys.stdin.isatty():
+            raise UsageError(
+                f"no password of {account} is known here, and nobody is here to type it",
+                hint=f"set RCSOPS_PASSWORD, or type: rcsops user passwd {username}",
+            )
+        password = click.prompt(f"Password for {account}", hide_input=True, err=True)
+    return Credential.from_password(username, domain, str(password))
+
+
+def _check_account(project: "Project", account: "UserName") -> None:
+    from rcsops.operations.users import require_user
+
+    try:
+        require_user(project, account)
+    except DatabaseError as error:
+        hint = error.hint
+        if "no user" in str(error):
+            hint = f"type: rcsops user add {account.username}"
+        raise DatabaseError(str(error), hint=hint) from error
+
+
+def local_server(project: "Project", transport: str, *, start: bool) -> str:
+    """The address of the project's own server, which is started when that is wanted."""
+    from rcsops.operations.server import start as start_engine
+    from rcsops.operations.server import status
+
+    address = project.settings.local_server(transport)
+    if address is None:
+        raise UsageError(
+            f"the project's server does not listen on {transport}",
+            hint="choose another --transport, or name a server with --server",
+        )
+    if status(project).running:
+        return address.host_port
+    command = "type: rcsops start (or add --start)"
+    if not start:
+        if not sys.stdin.isatty():
+            raise EngineError("no server runs here", hint=command)
+        if not click.confirm("No server runs here. Start it?", default=True, err=True):
+            raise EngineError("no server runs here", hint=command)
+    started = start_engine(project)
+    note(f"server started at {', '.join(started.listeners)}; rcsops stop ends it")
+    return address.host_port
+
+
+def choose_bind(setting: str, server: str) -> str:
+    """Our own address: the one that is set, unless it cannot reach the server.
+
+    A loopback address is no use towards another machine; then it is the address from which the
+    system would send to that server.
+    """
+    if not _is_loopback(setting):
+        return setting
+    host = _host_of(server)
+    if not host or host == "localhost" or _is_loopback(host):
+        # The same family, so that both ends can meet at all.
+        return "::1" if ":" in host else setting
+    with contextlib.suppress(OSError):
+        for family, kind, _, _, address in socket.getaddrinfo(host, 5060, type=socket.SOCK_DGRAM):
+            with contextlib.suppress(OSError), socket.socket(family, kind) as probe:
+                probe.connect(address)
+                return str(probe.getsockname()[0])
+    return setting
+
+
+def _host_of(server: str) -> str:
+    """The host in HOST, HOST:PORT or a SIP URI, without brackets; empty when there is none."""
+    from rcsops.sip import SipParseError, Uri
+
+    text = server if server.lower().startswith(("sip:", "sips:")) else f"sip:{server}"
+    try:
+        return Uri.parse(text).host or ""
+    except SipParseError:
+        # The agent says what is wrong with it.
+        return ""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@contextlib.contextmanager
+def instance_id(directory: Path) -> Iterator[str]:
+    """The agent's own URN, the same each time it starts (RFC 5626 §4.1).
+
+    While another process chats as this user, it is a new one: with the same, the server would
+    take the two for one device and forget the first.
+    """
+    made = f"urn:uuid:{uuid.uuid4()}"
+    descriptor = os.open(directory / "instance-id", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield made
+            return
+        known = os.pread(descriptor, 100, 0).decode("ascii", "replace").strip()
+        with contextlib.suppress(ValueError):
+            made = uuid.UUID(known).urn
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{made}\n".encode("ascii"), 0)
+        yield made
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def tap_to(path: Path | None, node: str) -> "Iterator[TraceWriter | None]":
+    """Writes what is said on the wire to a file, if one is named."""
+    if path is None:
+        yield None
+        return
+    from rcsops.trace import TraceWriter
+
+    with TraceWriter(path, node) as writer:
+        yield writer
+    if writer.error is not None:
+        note(f"the trace is not whole: {writer.error.strerror}")

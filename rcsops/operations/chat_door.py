@@ -1,0 +1,150 @@
+"""What peers ask of a user in ``rcsops chat``: to take an invitation, to take a file."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from rcsops.errors import AgentError, RcsopsError
+from rcsops.operations.chat_events import Teller, amount
+from rcsops.operations.chat_notices import Narrator
+from rcsops.ua import FileOffer, Invitation, Transfer, events
+
+__all__ = ["Door"]
+
+
+class Door:
+    """Answers what peers ask, at once or when the user says so; one question waits at a time.
+
+    ``busy`` says why an invitation of a peer (its address) cannot be taken, in words; empty when it
+    can. ``not_opened`` is told why a session did not come about. ``spawn`` runs something beside.
+    Files go to ``directory``, without a question up to ``max_file`` octets.
+    """
+
+    def __init__(
+        self,
+        narrator: Narrator,
+        teller: Teller,
+        *,
+        busy: Callable[[str], str],
+        not_opened: Callable[[str], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"],
+        directory: Path,
+        auto_accept: bool,
+        max_file: int,
+    ) -> None:
+        self._transfers: set[Transfer] = set()
+        self._narrator = narrator
+        self._teller = teller
+        self._busy = busy
+        self._not_opened = not_opened
+        self._spawn = spawn
+        self._directory = directory
+        self._auto_accept = auto_accept
+        self._max_file = max_file
+        self._waiting: Invitation | FileOffer | None = None
+        self._opening: asyncio.Task[None] | None = None
+
+    @property
+    def opening(self) -> "asyncio.Task[None] | None":
+        """The acceptance of an invitation while it is under way."""
+        task = self._opening
+        return task if task is not None and not task.done() else None
+
+    def invited(self, invitation: Invitation) -> None:
+        """A peer invites us."""
+        peer = self._teller.short(invitation.peer)
+        busy = self._busy(invitation.peer)
+        if not busy and self._waiting is not None:
+            waits = self._teller.short(self._waiting.peer)
+            busy = f"{waits} waits for your answer"
+        if busy:
+            invitation.reject(486)
+            self._narrator.say(
+                "refused",
+                f"{peer} invited you and was told that you are busy, because {busy}",
+                peer=invitation.peer,
+            )
+        elif self._auto_accept:
+            self._narrator.say("invited", f"{peer} invites you: accepted", peer=invitation.peer)
+            self._opening = self._spawn(self._accept(invitation))
+        else:
+            self._waiting = invitation
+            self._narrator.say(
+                "invited", f"{peer} invites you: /accept or /decline", peer=invitation.peer
+            )
+
+    def offered(self, offer: FileOffer) -> None:
+        """A peer wants to send a file."""
+        what = f"{self._teller.short(offer.peer)} sends {offer.name} ({amount(offer.size)})"
+        data = {"peer": offer.peer, "name": offer.name, "size": offer.size}
+        if self._auto_accept and offer.size <= self._max_file:
+            self._narrator.say("file-offered", what, **data)
+            self._spawn(self._accept_file(offer))
+        elif self._waiting is not None:
+            offer.reject(486)
+            waits = self._teller.short(self._waiting.peer)
+            self._narrator.say(
+                "refused", f"{what}: refused, because {waits} waits for your answer", **data
+            )
+        else:
+            self._waiting = offer
+            self._narrator.say("file-offered", f"{what}: /accept or /decline", **data)
+
+    def taken_back(self, event: events.InviteCancelled) -> None:
+        """A peer does not wait any longer for the answer."""
+        what = "invitation"
+        if self._waiting is not None and self._waiting.chat_id == event.chat_id:
+            if isinstance(self._waiting, FileOffer):
+                what = f"offer of {self._waiting.name}"
+            self._waiting = None
+        text = f"{self._teller.short(event.peer)} took the {what} back"
+        self._narrator.say(
+            "invite-cancelled", text, peer=event.peer, chat_id=event.chat_id, reason=event.reason
+        )
+
+    def accept(self) -> None:
+        """The user says yes."""
+        waiting, self._waiting = self._waiting, None
+        if isinstance(waiting, Invitation):
+            busy = self._busy(waiting.peer)
+            if busy:
+                self._waiting = waiting
+                self._narrator.error(f"not now: {busy}", hint="/bye ends it, /decline refuses")
+                return
+            self._opening = self._spawn(self._accept(waiting))
+        elif isinstance(waiting, FileOffer):
+            self._spawn(self._accept_file(waiting))
+        else:
+            self._narrator.error("nobody waits for your answer")
+
+    def decline(self) -> None:
+        """The user says no."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is None or not waiting.reject(603):
+            self._narrator.error("nobody waits for your answer")
+        else:
+            text = f"declined {self._teller.short(waiting.peer)}"
+            self._narrator.say("declined", text, peer=waiting.peer)
+
+    def file_done(self, transfer_id: str) -> None:
+        """A file is there or has failed."""
+        self._transfers = {each for each in self._transfers if each.transfer_id != transfer_id}
+
+    async def settled(self) -> None:
+        """Waits for the files that are coming in."""
+        waits = (transfer.done() for transfer in self._transfers)
+        await asyncio.gather(*waits, return_exceptions=True)
+
+    async def _accept(self, invitation: Invitation) -> None:
+        try:
+            await invitation.accept()
+        except AgentError as error:
+            peer = self._teller.short(invitation.peer)
+            self._not_opened(f"no session with {peer}: {error}")
+
+    async def _accept_file(self, offer: FileOffer) -> None:
+        try:
+            self._transfers.add(await offer.accept(self._directory))
+        except RcsopsError as error:
+            self._narrator.fail(f"{offer.name} not received: {error}", hint=error.hint)

@@ -1,0 +1,67 @@
+"""What goes in and out of ``rcsops chat``: lines that are obeyed, notices of what happens."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from rcsops.errors import UsageError
+
+__all__ = ["Line", "Narrator", "Notice", "Verbatim"]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that happened: ``event`` and ``data`` for programs, ``text`` for people.
+
+    An empty ``text`` is nothing to show a person.
+    """
+
+    event: str
+    text: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+    time: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+class Verbatim(str):
+    """A message as it is to be sent, whatever it begins with."""
+
+    __slots__ = ()
+
+
+# A UsageError is input that could not be understood; it is told and counted.
+Line = str | UsageError
+
+
+class Narrator:
+    """Tells notices and counts failures.
+
+    When a notice cannot be written (the reader of a pipe has gone), ``on_lost`` is called once,
+    ``lost`` says why, and the rest is told to nobody.
+    """
+
+    def __init__(self, notify: Callable[[Notice], None], on_lost: Callable[[], None]) -> None:
+        self.failures = 0
+        self.lost: OSError | None = None
+        self._notify = notify
+        self._on_lost = on_lost
+
+    def say(self, event: str, text: str, /, **data: object) -> None:
+        """Tells something."""
+        if self.lost is not None:
+            return
+        try:
+            self._notify(Notice(event, text, data))
+        except OSError as error:
+            self.lost = error
+            self._on_lost()
+
+    def error(self, text: str, *, hint: str = "", **data: object) -> None:
+        """Tells what could not be done, and what to do next."""
+        shown = f"{text} ({hint})" if hint else text
+        self.say("error", shown, **{"error": text, "hint": hint, **data})
+
+    def fail(self, text: str, *, hint: str = "", **data: object) -> None:
+        """The same for what makes the exit code 1."""
+        self.failures += 1
+        self.error(text, hint=hint, **data)

@@ -1,0 +1,150 @@
+"""What a user of ``rcsops chat`` sends, messages and files, until it is known to be there."""
+
+import asyncio
+import contextlib
+import shlex
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from rcsops.errors import RcsopsError, UsageError
+from rcsops.operations.chat_events import amount
+from rcsops.operations.chat_notices import Narrator
+from rcsops.ua import Chat, MessageStatus, Receipt, Transfer
+
+__all__ = ["Outbox"]
+
+# How long an ending waits for the receipts of what was sent.
+_RECEIPT_SECONDS = 10.0
+# Of several lines typed while the peer's device rings.
+_MAX_HELD = 1000
+
+
+class Outbox:
+    """Sends to the chat that ``current`` gives, in the order in which things were typed."""
+
+    def __init__(self, narrator: Narrator, current: Callable[[], Chat | None]) -> None:
+        self._narrator = narrator
+        self._current = current
+        self._held: list[str] = []
+        self._receipts: dict[str, Receipt] = {}
+        self._transfers: set[Transfer] = set()
+        self._sending = asyncio.Lock()
+
+    def hold(self, text: str) -> bool:
+        """Keeps a message for the session that is being set up; False when there are too many."""
+        if len(self._held) >= _MAX_HELD:
+            return False
+        self._held.append(text)
+        return True
+
+    def drop(self) -> str:
+        """There will be no session: what was held is lost. Says so; empty if nothing was held."""
+        held, self._held = len(self._held), []
+        if not held:
+            return ""
+        return f"{held} {'line' if held == 1 else 'lines'} of yours not sent"
+
+    async def release(self) -> None:
+        """Sends what was held."""
+        async with self._sending:
+            held, self._held = self._held, []
+            for text in held:
+                await self._send(text)
+
+    async def send(self, text: str) -> None:
+        """Sends a message, after those that were held."""
+        async with self._sending:
+            await self._send(text)
+
+    async def _send(self, text: str) -> None:
+        chat = self._current()
+        if chat is None:
+            self._no_session()
+            return
+        # Half of a surrogate pair is no character, and UTF-8 has nothing for it.
+        text = text.encode("utf-8", "replace").decode("utf-8")
+        try:
+            receipt = await chat.send(text)
+        except RcsopsError as error:
+            self._narrator.fail(f"not sent: {error}", hint=error.hint)
+            return
+        self._receipts[receipt.message_id] = receipt
+        self._narrator.say("status", "", message_id=receipt.message_id, status="queued", text=text)
+
+    async def send_file(self, name: str, peer: str) -> None:
+        """Offers a file to the peer."""
+        chat = self._current()
+        if chat is None:
+            self._no_session()
+            return
+        path = _typed_path(name)
+        try:
+            path.name.encode("utf-8")
+        except UnicodeEncodeError:
+            raise UsageError("not sent: the name of that file is not UTF-8") from None
+        try:
+            transfer = await chat.send_file(path)
+        except RcsopsError as error:
+            self._narrator.fail(f"not sent: {error}", hint=error.hint)
+            return
+        self._transfers.add(transfer)
+        self._narrator.say(
+            "file-offering",
+            f"offering {transfer.name} ({amount(transfer.size)}) to {peer}",
+            transfer_id=transfer.transfer_id,
+            name=transfer.name,
+            size=transfer.size,
+        )
+
+    def _no_session(self) -> None:
+        self._narrator.fail("not sent: there is no session", hint="/invite PEER starts one")
+
+    # --- what becomes of it ------------------------------------------------------------------
+
+    def text_of(self, message_id: str) -> str:
+        """The message of ours with this id; empty when it is none that is under way."""
+        receipt = self._receipts.get(message_id)
+        return receipt.text if receipt is not None else ""
+
+    def message_done(self, message_id: str) -> None:
+        """A message is delivered or has failed."""
+        self._receipts.pop(message_id, None)
+
+    def file_done(self, transfer_id: str) -> None:
+        """A file is there or has failed."""
+        self._transfers = {each for each in self._transfers if each.transfer_id != transfer_id}
+
+    async def confirmed(self) -> None:
+        """Waits until everything is known to be there or not, and tells what nobody confirms."""
+        async with self._sending:
+            receipts, transfers = tuple(self._receipts.values()), tuple(self._transfers)
+        await asyncio.gather(
+            *(self._receipt(receipt) for receipt in receipts),
+            *(_quietly(transfer.done()) for transfer in transfers),
+        )
+
+    async def _receipt(self, receipt: Receipt) -> None:
+        await _quietly(receipt.delivered(_RECEIPT_SECONDS))
+        if receipt.status is MessageStatus.SENT:
+            text = "a message was sent, but the peer has not confirmed it"
+            self._narrator.say("note", text, message_id=receipt.message_id)
+        elif receipt.status is MessageStatus.QUEUED:
+            self._narrator.fail("a message was not sent", message_id=receipt.message_id)
+
+
+async def _quietly(work: Coroutine[Any, Any, object]) -> None:
+    # The agent's events tell what went wrong.
+    with contextlib.suppress(RcsopsError):
+        await work
+
+
+def _typed_path(text: str) -> Path:
+    """A file name as people type it, or as a terminal quotes one that is dropped on it."""
+    path = Path(text).expanduser()
+    if not path.exists():
+        with contextlib.suppress(ValueError):
+            words = shlex.split(text)
+            if len(words) == 1:
+                return Path(words[0]).expanduser()
+    return path
