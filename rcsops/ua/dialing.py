@@ -104,6 +104,7 @@ async def invite(
     call = Call(agent.host, request, agent.contact(targets[0]))
     session = MsrpCall(agent.host, call)
     session.prepare(msrp, path, accept_types=stream.accept_types, limits=agent.receive_limits())
+    session.describe(offer)
     chat = agent.make_chat(
         session,
         peer=peer,
@@ -182,6 +183,7 @@ async def _send_file(
         call = Call(agent.host, request, agent.contact(targets[0]))
         session = MsrpCall(agent.host, call)
         session.prepare(msrp, path, accept_types=stream.accept_types, direction=stream.direction)
+        session.describe(offer)
         transfer.offered(session)
         try:
             response = await _dial(agent, call, targets, transfer.peer, None)

@@ -124,6 +124,7 @@ class Invitation(Pending):
             contribution_id=self.contribution_id,
             outgoing=False,
         )
+        call.describe(answer)
         call.call.accept(bytes(answer))
         await call.acknowledged()
         await call.open(msrp, agreement)

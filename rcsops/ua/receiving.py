@@ -63,6 +63,7 @@ async def _receive(agent: "AgentCore", offer: "FileOffer", transfer: IncomingTra
             limits=ReceiveLimits(max_size=offer.size),
             stream_incoming=True,
         )
+        call.describe(answer)
         call.call.accept(bytes(answer))
         await call.acknowledged()
         await call.open(msrp, agreement)

@@ -9,11 +9,18 @@ from rcsops.errors import (
     SdpParseError,
     SessionClosed,
 )
-from rcsops.msrp import MsrpSession, Path, ProtocolFault, SessionEvent
+from rcsops.msrp import (
+    MsrpParseError,
+    MsrpSession,
+    Path,
+    ProtocolFault,
+    SessionEvent,
+    parse_path,
+)
 from rcsops.msrp.incoming import ReceiveLimits
 from rcsops.rcs import Agreement
-from rcsops.sdp import SessionDescription, parse_sdp
-from rcsops.sip import Message, SipParseError
+from rcsops.sdp import SessionDescription, find_msrp, parse_sdp
+from rcsops.sip import Message, Request, SipParseError
 from rcsops.transport.msrp import MsrpEndpoint, MsrpLink
 from rcsops.ua.call import Call, CallState, CallUser
 from rcsops.ua.host import AgentHost
@@ -44,11 +51,10 @@ class MsrpCall(CallUser):
 
     __slots__ = (
         "_acknowledged",
+        "_description",
         "_ended",
         "_grace",
         "_host",
-        "_offer_path",
-        "_sdp",
         "_user",
         "call",
         "link",
@@ -60,7 +66,7 @@ class MsrpCall(CallUser):
         self._host = host
         self._user = SessionUser()
         self._ended = False
-        self._sdp = b""
+        self._description = b""
         self._acknowledged: asyncio.Future[None] | None = None
         self._grace: asyncio.TimerHandle | None = None
         call.user = self
@@ -80,6 +86,11 @@ class MsrpCall(CallUser):
     def bind(self, user: SessionUser) -> None:
         """Tells ``user`` what happens from now on."""
         self._user = user
+
+    def describe(self, description: SessionDescription) -> None:
+        """Notes what we told the peer of our side, to say it again when the session is
+        refreshed."""
+        self._description = bytes(description)
 
     def prepare(
         self,
@@ -196,6 +207,21 @@ class MsrpCall(CallUser):
             self._acknowledged = asyncio.get_running_loop().create_future()
         if not self._acknowledged.done():
             self._acknowledged.set_result(None)
+
+    def call_offer(self, request: Request) -> tuple[int, bytes]:
+        """A refresh is answered as before; to move the session elsewhere is refused (488)."""
+        if self.link is None or self._ended:
+            return 488, b""
+        session = self.link.session
+        if request.body:
+            try:
+                _, media = find_msrp(sdp_of(request))
+                if parse_path(media.path) != session.remote_path:
+                    return 488, b""
+            except (SdpParseError, MsrpParseError):
+                return 488, b""
+        role = b"a=setup:active" if session.active else b"a=setup:passive"
+        return 200, self._description.replace(b"a=setup:actpass", role)
 
     def call_cancelled(self, reason: str) -> None:
         if not self._ended:
