@@ -313,7 +313,11 @@ class IncomingTransfer(Transfer):
         self._fail(str(error), TransferError(str(error)))
 
     async def cancel(self) -> None:
-        if self._outcome.done() or self._committing:
+        if self._committing:
+            # All of it is here; whether it is right is decided in a moment.
+            await asyncio.shield(self._outcome)
+            return
+        if self._outcome.done():
             return
         self._file.abort()
         self._fail("cancelled")

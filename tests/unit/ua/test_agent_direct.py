@@ -250,6 +250,22 @@ async def test_a_file_is_taken_into_the_download_directory(letter: Path, tmp_pat
         await (await ours.send("got it?")).delivered(timeout=5)
 
 
+async def test_a_file_that_is_here_is_kept_when_the_agent_is_closed(tmp_path: Path) -> None:
+    large, empty = tmp_path / "large.bin", tmp_path / "empty"
+    with large.open("wb") as file:
+        file.truncate(16 << 20)
+    empty.touch()
+    async with pair(downloads=tmp_path / "in") as (alex, bob):
+        feed = bob.events()
+        ours, _ = await talk(alex, bob)
+        for path in (large, empty):
+            await (await ours.send_file(path)).done(timeout=20)
+        await bob.close()
+        received = [event.name async for event in feed if isinstance(event, FileReceived)]
+    assert sorted(received) == ["empty", "large.bin"]
+    assert sorted(path.name for path in (tmp_path / "in").iterdir()) == ["empty", "large.bin"]
+
+
 async def test_a_file_is_refused(letter: Path) -> None:
     async with pair() as (alex, bob):
         ours, theirs = await talk(alex, bob)
