@@ -1,0 +1,248 @@
+"""Building with upstream's own Makefile: the commands, what they have got done, how they end."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from rcsops.errors import EngineError, UsageError
+from rcsops.opensips.diagnosis import diagnose
+from rcsops.opensips.releases import CORE_PROTOCOLS, Release
+
+# make expands these, or ends a word at them.
+_UNSAFE = re.compile(r"[^A-Za-z0-9/._+@~-]")
+_COMPILED = re.compile(rb" -c (\S+\.c) .*?-o \S+\.o\b|-o \S+\.o .*?-c (\S+\.c)\b")
+_MODULE = re.compile(rb"-DMOD_NAME='?\"?(\w+)")
+# The environment of a person must not change what is built.
+_VARIABLES = re.compile(
+    r"(MAKE.*|MFLAGS|GNUMAKEFLAGS|PREFIX|BASEDIR|DESTDIR|modules?|(in|ex)clude_modules"
+    r"|skip_modules|CFLAGS|LDFLAGS|DEFS|LIBS|FASTER|NICER|MOD_.*|LC_.*|LANG(UAGE)?)$"
+)
+_END_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class BuildProgress:
+    """``done`` of ``total`` files are compiled, the last one in ``module`` ("core" for OpenSIPS
+    itself); ``remaining`` seconds are left, as far as one can tell."""
+
+    done: int
+    total: int
+    module: str
+    remaining: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """How one release is built in ``source`` and installed below ``stage``.
+
+    ``prefix`` is compiled in: it is where the files are meant to be in the end. ``core`` is False
+    when only modules are added to what is there.
+    """
+
+    release: Release
+    source: Path
+    prefix: Path
+    stage: Path
+    modules: tuple[str, ...]
+    jobs: int
+    core: bool = True
+
+    def commands(self) -> list[list[str]]:
+        """What is run in ``source``, in order."""
+        commands = []
+        if self.core:
+            commands.append(self._make("app"))
+        goals = ["install-modules"]
+        if self._has_target("install-modules-dbschema"):
+            goals.append("install-modules-dbschema")
+        if self.core:
+            goals += ["install-cfg", "install-man"]
+        names = " ".join(f"modules/{name}" for name in self.modules)
+        commands.append(self._make(*goals, f"modules={names}", f"BASEDIR={self.stage}"))
+        return commands
+
+    def _make(self, *words: str) -> list[str]:
+        return [
+            "make",
+            f"--jobs={self.jobs}",
+            # What the commands of one target print stays together.
+            "--output-sync=target",
+            *words,
+            # Modules side by side, each command in the log.
+            "FASTER=1",
+            "NICER=0",
+            # The lists of headers serve those who edit sources; they cost a run of the
+            # preprocessor for each file.
+            "depends=",
+            f"PREFIX={self.prefix}/",
+            *self.release.make_variables,
+        ]
+
+    def _has_target(self, name: str) -> bool:
+        with contextlib.suppress(OSError):
+            text = (self.source / "Makefile").read_text("utf-8", "replace")
+            return re.search(rf"^{re.escape(name)}\s*:", text, re.MULTILINE) is not None
+        return False
+
+    def count(self) -> int:
+        """How many files are to be compiled yet."""
+        total = 0
+        if self.core:
+            planned = subprocess.run(  # noqa: S603
+                [*self._make("app"), "--dry-run"],
+                cwd=self.source,
+                env=make_environment(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+            )
+            total += sum(1 for line in planned.stdout.splitlines() if _COMPILED.search(line))
+        for name in self.modules:
+            for source in (self.source / "modules" / name).glob("*.c"):
+                total += not source.with_suffix(".o").exists()
+        return total
+
+    def run(
+        self, log: Path, on_progress: Callable[[BuildProgress], None], *, lock: int | None = None
+    ) -> None:
+        """Builds and installs below ``stage``; everything that make prints goes to ``log``.
+
+        ``lock`` is a file descriptor that make keeps open as long as it runs. Raises `EngineError`
+        with the first real error, its likely cause and mend; whatever interrupts it ends make
+        first.
+        """
+        check_path(self.prefix)
+        check_path(self.source)
+        total, done, started = self.count(), 0, time.monotonic()
+        on_progress(BuildProgress(0, total, "core" if self.core else "", None))
+        for command in self.commands():
+            with log.open("ab") as file:
+                file.write(f"\n$ cd {self.source} && {' '.join(command)}\n".encode())
+                file.flush()
+                offset = file.tell()
+                with _make_process(command, self.source, lock) as process:
+                    assert process.stdout is not None
+                    for module in _compiled(process.stdout, file):
+                        done += 1
+                        passed = time.monotonic() - started
+                        left = max(total - done, 0) * passed / done if done >= 5 else None
+                        on_progress(BuildProgress(done, max(total, done), module, left))
+            if process.returncode != 0:
+                raise self._failure(log, offset, process.returncode)
+        on_progress(BuildProgress(done, done, "", 0.0))
+
+    def _failure(self, log: Path, offset: int, code: int) -> EngineError:
+        with log.open("rb") as file:
+            file.seek(offset)
+            text = file.read().decode("utf-8", "replace")
+        found = diagnose(text, self.release, self.modules)
+        cause = f" ({found.cause})" if found.cause else ""
+        return EngineError(
+            f"OpenSIPS {self.release.version} did not build: "
+            f"{found.error or f'make ended with exit code {code}'}{cause}",
+            hint="; ".join(filter(None, (found.mend, f"the full log: {log}"))),
+        )
+
+
+def available_modules(source: Path) -> tuple[str, ...]:
+    """The modules that a source has."""
+    return tuple(sorted(path.parent.name for path in (source / "modules").glob("*/Makefile")))
+
+
+def default_modules(source: Path) -> tuple[str, ...]:
+    """The modules that upstream's ``make all`` builds: those that need no further library."""
+    try:
+        text = (source / "Makefile.conf.template").read_text("utf-8", "replace")
+    except OSError:
+        text = ""
+    match = re.search(r"^exclude_modules\s*\??=(.*)$", text, re.MULTILINE)
+    excluded = match[1].split() if match else []
+    return tuple(name for name in available_modules(source) if name not in excluded)
+
+
+def check_modules(modules: tuple[str, ...], source: Path, version: str) -> None:
+    """Raises `UsageError` for modules that the source does not have."""
+    import difflib
+
+    known = available_modules(source)
+    for name in modules:
+        if name in known:
+            continue
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "its modules directory has them all"
+        if name in CORE_PROTOCOLS:
+            hint = "it is part of the core; leave it out"
+        raise UsageError(f"OpenSIPS {version} has no module {name!r}", hint=hint)
+
+
+def check_path(path: Path) -> None:
+    """Raises `UsageError` for a path that make cannot handle."""
+    found = _UNSAFE.search(str(path))
+    if found is not None:
+        raise UsageError(
+            f"OpenSIPS cannot be built in or for {path}: its Makefile breaks at {found[0]!r}",
+            hint="use a project directory (or a --prefix) of letters, digits and ._+@~- alone",
+        )
+
+
+def make_environment() -> dict[str, str]:
+    """The environment that make runs in: ours without what would change the build."""
+    kept = {name: value for name, value in os.environ.items() if not _VARIABLES.match(name)}
+    return {**kept, "LC_ALL": "C"}
+
+
+def _compiled(output: IO[bytes], log: IO[bytes]) -> Iterator[str]:
+    """The module of each file that was compiled; everything goes to the log."""
+    for line in output:
+        log.write(line)
+        if _COMPILED.search(line):
+            log.flush()
+            module = _MODULE.search(line)
+            yield module[1].decode() if module else "core"
+
+
+@contextlib.contextmanager
+def _make_process(
+    command: list[str], directory: Path, lock: int | None
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """make in a session of its own: what ends us ends it, its compilers and what they were
+    writing."""
+    if shutil.which(command[0]) is None:
+        raise EngineError("make is not installed", hint="apt-get install make")
+    process = subprocess.Popen(  # noqa: S603
+        command,
+        cwd=directory,
+        env=make_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        pass_fds=() if lock is None else (lock,),
+    )
+    assert process.stdout is not None
+    try:
+        yield process
+        process.wait()
+    finally:
+        if process.poll() is None:
+            _end(process)
+        process.stdout.close()
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    # SIGINT first: make removes the targets that are half done.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=_END_SECONDS)
+            return
+    process.wait()
