@@ -18,6 +18,7 @@ from rcsops.sip import (
     Target,
     Timers,
     Uri,
+    check_request,
 )
 from rcsops.tokens import Tokens
 from rcsops.transport import EndpointLimits, SipEndpoint, Tap
@@ -266,6 +267,10 @@ class AgentHost:
 
     def _request(self, event: RequestReceived) -> None:
         request, flow = event.request, event.flow
+        wrong = check_request(request)
+        if wrong is not None:
+            self.refuse(request, flow, wrong.status, wrong.reason)
+            return
         if request.method == "CANCEL":
             self._cancel(event)
             return

@@ -255,6 +255,34 @@ async def test_an_unknown_extension_method_or_dialog_is_refused() -> None:
             assert response.status == status, method
 
 
+async def test_a_broken_request_is_refused_and_hurts_nobody() -> None:
+    async with scene() as (agent, peer):
+        address = agent.host.addresses[0]
+        target = peer.endpoint.target("udp", (address.host, address.port))
+        for name, value, status in (
+            ("CSeq", "1 OPTIONS", 400),
+            ("Contact", "<no uri", 400),
+            ("From", "<<>;tag=f", 400),
+        ):
+            request = invite_to(agent, peer, GOOD, "application/sdp")
+            request.set(name, value)
+            request.prepend("Via", f"SIP/2.0/UDP {target.sent_by};branch=z9hG4bK{name};rport")
+            strays: list[Response] = []
+
+            def stray(event: Event, found: list[Response] = strays) -> None:
+                response = getattr(event, "response", None)
+                if response is not None:
+                    found.append(response)
+
+            peer.endpoint._on_event = stray
+            peer.endpoint.send_message(request, target.flow)
+            async with asyncio.timeout(5):
+                while not strays:
+                    await asyncio.sleep(0.005)
+            assert strays[0].status == status, name
+        assert agent.invitations == ()
+
+
 async def test_the_caller_never_acknowledges() -> None:
     async with scene() as (agent, peer):
         task = asyncio.create_task(_accept(agent))
