@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from rcsops.testing.mariadb import MariaDbServer
+
 # A loaded machine must not turn a slow example into a failed test.
 settings.register_profile(
     "rcsops", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
@@ -52,3 +54,12 @@ def _no_process_left() -> Iterator[None]:
         if time.monotonic() > deadline:
             pytest.fail(f"processes left running: {sorted(left)}")
         time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDbServer]:
+    """A MariaDB for all tests of this process; each takes a database of another name."""
+    if reason := MariaDbServer.missing():
+        pytest.skip(reason)
+    with MariaDbServer("--innodb-flush-log-at-trx-commit=2") as server:
+        yield server

@@ -13,11 +13,11 @@ from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from rcsops.database.failures import database_error, missing_driver
+from rcsops.database.mysql_url import parsed_url
 from rcsops.errors import DatabaseError
 from rcsops.settings import sqlite_file
 
@@ -52,7 +52,7 @@ def open_engine(
     else:
         try:
             engine = create_engine(
-                _parsed(url).update_query_dict({"charset": "utf8mb4"}, append=False),
+                parsed_url(url).update_query_dict({"charset": "utf8mb4"}, append=False),
                 isolation_level="READ COMMITTED",
                 pool_pre_ping=True,
                 connect_args={"connect_timeout": 10},
@@ -87,16 +87,6 @@ def translated(url: str) -> Iterator[None]:
         yield
     except (SQLAlchemyError, sqlite3.Error) as error:
         raise database_error(error, url) from error
-
-
-def _parsed(url: str) -> URL:
-    try:
-        return make_url(url)
-    except ArgumentError as error:
-        raise DatabaseError(
-            "database.url cannot be read",
-            hint='write "sqlite:///file.db" or "mysql://user:password@host/name"',
-        ) from error
 
 
 def _check_file(path: Path, *, create: bool) -> None:

@@ -1,18 +1,16 @@
-"""The tables that rcsops uses, in OpenSIPS's own shape and with its own names.
+"""The tables as the embedded engine has them, and those of an agent's message history.
 
-The shape is that of the 3.6 release line; `TABLE_VERSIONS` says which version number each table
-carries in the table ``version``, which is what an OpenSIPS checks when it starts.
+The embedded engine's tables have the shape of OpenSIPS's 3.6 line (`rcsops.database.shapes`). A
+statement that names no column that came or went reads and writes those of every line.
 """
 
 from sqlalchemy import (
     BigInteger,
     Column,
-    DateTime,
     Float,
     ForeignKey,
     Index,
     Integer,
-    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -21,105 +19,22 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import CHAR
 
-OPENSIPS = MetaData()
+from rcsops.database.shapes import EMBEDDED
+
+OPENSIPS = EMBEDDED.metadata
 """The tables that a SIP server shares with its tools."""
 
-_NEVER = text("'1900-01-01 00:00:01'")
+TABLE_VERSIONS = EMBEDDED.versions
+"""What ``version`` must say for the tables above (OpenSIPS 3.6)."""
+
+version = EMBEDDED["version"]
+subscriber = EMBEDDED["subscriber"]
+location = EMBEDDED["location"]
+silo = EMBEDDED["silo"]
+domain = EMBEDDED["domain"]
+
 # SQLite gives out row numbers by itself only for a key declared INTEGER.
 _LONG_KEY = BigInteger().with_variant(Integer(), "sqlite")
-
-
-def _char(name: str, length: int) -> "Column[str]":
-    return Column(name, CHAR(length), nullable=False, server_default=text("''"))
-
-
-def _optional_char(name: str, length: int) -> "Column[str]":
-    return Column(name, CHAR(length), nullable=True)
-
-
-def _number(name: str, default: int = 0) -> "Column[int]":
-    return Column(name, Integer, nullable=False, server_default=text(str(default)))
-
-
-version = Table(
-    "version",
-    OPENSIPS,
-    Column("table_name", CHAR(32), nullable=False),
-    _number("table_version"),
-    UniqueConstraint("table_name", name="version_t_name_idx"),
-)
-
-subscriber = Table(
-    "subscriber",
-    OPENSIPS,
-    Column("id", Integer, primary_key=True, autoincrement=True),
-    _char("username", 64),
-    _char("domain", 64),
-    _char("password", 25),
-    _char("ha1", 64),
-    _char("ha1_sha256", 64),
-    _char("ha1_sha512t256", 64),
-    UniqueConstraint("username", "domain", name="subscriber_account_idx"),
-    Index("subscriber_username_idx", "username"),
-    sqlite_autoincrement=True,
-)
-
-location = Table(
-    "location",
-    OPENSIPS,
-    Column("contact_id", _LONG_KEY, primary_key=True, autoincrement=True),
-    _char("username", 64),
-    _optional_char("domain", 64),
-    Column("contact", Text, nullable=False),
-    _optional_char("received", 255),
-    _optional_char("path", 255),
-    Column("expires", Integer, nullable=False),
-    Column("q", Float, nullable=False, server_default=text("1.0")),
-    Column("callid", CHAR(255), nullable=False, server_default=text("'Default-Call-ID'")),
-    _number("cseq", 13),
-    Column("last_modified", DateTime, nullable=False, server_default=_NEVER),
-    _number("flags"),
-    _optional_char("cflags", 255),
-    _char("user_agent", 255),
-    _optional_char("socket", 64),
-    Column("methods", Integer, nullable=True),
-    _optional_char("sip_instance", 255),
-    Column("kv_store", Text(512), nullable=True),
-    _optional_char("attr", 255),
-    sqlite_autoincrement=True,
-)
-
-silo = Table(
-    "silo",
-    OPENSIPS,
-    Column("id", Integer, primary_key=True, autoincrement=True),
-    _char("src_addr", 255),
-    _char("dst_addr", 255),
-    _char("username", 64),
-    _char("domain", 64),
-    _number("inc_time"),
-    _number("exp_time"),
-    _number("snd_time"),
-    _optional_char("ctype", 255),
-    Column("body", LargeBinary, nullable=True),
-    Index("silo_account_idx", "username", "domain"),
-    sqlite_autoincrement=True,
-)
-
-domain = Table(
-    "domain",
-    OPENSIPS,
-    Column("id", Integer, primary_key=True, autoincrement=True),
-    _char("domain", 64),
-    _optional_char("attrs", 255),
-    _number("accept_subdomain"),
-    Column("last_modified", DateTime, nullable=False, server_default=_NEVER),
-    UniqueConstraint("domain", name="domain_domain_idx"),
-    sqlite_autoincrement=True,
-)
-
-TABLE_VERSIONS = {"subscriber": 8, "location": 1013, "silo": 6, "domain": 4}
-"""What ``version`` must say for the tables above (OpenSIPS 3.6)."""
 
 HISTORY = MetaData()
 """The tables of one agent's own message history, a database of its own."""

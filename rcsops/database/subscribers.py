@@ -1,12 +1,13 @@
-"""The accounts: the table ``subscriber``, which holds three HA1 values and never a password."""
+"""The accounts: the table ``subscriber``, which holds HA1 values; a password only on request."""
 
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, case, delete, func, insert, select, update
+from sqlalchemy import Connection, Table, case, delete, func, insert, select, update
 from sqlalchemy.sql import Select
 
-from rcsops.database.schema import subscriber
+from rcsops.database.shapes import EMBEDDED, EMBEDDED_LINE, Line, shape_of
 from rcsops.errors import DatabaseError
 
 COLUMNS: Final[Mapping[str, str]] = {
@@ -32,43 +33,77 @@ class Subscriber(NamedTuple):
         return f"{self.username}@{self.domain}"
 
 
-_FIELDS = (
-    subscriber.c.username,
-    subscriber.c.domain,
-    *(subscriber.c[column] for column in COLUMNS.values()),
-)
-
-
 def _subscriber(row: Sequence[str]) -> Subscriber:
     username, domain, *hashes = row
-    return Subscriber(
-        username,
-        domain,
-        {name: value for name, value in zip(COLUMNS, hashes, strict=True) if value},
-    )
+    # The hashes stand in the order of COLUMNS; an old table ends earlier.
+    pairs = zip(COLUMNS, hashes, strict=False)
+    return Subscriber(username, domain, {name: value for name, value in pairs if value})
+
+
+def columns_of(line: Line) -> dict[str, str]:
+    """Those of `COLUMNS` that a table of ``line`` has."""
+    table = _table(line)
+    return {name: column for name, column in COLUMNS.items() if column in table.c}
+
+
+def row_values(
+    line: Line, ha1: Mapping[str, str], *, ha1b: str = "", password: str = ""
+) -> dict[str, str]:
+    """What stands in the columns of an account beside its name, on ``line``.
+
+    ``ha1b`` is MD5 with ``user@domain`` for the name, which 3.0 asks for when a client logs in so.
+    """
+    values = {column: ha1.get(name, "") for name, column in columns_of(line).items()}
+    if "ha1b" in _table(line).c:
+        # 3.0 copies an empty hash over nothing and compares with whatever its buffer held before.
+        values["ha1b"] = ha1b or secrets.token_hex(16)
+        values["ha1"] = values["ha1"] or secrets.token_hex(16)
+    return {"password": password, **values}
+
+
+def _table(line: Line) -> Table:
+    return EMBEDDED["subscriber"] if line == EMBEDDED_LINE else shape_of(line)["subscriber"]
 
 
 class Subscribers:
     """The accounts as seen through one connection, within the caller's transaction.
 
-    User names compare byte for byte (RFC 3261 §19.1.4), domains are in lower case.
+    User names compare byte for byte (RFC 3261 §19.1.4), domains are in lower case. ``line`` is that
+    of the release whose tables these are.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, line: Line = EMBEDDED_LINE) -> None:
         self._connection = connection
+        self._line = line
+        self._table = table = _table(line)
+        self._columns = columns_of(line)
+        hashes = [table.c[column] for column in self._columns.values()]
+        self._fields = (table.c.username, table.c.domain, *hashes)
 
-    def add(self, username: str, domain: str, ha1: Mapping[str, str]) -> None:
-        """Adds an account; raises `DatabaseError` when it is there already."""
+    def add(
+        self,
+        username: str,
+        domain: str,
+        ha1: Mapping[str, str],
+        *,
+        ha1b: str = "",
+        password: str = "",
+    ) -> None:
+        """Adds an account; raises `DatabaseError` when it is there already. ``ha1b`` is for the
+        line 3.0 (`row_values`), ``password`` for those who want it stored as it is."""
         if self.get(username, domain) is not None:
             raise already_there(username, domain)
+        values = row_values(self._line, ha1, ha1b=ha1b, password=password)
         self._connection.execute(
-            insert(subscriber).values(username=username, domain=domain, password="", **_hashes(ha1))
+            insert(self._table).values(username=username, domain=domain, **values)
         )
 
     def get(self, username: str, domain: str) -> Subscriber | None:
         """The account, or None."""
         row = self._connection.execute(
-            select(*_FIELDS).where(subscriber.c.username == username, subscriber.c.domain == domain)
+            select(*self._fields).where(
+                self._table.c.username == username, self._table.c.domain == domain
+            )
         ).first()
         return None if row is None else _subscriber(row)
 
@@ -86,56 +121,82 @@ class Subscribers:
         """Accounts in order. ``pattern`` is part of the name, with ``*`` and ``?`` a pattern for
         all of it; ``lacking`` an algorithm whose hash is missing; ``sort`` one of `SORT_KEYS`."""
         columns = {
-            "name": (subscriber.c.username, subscriber.c.domain),
-            "domain": (subscriber.c.domain, subscriber.c.username),
-            "id": (subscriber.c.id,),
+            "name": (self._table.c.username, self._table.c.domain),
+            "domain": (self._table.c.domain, self._table.c.username),
+            "id": (self._table.c.id,),
         }[sort]
-        query = _filtered(select(*_FIELDS), pattern, domain, lacking)
+        query = self._filtered(select(*self._fields), pattern, domain, lacking)
         query = query.order_by(*(each.desc() if reverse else each for each in columns))
         query = query.offset(offset or None).limit(limit)
         return [_subscriber(row) for row in self._connection.execute(query)]
 
     def count(self, *, pattern: str = "", domain: str = "", lacking: str = "") -> int:
         """How many accounts `list` would give."""
-        query = _filtered(select(func.count()).select_from(subscriber), pattern, domain, lacking)
+        query = self._filtered(
+            select(func.count()).select_from(self._table), pattern, domain, lacking
+        )
         return int(self._connection.execute(query).scalar_one())
 
     def domains(self) -> dict[str, int]:
         """The domains of the accounts, and how many each has."""
         rows = self._connection.execute(
-            select(subscriber.c.domain, func.count()).group_by(subscriber.c.domain)
+            select(self._table.c.domain, func.count()).group_by(self._table.c.domain)
         )
         return {name: int(number) for name, number in rows}
 
     def lacking(self, domain: str = "") -> dict[str, int]:
         """For each algorithm, how many accounts (of ``domain``) have no hash."""
-        columns = [
-            func.coalesce(func.sum(case((subscriber.c[column] == "", 1), else_=0)), 0)
-            for column in COLUMNS.values()
+        counts = [
+            func.coalesce(func.sum(case((self._table.c[column] == "", 1), else_=0)), 0)
+            for column in self._columns.values()
         ]
-        query = select(*columns)
+        query = select(func.count(), *counts).select_from(self._table)
         if domain:
-            query = query.where(subscriber.c.domain == domain)
-        row = self._connection.execute(query).one()
-        return {name: int(number) for name, number in zip(COLUMNS, row, strict=True)}
+            query = query.where(self._table.c.domain == domain)
+        total, *numbers = self._connection.execute(query).one()
+        found = {name: int(each) for name, each in zip(self._columns, numbers, strict=True)}
+        return {name: found.get(name, int(total)) for name in COLUMNS}
 
-    def set_password(self, username: str, domain: str, ha1: Mapping[str, str]) -> bool:
+    def set_password(
+        self,
+        username: str,
+        domain: str,
+        ha1: Mapping[str, str],
+        *,
+        ha1b: str = "",
+        password: str = "",
+    ) -> bool:
         """Puts other hashes in place of all the old ones; False when there is no such account."""
         result = self._connection.execute(
-            update(subscriber)
-            .where(subscriber.c.username == username, subscriber.c.domain == domain)
-            .values(password="", **_hashes(ha1))
+            update(self._table)
+            .where(self._table.c.username == username, self._table.c.domain == domain)
+            .values(**row_values(self._line, ha1, ha1b=ha1b, password=password))
         )
         return bool(result.rowcount)
 
     def remove(self, username: str, domain: str) -> bool:
         """Removes the account; False when there was none. Its contacts are another table's."""
         result = self._connection.execute(
-            delete(subscriber).where(
-                subscriber.c.username == username, subscriber.c.domain == domain
+            delete(self._table).where(
+                self._table.c.username == username, self._table.c.domain == domain
             )
         )
         return bool(result.rowcount)
+
+    def _filtered(
+        self, query: "Select[Any]", pattern: str, domain: str, lacking: str
+    ) -> "Select[Any]":
+        columns = self._table.c
+        if domain:
+            query = query.where(columns.domain == domain)
+        if lacking in self._columns:
+            query = query.where(columns[self._columns[lacking]] == "")
+        if pattern:
+            query = query.where(
+                (columns.username + "@" + columns.domain).ilike(_like(pattern), escape="\\")
+                | columns.username.ilike(_like(pattern), escape="\\")
+            )
+        return query
 
 
 def already_there(username: str, domain: str) -> DatabaseError:
@@ -144,23 +205,6 @@ def already_there(username: str, domain: str) -> DatabaseError:
         f"{username}@{domain} is there already",
         hint=f"for a new password: rcsops user passwd {username}",
     )
-
-
-def _hashes(ha1: Mapping[str, str]) -> dict[str, str]:
-    return {column: ha1.get(name, "") for name, column in COLUMNS.items()}
-
-
-def _filtered(query: "Select[Any]", pattern: str, domain: str, lacking: str) -> "Select[Any]":
-    if domain:
-        query = query.where(subscriber.c.domain == domain)
-    if lacking:
-        query = query.where(subscriber.c[COLUMNS[lacking]] == "")
-    if pattern:
-        query = query.where(
-            (subscriber.c.username + "@" + subscriber.c.domain).like(_like(pattern), escape="\\")
-            | subscriber.c.username.like(_like(pattern), escape="\\")
-        )
-    return query
 
 
 def _like(pattern: str) -> str:

@@ -1,17 +1,12 @@
 """Making the tables, and finding out whether a database has the right ones."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from sqlalchemy import Connection, MetaData, func, insert, inspect, select, table, text
 
-from rcsops.database.schema import (
-    HISTORY,
-    HISTORY_VERSION,
-    OPENSIPS,
-    TABLE_VERSIONS,
-    history_version,
-    version,
-)
+from rcsops.database.schema import HISTORY, HISTORY_VERSION, history_version, version
+from rcsops.database.shapes import CHARSET, EMBEDDED, Shape
 from rcsops.errors import DatabaseError
 
 
@@ -37,40 +32,48 @@ class TableState(NamedTuple):
         return "older" if self.found < self.wanted else "newer"
 
 
-def create_tables(connection: Connection) -> list[str]:
+def create_tables(connection: Connection, shape: Shape = EMBEDDED) -> list[str]:
     """Makes what is missing of OpenSIPS's tables and returns the names of those made.
 
     Run it in one writing transaction: on SQLite all or nothing happens. Raises `DatabaseError` when
     the database belongs to another program or has another version of a table.
     """
-    present = set(inspect(connection).get_table_names())
-    if present and "version" not in present:
-        raise _foreign(present)
-    versions = _versions(connection) if "version" in present else {}
-    for name, found in versions.items():
-        if name in present and name in TABLE_VERSIONS and found != TABLE_VERSIONS[name]:
-            raise _wrong_version(TableState(name, found, TABLE_VERSIONS[name], 0))
-    made = [name for name in ("version", *TABLE_VERSIONS) if name not in present]
-    _create(connection, OPENSIPS, made)
-    for name, number in TABLE_VERSIONS.items():
-        if name not in versions:
+    made = missing_tables(connection, shape)
+    _create(connection, shape.metadata, made)
+    known = table_versions(connection)
+    for name, number in shape.versions.items():
+        if name not in known:
             connection.execute(insert(version).values(table_name=name, table_version=number))
     return made
 
 
-def check_tables(connection: Connection) -> None:
+def missing_tables(connection: Connection, shape: Shape = EMBEDDED) -> list[str]:
+    """Which tables are not there yet; raises like `create_tables`."""
+    present = set(inspect(connection).get_table_names())
+    if present and "version" not in present:
+        raise foreign_database(present)
+    known = table_versions(connection) if "version" in present else {}
+    for name, wanted in shape.versions.items():
+        if name in present and known.get(name, wanted) != wanted:
+            raise _wrong_version(TableState(name, known[name], wanted, 0), shape)
+    return [name for name in shape.tables if name not in present]
+
+
+def check_tables(connection: Connection, shape: Shape = EMBEDDED) -> None:
     """Raises `DatabaseError` with what to type unless all of OpenSIPS's tables are there in the
-    version that rcsops works with."""
-    for state in table_states(connection, count=False):
+    version that ``shape`` says."""
+    for state in table_states(connection, shape, count=False):
         if state.state == "missing":
             raise DatabaseError(
                 f"the database has no table {state.name!r}", hint="type: rcsops db create"
             )
         if state.state != "ok":
-            raise _wrong_version(state)
+            raise _wrong_version(state, shape)
 
 
-def table_states(connection: Connection, *, count: bool = True) -> list[TableState]:
+def table_states(
+    connection: Connection, shape: Shape = EMBEDDED, *, count: bool = True
+) -> list[TableState]:
     """The state of each table; raises `DatabaseError` for another program's database.
 
     Without ``count`` the numbers of rows are not counted (0).
@@ -78,11 +81,11 @@ def table_states(connection: Connection, *, count: bool = True) -> list[TableSta
     present = set(inspect(connection).get_table_names())
     if "version" not in present:
         if present:
-            raise _foreign(present)
+            raise foreign_database(present)
         raise DatabaseError("the database has no tables yet", hint="type: rcsops db create")
-    versions = _versions(connection)
+    versions = table_versions(connection)
     states = []
-    for name, wanted in TABLE_VERSIONS.items():
+    for name, wanted in shape.versions.items():
         rows = None
         if name in present:
             query = select(func.count()).select_from(table(name))
@@ -96,18 +99,46 @@ def is_empty(connection: Connection) -> bool:
     return "subscriber" not in inspect(connection).get_table_names()
 
 
+def table_versions(connection: Connection) -> dict[str, int]:
+    """What the table ``version`` says."""
+    rows = connection.execute(select(version.c.table_name, version.c.table_version))
+    return {name: int(number) for name, number in rows}
+
+
 def foreign_tables(connection: Connection) -> list[str]:
-    """The tables that are not ours."""
-    present = inspect(connection).get_table_names()
-    return sorted(set(present) - {"version", *TABLE_VERSIONS})
+    """The tables that are no OpenSIPS's: those that ``version`` does not name."""
+    present = set(inspect(connection).get_table_names())
+    known = table_versions(connection) if "version" in present else {}
+    return sorted(present - {"version", *known, *EMBEDDED.versions})
 
 
 def drop_tables(connection: Connection) -> list[str]:
-    """Drops our tables with all that is in them; returns their names."""
+    """Drops OpenSIPS's tables with all that is in them; returns their names."""
     present = set(inspect(connection).get_table_names())
-    dropped = [name for name in (*TABLE_VERSIONS, "version") if name in present]
-    OPENSIPS.drop_all(connection, [OPENSIPS.tables[name] for name in dropped])
+    dropped = sorted(present - set(foreign_tables(connection)))
+    for name in dropped:
+        quoted = connection.dialect.identifier_preparer.quote(name)
+        connection.exec_driver_sql(f"DROP TABLE {quoted}")
     return dropped
+
+
+def comparison_problems(connection: Connection) -> list[str]:
+    """MySQL's tables in which two different names would be one account: those whose collation is
+    not binary, and those that cannot hold every text."""
+    if connection.dialect.name == "sqlite":
+        return []
+    query = (
+        "SELECT DISTINCT TABLE_NAME, COLLATION_NAME FROM information_schema.COLUMNS "
+        "WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME IN ('subscriber', 'location', 'silo', "
+        "'domain', 'uri') AND COLLATION_NAME IS NOT NULL ORDER BY 1, 2"
+    )
+    problems: dict[str, str] = {}
+    for name, collation in connection.execute(text(query)):
+        if not collation.endswith("_bin"):
+            problems[name] = f"table {name}: bob and Bob are one ({collation})"
+        elif not collation.startswith(CHARSET):
+            problems.setdefault(name, f"table {name}: not every text fits ({collation})")
+    return [problems[name] for name in sorted(problems)]
 
 
 def prepare_history(connection: Connection) -> None:
@@ -116,7 +147,7 @@ def prepare_history(connection: Connection) -> None:
     present = set(inspect(connection).get_table_names())
     if history_version.name not in present:
         if present:
-            raise _foreign(present)
+            raise foreign_database(present)
         _create(connection, HISTORY, list(HISTORY.tables))
         connection.execute(insert(history_version).values(version=HISTORY_VERSION))
         return
@@ -140,12 +171,8 @@ def _create(connection: Connection, metadata: MetaData, names: list[str]) -> Non
     metadata.create_all(connection, [metadata.tables[name] for name in names], checkfirst=False)
 
 
-def _versions(connection: Connection) -> dict[str, int]:
-    rows = connection.execute(select(version.c.table_name, version.c.table_version))
-    return {name: int(number) for name, number in rows}
-
-
-def _foreign(present: set[str]) -> DatabaseError:
+def foreign_database(present: Iterable[str]) -> DatabaseError:
+    """The error for a database that another program made."""
     some = ", ".join(sorted(present)[:3])
     return DatabaseError(
         f"the database belongs to another program: it has tables of its own ({some})",
@@ -153,9 +180,12 @@ def _foreign(present: set[str]) -> DatabaseError:
     )
 
 
-def _wrong_version(state: TableState) -> DatabaseError:
+def _wrong_version(state: TableState, shape: Shape) -> DatabaseError:
+    hint = "choose another database.url, or use the release that made this one"
+    if state.state == "older":
+        hint = "type: rcsops db migrate"
     return DatabaseError(
         f"the table {state.name!r} has version {state.found}, {state.state} than the "
-        f"{state.wanted} that this rcsops works with",
-        hint="choose another database.url, or use the release that made this one",
+        f"{state.wanted} of OpenSIPS {shape.text}",
+        hint=hint,
     )
