@@ -23,6 +23,8 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "user": Entry("Add, list, show, change and remove accounts.", "user", "user"),
     },
     "Server": {
+        "install": Entry("Build an OpenSIPS from source, or adopt one that is here.",
+                         "install", "install"),
         "start": Entry("Start the SIP server.", "server", "start"),
         "stop": Entry("Stop the SIP server.", "server", "stop"),
         "restart": Entry("Stop the SIP server and start it again.", "server", "restart"),

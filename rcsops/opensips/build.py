@@ -168,11 +168,10 @@ def default_modules(source: Path) -> tuple[str, ...]:
     return tuple(name for name in available_modules(source) if name not in excluded)
 
 
-def check_modules(modules: tuple[str, ...], source: Path, version: str) -> None:
-    """Raises `UsageError` for modules that the source does not have."""
+def check_modules(modules: tuple[str, ...], known: tuple[str, ...], version: str) -> None:
+    """Raises `UsageError` for names that are not among the ``known`` modules of the release."""
     import difflib
 
-    known = available_modules(source)
     for name in modules:
         if name in known:
             continue

@@ -140,7 +140,8 @@ def obtain(
     checked, or not at all.
 
     ``downloads`` is where archives from the network are kept. Files that are not the release's are
-    left behind. With ``allow_modified`` whatever there is is taken. Raises `EngineError`.
+    left behind, unless ``allow_modified``, with which whatever there is is taken. A target that has
+    the same files already stays, with what was compiled in it. Raises `EngineError`.
     """
     partial = target.with_name(f"{target.name}.partial")
     _remove(partial)
@@ -161,11 +162,18 @@ def obtain(
             for path in paths:
                 if path not in taken:
                     (source / path).unlink()
-        _remove(target)
-        os.replace(source, target)
+        if not _same(source, target):
+            _remove(target)
+            os.replace(source, target)
     finally:
         _remove(partial)
     return result
+
+
+def _same(source: Path, target: Path) -> bool:
+    """Whether ``target`` has all of these files already: what was compiled there stays good."""
+    entries = trees.entries_of(source, trees.files_below(source))
+    return trees.entries_of(target, entries) == entries
 
 
 def check(

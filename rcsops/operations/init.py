@@ -160,6 +160,35 @@ def _users(count: int) -> str:
     return "is 1 user" if count == 1 else f"are {count} users"
 
 
+def change_settings(project: Project, wanted: Mapping[str, object]) -> dict[str, object]:
+    """Writes top-level keys into the settings file of the project, which is made where there is
+    none; a key whose value is None is taken out. Everything else stays as it was written.
+
+    Returns what has changed. Raises `SettingsError`.
+    """
+    path = project.config_path
+    if not path.exists():
+        initialise(path.parent)
+    import tomlkit
+
+    text = _read(path)
+    document = tomlkit.parse(text)
+    changed: dict[str, object] = {}
+    for key, value in wanted.items():
+        if document.get(key) == value:
+            continue
+        changed[key] = value
+        if value is None:
+            document.remove(key)
+        else:
+            document[key] = value
+    if changed:
+        new = tomlkit.dumps(document)
+        parse_settings(new, name=str(path))
+        _write(path, new)
+    return changed
+
+
 def _edited(text: str, changes: Mapping[str, tuple[object, object]]) -> str:
     import tomlkit
 
