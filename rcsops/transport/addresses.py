@@ -1,6 +1,7 @@
 """Where an endpoint listens, and under which of its addresses a given peer can reach it."""
 
 import ipaddress
+import os
 import socket
 from functools import lru_cache
 from typing import NamedTuple
@@ -8,7 +9,15 @@ from typing import NamedTuple
 from rcsops.errors import LocalProtocolError
 from rcsops.sip.target import Flow, Target
 
-__all__ = ["WILDCARDS", "Address", "AddressBook", "ListenAddress", "family_of", "host_port"]
+__all__ = [
+    "WILDCARDS",
+    "Address",
+    "AddressBook",
+    "ListenAddress",
+    "family_of",
+    "host_port",
+    "reason_of",
+]
 
 Address = tuple[str, int]
 
@@ -95,6 +104,14 @@ def family_of(host: str) -> socket.AddressFamily:
 def is_loopback(host: str) -> bool:
     """Whether a numeric address stays on this machine."""
     return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+
+
+def reason_of(error: OSError) -> str:
+    """What went wrong with a socket, in the system's words: "Connection refused"."""
+    # asyncio puts addresses and its own words where the system's would be.
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
 
 
 def _source_towards(remote: Address) -> str:

@@ -5,7 +5,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from rcsops.sip.target import Flow
-from rcsops.transport.addresses import WILDCARDS
+from rcsops.transport.addresses import WILDCARDS, reason_of
 from rcsops.transport.streams import StreamConnection
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class ConnectionTable:
         except TimeoutError:
             connection.failed("no connection in time")
         except OSError as error:
-            connection.failed(error.strerror or str(error))
+            connection.failed(reason_of(error))
 
     def _register(self, connection: StreamConnection) -> None:
         self._connections[connection.number] = connection

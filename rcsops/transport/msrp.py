@@ -17,7 +17,7 @@ from rcsops.msrp.events import SessionEvent
 from rcsops.msrp.session import MsrpSession
 from rcsops.msrp.uri import MsrpUri
 from rcsops.tokens import Tokens
-from rcsops.transport.addresses import WILDCARDS, Address, host_port
+from rcsops.transport.addresses import WILDCARDS, Address, host_port, reason_of
 from rcsops.transport.clock import Alarm
 from rcsops.transport.tap import Tap, record_now
 
@@ -198,7 +198,7 @@ class MsrpEndpoint:
             except OSError as error:
                 raise AgentError(
                     f"cannot listen for MSRP on {host_port(self._host, self._port)}: "
-                    f"{error.strerror or error}"
+                    f"{reason_of(error)}"
                 ) from error
             self._port = self._server.sockets[0].getsockname()[1]
 
@@ -243,7 +243,7 @@ class MsrpEndpoint:
             ) from error
         except OSError as error:
             raise AgentError(
-                f"no MSRP connection to {host_port(host, port)}: {error.strerror or error}"
+                f"no MSRP connection to {host_port(host, port)}: {reason_of(error)}"
             ) from error
 
     def forget(self, link: MsrpLink) -> None:

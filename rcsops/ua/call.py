@@ -37,6 +37,8 @@ __all__ = ["Call", "CallState", "CallUser"]
 
 Headers = Iterable[tuple[str, str]]
 
+_CANCEL_SECONDS = 2.0
+
 
 class CallState(StrEnum):
     """Where a call stands."""
@@ -129,7 +131,7 @@ class Call:
         """Sends the INVITE and waits for the 2xx, which it acknowledges.
 
         Raises InviteError with the status of any other outcome. When the caller is cancelled, so
-        is the INVITE.
+        is the INVITE, which takes a moment: a 200 that crosses the CANCEL has to be ended with BYE.
         """
         endpoint = self._host.endpoint
         self._digest = digest
@@ -169,6 +171,9 @@ class Call:
             return await asyncio.shield(self._outcome)
         except asyncio.CancelledError:
             self.cancel()
+            # Its outcome matters to the peer even when nobody here waits for it any more.
+            await asyncio.wait((self._outcome,), timeout=_CANCEL_SECONDS)
+            await self.hang_up(wait=_CANCEL_SECONDS)
             raise
 
     def cancel(self, reason: str | None = None) -> None:

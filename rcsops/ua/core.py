@@ -175,6 +175,10 @@ class AgentCore(ABC):
         if not self.contact_user:
             raise AgentError("the agent has not been started: use it with `async with`")
 
+    def use_credential(self, credential: Credential) -> None:
+        """Answers challenges with another secret from now on: the password has been changed."""
+        self._credentials = credential
+
     def credential_for(self, realm: str) -> Credential | None:
         """Our secret for a realm; None for a realm that is not our server's."""
         if self._credentials is None:
