@@ -1,121 +1,150 @@
-"""A real OpenSIPS for tests: one throw-away server with SQLite, on free ports of loopback.
+"""A real OpenSIPS for tests: one throw-away server on free ports of loopback, with the
+configuration that rcsops renders, on SQLite or on a MySQL that the test brings.
 
-Only what the user agent is tried against: digest on every request from a local user, usrloc, record
-routing and stateful relay. No OpenSIPS is built here: `find_opensips` looks for those that the
-machine has.
+No OpenSIPS is built here: `find_opensips` looks for those that the machine has.
 """
 
-from __future__ import annotations
-
-import hashlib
+import contextlib
+import json
 import os
-import re
 import shutil
-import signal
 import socket
-import sqlite3
-import subprocess
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
-from rcsops.errors import EngineError
-from rcsops.testing.waiting import free_port, wait_until
+from sqlalchemy import Connection
 
-VERSION = re.compile(r"version: opensips (\S+)")
+from rcsops.database.engine import open_engine, writing
+from rcsops.database.shapes import shape_of
+from rcsops.database.subscribers import Subscribers
+from rcsops.database.tables import create_tables
+from rcsops.errors import EngineError, RcsopsError
+from rcsops.opensips.config import ConfigModel, Secrets, driver, opensips_url, render
+from rcsops.opensips.installed import Installation, inspect
+from rcsops.sip import ALGORITHMS, hash_a1
+from rcsops.testing.kamailio import answers_options
+from rcsops.testing.process import ManagedProcess
+from rcsops.testing.waiting import free_port
 
-
-@dataclass(frozen=True, slots=True)
-class OpenSips:
-    """An OpenSIPS on this machine: its `prefix` (the directory above ``sbin``) and its version."""
-
-    binary: Path
-    prefix: Path
-    version: str
-
-    @property
-    def release(self) -> tuple[int, int]:
-        """Major and minor number."""
-        major, minor = self.version.split(".")[:2]
-        return int(major), int(minor)
-
-    @property
-    def modules(self) -> Path:
-        """Where its modules are."""
-        for name in ("lib64", "lib"):
-            found = self.prefix / name / "opensips" / "modules"
-            if found.is_dir():
-                return found
-        raise EngineError(f"no modules beside {self.binary}")
+NEEDED = ("db_sqlite", "msilo", "usrloc", "auth_db")
 
 
-def find_opensips() -> list[OpenSips]:
+def find_opensips() -> list[Installation]:
     """Every usable OpenSIPS: the prefixes in RCSOPS_TEST_OPENSIPS (separated by ``:``), then PATH.
 
-    Usable means that it was built with db_sqlite and carries the SQLite scripts of its schema.
+    Usable means that it has the modules of the configuration, SQLite's driver among them.
     """
-    prefixes = [Path(p) for p in os.environ.get("RCSOPS_TEST_OPENSIPS", "").split(":") if p]
+    places = [Path(p) for p in os.environ.get("RCSOPS_TEST_OPENSIPS", "").split(":") if p]
     on_path = shutil.which("opensips") or shutil.which("opensips", path="/usr/local/sbin:/usr/sbin")
     if on_path:
-        prefixes.append(Path(on_path).resolve().parent.parent)
-    found: list[OpenSips] = []
-    for prefix in dict.fromkeys(prefixes):
-        binary = prefix / "sbin" / "opensips"
-        if not binary.is_file():
-            continue
-        shown = subprocess.run([binary, "-V"], capture_output=True, text=True, check=False).stdout  # noqa: S603
-        match = VERSION.search(shown)
-        if match is None:
-            continue
-        server = OpenSips(binary, prefix, match[1])
-        scripts = prefix / "share" / "opensips" / "sqlite"
-        if (server.modules / "db_sqlite.so").is_file() and scripts.is_dir():
-            found.append(server)
-    return found
+        places.append(Path(on_path).resolve().parent.parent)
+    found: dict[Path, Installation] = {}
+    for place in places:
+        with contextlib.suppress(RcsopsError):
+            installation = inspect(place)
+            if set(NEEDED) <= set(installation.modules):
+                found[installation.binary] = installation
+    return list(found.values())
 
 
 class OpenSipsServer:
     """A running OpenSIPS of our own; a context manager.
 
-    `address` is where it listens on UDP and TCP.
+    ``address`` is where it listens on UDP and TCP. ``database_url`` is an empty MySQL database,
+    None for an SQLite file in ``directory``. It listens at the addresses ``also`` besides; ``changes``
+    go into the `ConfigModel`.
     """
 
-    def __init__(self, server: OpenSips, directory: Path, *, domain: str = "rcs.example") -> None:
-        self.server = server
+    def __init__(
+        self,
+        installation: Installation,
+        directory: Path,
+        *,
+        domain: str = "rcs.example",
+        database_url: str | None = None,
+        also: tuple[str, ...] = (),
+        **changes: Any,
+    ) -> None:
+        self.installation = installation
         self.directory = directory
         self.domain = domain
         self.host = "127.0.0.1"
         self.port = free_port()
-        self.database = directory / "opensips.db"
+        self.database_url = database_url or f"sqlite:///{directory / 'opensips.db'}"
         self.log = directory / "opensips.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        values: dict[str, Any] = {
+            "line": installation.line,
+            "domain": domain,
+            "listen": (f"udp:{self.address}", f"tcp:{self.address}", *also),
+            "config_dir": str(directory),
+            "run_dir": str(directory),
+            "modules_dir": str(installation.modules_dir),
+            "modules": frozenset(installation.modules),
+            "driver": driver(self.database_url),
+            # Quick to see who does not answer; and few processes.
+            "workers": 2,
+            "answer_seconds": 2,
+            "ring_seconds": 20,
+            "min_expires": 1,
+        }
+        self.model = ConfigModel(**values | changes)
+        self._process: ManagedProcess | None = None
+        self._prepared = False
 
     @property
     def address(self) -> str:
         """Host and port."""
         return f"{self.host}:{self.port}"
 
-    def __enter__(self) -> OpenSipsServer:
+    @property
+    def config(self) -> Path:
+        """Its opensips.cfg."""
+        return self.directory / "opensips.cfg"
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.running
+
+    def prepare(self) -> None:
+        """Makes the tables and writes the configuration."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        scripts = self.server.prefix / "share" / "opensips" / "sqlite"
-        with sqlite3.connect(self.database) as connection:
-            for script in ("standard", "auth_db", "usrloc"):
-                connection.executescript((scripts / f"{script}-create.sql").read_text())
-        config = self.directory / "opensips.cfg"
-        config.write_text(self._configuration())
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603
-                [self.server.binary, "-F", "-f", config, "-w", self.directory],
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+        with self._writing(create=True) as connection:
+            create_tables(connection, shape_of(self.installation.line))
+        secrets = Secrets(opensips_url(self.database_url), "s" * 32, "of the routes", "of the silo")
+        for name, text in render(self.model, secrets).files.items():
+            (self.directory / name).write_text(text)
+        self._prepared = True
+
+    def start(self) -> None:
+        """Starts it, and waits until it answers over UDP and TCP."""
+        if not self._prepared:
+            self.prepare()
+        command: list[str | os.PathLike[str]] = [
+            self.installation.binary,
+            "-F",
+            "-f",
+            self.config,
+            "-w",
+            self.directory,
+        ]
+        command += ["-m", "64", "-M", "4"]
+        self._process = ManagedProcess(command, log=self.log, ready=self._ready, timeout=20)
         try:
-            wait_until(self._ready, timeout=20)
-        except TimeoutError as error:
-            self.stop()
-            raise EngineError(f"OpenSIPS did not start: {self.log.read_text()[-2000:]}") from error
+            self._process.start()
+        except EngineError as error:
+            raise EngineError(f"OpenSIPS did not start: {error}") from error
+
+    def stop(self) -> None:
+        """Ends it, so that it writes what is only in memory; and its workers, if need be."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.stop()
+
+    def __enter__(self) -> "OpenSipsServer":
+        self.start()
         return self
 
     def __exit__(
@@ -127,130 +156,51 @@ class OpenSipsServer:
         self.stop()
 
     def add_user(self, username: str, password: str) -> None:
-        """Writes the hashes that this release knows: MD5, and SHA-256 from 3.4 on."""
-        a1 = f"{username}:{self.domain}:{password}".encode()
-        row = {
-            "username": username,
-            "domain": self.domain,
-            "ha1": hashlib.md5(a1, usedforsecurity=False).hexdigest(),
-        }
-        if self.server.release >= (3, 4):
-            row["ha1_sha256"] = hashlib.sha256(a1).hexdigest()
-        names = ", ".join(row)
-        marks = ", ".join("?" for _ in row)
-        with sqlite3.connect(self.database) as connection:
-            connection.execute(
-                f"INSERT INTO subscriber ({names}) VALUES ({marks})",  # noqa: S608
-                tuple(row.values()),
-            )
+        """Makes an account, with every hash that this release knows."""
+        if not self._prepared:
+            self.prepare()
+        hashes = {name: hash_a1(username, self.domain, password, name) for name in ALGORITHMS}
+        with self._writing() as connection:
+            line = shape_of(self.installation.line).line
+            Subscribers(connection, line).add(username, self.domain, hashes)
 
-    def stop(self) -> None:
-        """SIGTERM, then SIGKILL to its process group: workers outlive a killed main process."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            pass
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        process.wait()
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What a query of its database finds."""
+        with self._writing() as connection:
+            return [tuple(row) for row in connection.exec_driver_sql(query).fetchall()]
+
+    def mi(self, method: str, **params: object) -> Any:
+        """An MI command over the datagram socket; raises `EngineError` with what went wrong."""
+        call = {"jsonrpc": "2.0", "id": 1, "method": method}
+        if params:
+            call["params"] = params
+        mine = self.directory / f"mi.{os.getpid()}"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+            client.bind(str(mine))
+            try:
+                client.settimeout(5)
+                client.sendto(json.dumps(call).encode(), str(self.directory / "mi.sock"))
+                answer = json.loads(client.recv(65535))
+            except (OSError, ValueError) as error:
+                raise EngineError(f"MI does not answer {method}: {error}") from error
+            finally:
+                mine.unlink()
+        if "error" in answer:
+            raise EngineError(f"MI refused {method}: {answer['error']}")
+        return answer["result"]
+
+    @contextlib.contextmanager
+    def _writing(self, *, create: bool = False) -> Iterator[Connection]:
+        engine = open_engine(self.database_url, create=create)
+        with writing(engine, self.database_url) as connection:
+            yield connection
 
     def _ready(self) -> bool:
-        if self._process is not None and self._process.poll() is not None:
-            raise EngineError(f"OpenSIPS ended: {self.log.read_text()[-2000:]}")
-        if not (self.directory / "fifo").exists():
+        if not (self.directory / "mi.sock").exists():
             return False
-        # From 3.4 on a child process binds the TCP port, some time after the FIFO is there.
+        # From 3.4 on a child process binds the TCP port, some time after MI is there.
         with socket.socket() as probe:
             probe.settimeout(1.0)
-            return probe.connect_ex((self.host, self.port)) == 0
-
-    def _configuration(self) -> str:
-        new = self.server.release >= (3, 4)
-        listen = "socket" if new else "listen"
-        logging = "stderror_enabled=yes\nsyslog_enabled=no" if new else "log_stderror=yes"
-        challenge = '"", "auth", "MD5,SHA-256"' if new else '"", 1'
-        flags = "max-contacts=5,force-registration" if new else "c5f"
-        nat = '"private-contact,diff-ip-src-via,diff-port-src-via"' if new else "19"
-        branch_flag = '"NAT"' if new else "NAT"
-        modules = (
-            "signaling sl tm rr maxfwd sipmsgops textops mi_fifo db_sqlite usrloc registrar "
-            "nathelper auth auth_db proto_udp proto_tcp"
-        )
-        load = "\n".join(f'loadmodule "{name}.so"' for name in modules.split())
-        return f"""log_level=2
-{logging}
-udp_workers=2
-tcp_workers=2
-auto_aliases=no
-check_via=no
-dns=no
-rev_dns=no
-open_files_limit=2048
-{listen}=udp:{self.address}
-{listen}=tcp:{self.address}
-alias=udp:{self.domain}:{self.port}
-alias=tcp:{self.domain}:{self.port}
-alias=udp:{self.domain}:5060
-db_default_url="sqlite://{self.database}"
-mpath="{self.server.modules}/"
-{load}
-modparam("tm", "fr_timeout", 5)
-modparam("tm", "fr_inv_timeout", 30)
-modparam("mi_fifo", "fifo_name", "{self.directory}/fifo")
-modparam("mi_fifo", "reply_dir", "{self.directory}/")
-modparam("usrloc", "working_mode_preset", "single-instance-no-db")
-modparam("usrloc", "use_domain", 1)
-modparam("usrloc", "nat_bflag", "NAT")
-modparam("registrar", "received_avp", "$avp(rcv)")
-modparam("registrar", "tcp_persistent_flag", "TCP")
-modparam("nathelper", "received_avp", "$avp(rcv)")
-modparam("auth", "nonce_expire", 30)
-modparam("auth_db", "calculate_ha1", 0)
-modparam("auth_db", "use_domain", 1)
-modparam("auth_db", "password_column", "ha1")
-modparam("auth_db", "load_credentials", "")
-route {{
-    if (!mf_process_maxfwd_header(10)) {{ send_reply(483, "Too Many Hops"); exit; }}
-    force_rport();
-    if (nat_uac_test({nat})) {{
-        if (is_method("REGISTER")) {{ fix_nated_register(); setbflag({branch_flag}); }}
-        else fix_nated_contact();
-    }}
-    if (has_totag()) {{
-        if (is_method("ACK") && t_check_trans()) {{ t_relay(); exit; }}
-        if (!loose_route()) {{
-            if (!is_method("ACK")) send_reply(404, "Not Here");
-            exit;
-        }}
-        route(relay);
-    }}
-    if (is_method("CANCEL")) {{ if (t_check_trans()) t_relay(); exit; }}
-    t_check_trans();
-    if (is_method("REGISTER")) {{
-        if (!www_authorize("", "subscriber")) {{ www_challenge({challenge}); exit; }}
-        if ($au != $tU) {{ send_reply(403, "Not your account"); exit; }}
-        setbflag({'"TCP"' if new else "TCP"});
-        if (!save("location", "{flags}")) sl_reply_error();
-        exit;
-    }}
-    if (!proxy_authorize("", "subscriber")) {{ proxy_challenge({challenge}); exit; }}
-    if ($au != $fU) {{ send_reply(403, "Not your account"); exit; }}
-    consume_credentials();
-    if (is_method("INVITE")) record_route();
-    if (!db_does_uri_exist("$ru", "subscriber")) {{ send_reply(404, "Not Found"); exit; }}
-    if (!lookup("location")) {{ send_reply(480, "Temporarily Unavailable"); exit; }}
-    route(relay);
-}}
-route[relay] {{
-    if (is_method("INVITE")) t_on_reply("nat");
-    if (!t_relay()) sl_reply_error();
-    exit;
-}}
-onreply_route[nat] {{ if (nat_uac_test({nat})) fix_nated_contact(); }}
-"""
+            if probe.connect_ex((self.host, self.port)) != 0:
+                return False
+        return answers_options(self.host, self.port)

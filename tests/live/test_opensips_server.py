@@ -1,0 +1,239 @@
+"""The rendered configuration on a server of a test's own: restarts, TLS and WebSocket, MI, agents."""
+
+import asyncio
+import base64
+import grp
+import json
+import os
+import shutil
+import socket
+import ssl
+import stat
+import subprocess
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rcsops import Agent
+from rcsops.opensips.config import Tls
+from rcsops.opensips.installed import Installation
+from rcsops.testing import free_port, wait_until
+from rcsops.testing.opensips import OpenSipsServer
+from rcsops.ua.events import TextReceived
+from tests.live.conftest import INSTALLATIONS, NO_OPENSIPS
+from tests.live.phones import DOMAIN, Phone
+
+if not INSTALLATIONS:
+    pytest.skip(NO_OPENSIPS, allow_module_level=True)
+
+
+@pytest.fixture(params=INSTALLATIONS, ids=[each.version for each in INSTALLATIONS])
+def installation(request: pytest.FixtureRequest) -> Installation:
+    found = request.param
+    assert isinstance(found, Installation)
+    return found
+
+
+@pytest.fixture(scope="module", params=["sqlite", "mariadb"])
+def database(request: pytest.FixtureRequest) -> str:
+    if request.param == "mariadb":
+        # Started here, for all: a test must leave no process of its own.
+        request.getfixturevalue("mariadb")
+    return str(request.param)
+
+
+def test_contacts_calls_and_messages_survive_a_restart(
+    installation: Installation,
+    database: str,
+    short_path: Path,
+    new_database: Callable[[], str],
+) -> None:
+    if database == "mariadb" and "db_mysql" not in installation.modules:
+        pytest.skip(f"{installation.prefix} has no db_mysql")
+    url = new_database() if database == "mariadb" else None
+    server = OpenSipsServer(installation, short_path, database_url=url)
+    for name in ("alice", "bob", "carol"):
+        server.add_user(name, f"of {name}")
+    with (
+        server,
+        Phone(server.address, "alice") as alice,
+        Phone(server.address, "bob") as bob,
+        Phone(server.address, "carol") as carol,
+    ):
+        assert alice.register().status == bob.register().status == 200
+        assert alice.ask(alice.request("MESSAGE", carol.uri, body="for later")).status == 202
+        invite = alice.authorized(alice.request("INVITE", bob.uri, body="v=0"))
+        alice.send(invite)
+        bob.answer(bob.incoming("INVITE"), 200, Contact=bob.contact)
+        answer = alice.final(invite)
+        server.stop()
+        server.start()
+        sent = alice.authorized(alice.request("MESSAGE", bob.uri, body="still there?"))
+        alice.send(sent)
+        bob.answer(bob.incoming("MESSAGE"), 200)
+        assert alice.final(sent).status == 200
+        # The mark in the Record-Route is as good as before.
+        bye = alice.request("BYE", str(answer.contacts[0].uri))
+        for field in ("From", "To", "Call-ID"):
+            bye.set(field, (answer if field == "To" else invite).get(field) or "")
+        for route in reversed(answer.values("Record-Route")):
+            bye.add("Route", route)
+        alice.send(bye)
+        bob.answer(bob.incoming("BYE"), 200)
+        assert alice.final(bye).status == 200
+        carol.register()
+        came = carol.incoming("MESSAGE")
+        assert came.body == b"for later"
+        carol.answer(came, 200)
+
+
+async def text_in(chat) -> str:  # type: ignore[no-untyped-def]
+    async with asyncio.timeout(10):
+        async for event in chat:
+            if isinstance(event, TextReceived):
+                return event.text
+    raise AssertionError("the chat ended")
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_two_agents_chat(
+    installation: Installation, transport: str, short_path: Path
+) -> None:
+    server = OpenSipsServer(installation, short_path)
+    for name in ("alex", "bob"):
+        server.add_user(name, f"of {name}")
+
+    def agent(name: str) -> Agent:
+        return Agent(
+            f"sip:{name}@{DOMAIN}",
+            server=server.address,
+            transport=transport,
+            password=f"of {name}",
+        )
+
+    with server:
+        async with agent("alex") as alex, agent("bob") as bob, asyncio.timeout(40):
+            await alex.register()
+            await bob.register()
+
+            async def answer():  # type: ignore[no-untyped-def]
+                async for invitation in bob.incoming():
+                    return await invitation.accept()
+                raise AssertionError("nobody called")
+
+            answering = asyncio.create_task(answer())
+            chat = await alex.invite(f"sip:bob@{DOMAIN}")
+            other = await answering
+            there = await chat.send("Hi Bob")
+            assert await text_in(other) == "Hi Bob"
+            await there.delivered(10)
+            back = await other.send("Grüße 👋")
+            assert await text_in(chat) == "Grüße 👋"
+            await back.delivered(10)
+            await chat.close()
+        await asyncio.to_thread(
+            wait_until, lambda: not server.mi("ul_dump")["Domains"][0].get("AORs"), 5
+        )
+        assert server.rows("SELECT count(*) FROM silo") == [(0,)]
+
+
+# --- the management interface ----------------------------------------------------------------
+
+
+def test_mi_for_a_group_and_over_http(installation: Installation, short_path: Path) -> None:
+    if not {"httpd", "mi_http"} <= set(installation.modules):
+        pytest.skip(f"{installation.prefix} has no mi_http")
+    port = free_port()
+    group = grp.getgrgid(os.getegid()).gr_name
+    with OpenSipsServer(
+        installation, short_path, mi_group=group, mi_http=f"127.0.0.1:{port}"
+    ) as server:
+        for name in ("fifo", "mi.sock"):
+            found = (short_path / name).stat()
+            assert stat.S_IMODE(found.st_mode) == 0o660
+            assert found.st_gid == os.getegid()
+        call = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "version"}).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/mi", call, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            said = json.load(answer)
+        assert server.installation.version in said["result"]["Server"]
+
+
+# --- TLS and WebSocket -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Tls:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    key, made = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-subj", f"/CN={DOMAIN}", "-addext", f"subjectAltName=DNS:{DOMAIN}"]
+    subprocess.run([*command, "-keyout", key, "-out", made], check=True, capture_output=True)
+    return Tls(str(made), str(key))
+
+
+REGISTER = (
+    f"REGISTER sip:{DOMAIN} SIP/2.0\r\nVia: SIP/2.0/%s x.invalid;branch=z9hG4bKa;rport\r\n"
+    f"From: <sip:bob@{DOMAIN}>;tag=a\r\nTo: <sip:bob@{DOMAIN}>\r\nCall-ID: a\r\n"
+    "CSeq: 1 REGISTER\r\nContact: <sip:bob@x.invalid;transport=%s>\r\nMax-Forwards: 70\r\n"
+    "Content-Length: 0\r\n\r\n"
+)
+
+
+def test_tls_and_websocket(installation: Installation, certificate: Tls, short_path: Path) -> None:
+    wanted = {"tls_mgm", "proto_tls", "proto_ws", "proto_wss"}
+    if not wanted <= set(installation.modules):
+        missing = ", ".join(sorted(wanted - set(installation.modules)))
+        pytest.skip(f"{installation.prefix} has no {missing}")
+    ports = {name: free_port() for name in ("tls", "ws", "wss")}
+    also = tuple(f"{name}:127.0.0.1:{port}" for name, port in ports.items())
+    server = OpenSipsServer(installation, short_path, tls=certificate, also=also)
+    context = ssl.create_default_context(cafile=certificate.certificate)
+    with server:
+        for name in ("tls", "ws", "wss"):
+            stream = socket.create_connection(("127.0.0.1", ports[name]), timeout=5)
+            with stream:
+                if name != "ws":
+                    stream = context.wrap_socket(stream, server_hostname=DOMAIN)
+                text = (REGISTER % (name.upper(), name)).encode()
+                if name == "tls":
+                    stream.sendall(text)
+                    answer = stream.recv(65535)
+                else:
+                    answer = by_websocket(stream, text)
+                assert answer.startswith(b"SIP/2.0 401 "), name
+                stream.close()
+        # Nothing older than TLS 1.2.
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+        with (
+            socket.create_connection(("127.0.0.1", ports["tls"]), timeout=5) as stream,
+            pytest.raises((ssl.SSLError, OSError)),
+        ):
+            context.wrap_socket(stream, server_hostname=DOMAIN)
+
+
+def by_websocket(stream: socket.socket, text: bytes) -> bytes:
+    """Sends one text frame (RFC 6455, RFC 7118); returns what the answering frame holds."""
+    key = base64.b64encode(os.urandom(16)).decode()
+    stream.sendall(
+        f"GET / HTTP/1.1\r\nHost: {DOMAIN}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Origin: https://{DOMAIN}\r\nSec-WebSocket-Key: {key}\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: sip\r\n\r\n".encode()
+    )
+    shaken = b""
+    while b"\r\n\r\n" not in shaken:
+        shaken += stream.recv(65535)
+    assert shaken.startswith(b"HTTP/1.1 101"), shaken
+    mask = os.urandom(4)
+    masked = bytes(each ^ mask[index % 4] for index, each in enumerate(text))
+    stream.sendall(b"\x81\xfe" + len(text).to_bytes(2, "big") + mask + masked)
+    frame = stream.recv(65535)
+    while len(frame) < 5:
+        frame += stream.recv(65535)
+    return frame[4:] if frame[1] & 0x7F == 126 else frame[2:]
