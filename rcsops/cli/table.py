@@ -19,8 +19,9 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "init": Entry("Write rcsops.toml, the settings of a project.", "init", "init"),
     },
     "Database and users": {
-        "db": Entry("Make, look at or remove the server's database.", "db", "db"),
-        "user": Entry("Add, list, show, change and remove accounts.", "user", "user"),
+        "db": Entry("Make, look at, change and save the server's database.", "db", "db"),
+        "user": Entry("Add, list, show, change, remove, import and export accounts.",
+                      "user", "user"),
     },
     "Server": {
         "install": Entry("Build an OpenSIPS from source, or adopt one that is here.",

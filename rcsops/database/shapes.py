@@ -158,7 +158,7 @@ def _location(line: Line) -> list[Any]:
         optional_char("received", 255),
         optional_char("path", 255),
         _number("expires", None, _UNSIGNED),
-        Column("q", _TWO_DIGITS, nullable=False, server_default=text("1.0")),
+        Column("q", _TWO_DIGITS, nullable=False, server_default=text("'1.0'")),
         char("callid", 255, default="Default-Call-ID"),
         _number("cseq", 13),
         _last_modified(),

@@ -12,6 +12,7 @@ _UNESCAPED = r"A-Za-z0-9\-_.!~*'()&=+$,;?/"
 _USER = re.compile(rf"(?:[{_UNESCAPED}]|%[0-9A-Fa-f]{{2}})+")
 _MAX_USER = 64  # what the columns of OpenSIPS hold
 _MIN_PASSWORD, _MAX_PASSWORD = 6, 256
+_MAX_PLAIN = 25  # password CHAR(25) in every release
 # No letters or digits that look alike, so that it can be read out and typed.
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 
@@ -81,6 +82,15 @@ def check_password(password: str, user: UserName) -> None:
         problem = "is the user's name"
     if problem:
         raise UsageError(f"the password {problem}", hint="--generate makes a good one")
+
+
+def check_plain(password: str) -> None:
+    """Raises `UsageError` for a password that OpenSIPS's column for it cannot hold."""
+    if len(password) > _MAX_PLAIN:
+        raise UsageError(
+            f"the column for passwords holds {_MAX_PLAIN} characters",
+            hint="take a shorter one, or store hashes alone, which need no column for it",
+        )
 
 
 def generate_password() -> str:

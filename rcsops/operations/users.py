@@ -21,7 +21,14 @@ from rcsops.database.schema import silo
 from rcsops.database.subscribers import already_there
 from rcsops.errors import DatabaseError, RcsopsError
 from rcsops.operations.db import check_domain
-from rcsops.operations.names import UserName, check_password, generate_password, parse_user
+from rcsops.operations.db_access import project_shape
+from rcsops.operations.names import (
+    UserName,
+    check_password,
+    check_plain,
+    generate_password,
+    parse_user,
+)
 from rcsops.settings import Project
 from rcsops.sip.digest import ALGORITHMS, hash_a1
 
@@ -97,25 +104,39 @@ def hashes(user: UserName, password: str) -> dict[str, str]:
     }
 
 
-def add_user(project: Project, name: str, *, password: str) -> UserChanged:
+def domain_hash(user: UserName, password: str) -> str:
+    """HA1 (MD5) for a client that gives ``user@domain`` as its name: OpenSIPS 3.0 has a column."""
+    return hash_a1(str(user), user.domain, password, "MD5")
+
+
+def add_user(project: Project, name: str, *, password: str, plain: bool = False) -> UserChanged:
     """Adds an account; raises `UsageError` for a name or password that will not do and
-    `DatabaseError` when the account is there already."""
+    `DatabaseError` when the account is there already. ``plain`` stores the password itself too."""
     user = parse_user(name, project.settings.domain)
     check_password(password, user)
+    if plain:
+        check_plain(password)
     ha1 = hashes(user, password)
-    with _credentials(project, user, ha1), _changing(project) as connection:
-        Subscribers(connection).add(user.username, user.domain, ha1)
+    with _credentials(project, user, ha1), _changing(project) as (_, accounts):
+        accounts.add(
+            *user, ha1, ha1b=domain_hash(user, password), password=password if plain else ""
+        )
     return UserChanged(str(user), tuple(ha1))
 
 
-def set_password(project: Project, name: str, *, password: str) -> UserChanged:
+def set_password(project: Project, name: str, *, password: str, plain: bool = False) -> UserChanged:
     """Gives an account another password; raises like `add_user`, and when there is no account."""
     user = parse_user(name, project.settings.domain)
     check_password(password, user)
+    if plain:
+        check_plain(password)
     ha1 = hashes(user, password)
-    with _credentials(project, user, ha1), _changing(project) as connection:
-        if not Subscribers(connection).set_password(user.username, user.domain, ha1):
-            raise _no_such(connection, user)
+    with _credentials(project, user, ha1), _changing(project) as (_, accounts):
+        known = accounts.set_password(
+            *user, ha1, ha1b=domain_hash(user, password), password=password if plain else ""
+        )
+        if not known:
+            raise _no_such(accounts, user)
     return UserChanged(str(user), tuple(ha1))
 
 
@@ -123,9 +144,9 @@ def remove_user(project: Project, name: str) -> UserRemoved:
     """Removes an account, its contacts, the messages that wait for it and its local credentials;
     raises `DatabaseError` when there is no such account."""
     user = parse_user(name, project.settings.domain)
-    with _credentials(project, user, None), _changing(project) as connection:
-        if not Subscribers(connection).remove(*user):
-            raise _no_such(connection, user)
+    with _credentials(project, user, None), _changing(project) as (connection, accounts):
+        if not accounts.remove(*user):
+            raise _no_such(accounts, user)
         contacts = location_rows.remove_account(connection, *user)
         messages = connection.execute(
             delete(silo).where(silo.c.username == user.username, silo.c.domain == user.domain)
@@ -144,8 +165,7 @@ def list_users(
     offset: int = 0,
 ) -> UserPage:
     """A page of the accounts; the arguments are those of `Subscribers.list`."""
-    with _looking(project) as connection:
-        subscribers = Subscribers(connection)
+    with _looking(project) as (_, subscribers):
         found = subscribers.list(
             pattern=pattern,
             lacking=lacking,
@@ -165,10 +185,10 @@ def show_user(project: Project, name: str, *, now: int) -> UserDetails:
     """One account; ``now`` (Unix seconds) leaves out the contacts that have expired. Raises
     `DatabaseError` when there is no such account."""
     user = parse_user(name, project.settings.domain)
-    with _looking(project) as connection:
-        found: Subscriber | None = Subscribers(connection).get(*user)
+    with _looking(project) as (connection, accounts):
+        found: Subscriber | None = accounts.get(*user)
         if found is None:
-            raise _no_such(connection, user)
+            raise _no_such(accounts, user)
         contacts = location_rows.contacts_of(connection, *user)
         waiting = select(func.count()).select_from(silo)
         waiting = waiting.where(
@@ -187,29 +207,31 @@ def show_user(project: Project, name: str, *, now: int) -> UserDetails:
 def require_user(project: Project, user: UserName, *, present: bool = True) -> None:
     """Raises `DatabaseError` when there is no such account, or with ``present=False`` when there
     is one: asked before a person has to type anything."""
-    with _looking(project) as connection:
-        found = Subscribers(connection).get(*user)
+    with _looking(project) as (_, accounts):
+        found = accounts.get(*user)
         if present and found is None:
-            raise _no_such(connection, user)
+            raise _no_such(accounts, user)
         if not present and found is not None:
             raise already_there(*user)
 
 
 @contextlib.contextmanager
-def _looking(project: Project) -> Iterator[Connection]:
+def _looking(project: Project) -> Iterator[tuple[Connection, Subscribers]]:
     url = project.settings.database_url
+    shape = project_shape(project)
     with reading(open_engine(url), url) as connection:
-        check_tables(connection)
-        yield connection
+        check_tables(connection, shape)
+        yield connection, Subscribers(connection, shape.line)
 
 
 @contextlib.contextmanager
-def _changing(project: Project) -> Iterator[Connection]:
+def _changing(project: Project) -> Iterator[tuple[Connection, Subscribers]]:
     url = project.settings.database_url
+    shape = project_shape(project)
     with writing(open_engine(url), url) as connection:
-        check_tables(connection)
+        check_tables(connection, shape)
         check_domain(connection, project.settings.domain)
-        yield connection
+        yield connection, Subscribers(connection, shape.line)
 
 
 @contextlib.contextmanager
@@ -225,10 +247,10 @@ def _credentials(project: Project, user: UserName, ha1: Mapping[str, str] | None
         project.credentials.put(str(user), ha1)
 
 
-def _no_such(connection: Connection, user: UserName) -> RcsopsError:
+def _no_such(accounts: Subscribers, user: UserName) -> RcsopsError:
     import difflib
 
-    names = [each.username for each in Subscribers(connection).list(limit=1000)]
+    names = [each.username for each in accounts.list(limit=1000)]
     near = difflib.get_close_matches(user.username, names, n=1)
     return DatabaseError(
         f"there is no user {user}",

@@ -9,10 +9,10 @@ from rcsops.settings.model import (
     Settings,
     masked_url,
     parse_settings,
+    secret_name,
     sqlite_file,
     url_password,
     url_with_password,
-    url_without_password,
     valid_domain,
 )
 from rcsops.settings.project import CONFIG_NAME, Project
@@ -31,9 +31,9 @@ __all__ = [
     "parse_listen",
     "parse_settings",
     "private_directory",
+    "secret_name",
     "sqlite_file",
     "url_password",
     "url_with_password",
-    "url_without_password",
     "valid_domain",
 ]

@@ -209,10 +209,17 @@ def url_password(url: str) -> str | None:
     return match["password"] if match else None
 
 
-def url_without_password(url: str) -> str:
-    """The URL as it may stand in rcsops.toml: the name under which its password is kept."""
+def secret_name(url: str) -> str:
+    """The name under which the password of a database's user is kept: user and server, since all
+    databases there know that user by one password."""
+    scheme, _, rest = url.partition("://")
     match = _AUTHORITY.match(url)
-    return url if match is None else f"{match['scheme']}{match['user']}@{url[match.end() :]}"
+    if match is not None:
+        rest = f"{match['user']}@{url[match.end() :]}"
+    server, _, tail = rest.partition("/")
+    socket = re.search(r"[?&](unix_socket=[^&]*)", tail)
+    kind = "sqlite" if scheme.lower() == "sqlite" else "mysql"
+    return f"{kind}://{server}{f'/?{socket[1]}' if socket else ''}"
 
 
 def url_with_password(url: str, password: str) -> str:

@@ -13,6 +13,7 @@ from rcsops.settings.model import (
     DEFAULT_MYSQL_URL,
     Settings,
     parse_settings,
+    secret_name,
     sqlite_file,
     url_password,
     url_with_password,
@@ -183,7 +184,7 @@ def _complete_url(url: str, state: Path) -> str:
     """The URL of a MySQL database with the password that is kept for it, if any is."""
     if sqlite_file(url) is not None or url_password(url) is not None:
         return url
-    password = SecretStore(state / _SECRETS_NAME).get(url)
+    password = SecretStore(state / _SECRETS_NAME).get(secret_name(url))
     return url if password is None else url_with_password(url, password)
 
 

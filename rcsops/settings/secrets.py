@@ -7,11 +7,11 @@ from rcsops.settings.private_file import PrivateFile
 
 
 class SecretStore:
-    """A JSON file: ``{"mysql://opensips@localhost/opensips": "password", …}``.
+    """A JSON file: ``{"mysql://opensips@localhost": "password", …}``.
 
-    A database's password is kept under its URL without one, so that it is never sent to another
-    server than the one it was made for. Every method raises `SettingsError` when the file cannot
-    be used.
+    A database user's password is kept under user and server (`secret_name`), so that it is never
+    sent to another server than the one it was made for. Every method raises `SettingsError` when
+    the file cannot be used.
     """
 
     def __init__(self, path: Path) -> None:

@@ -8,9 +8,9 @@ from rcsops.errors import SettingsError
 from rcsops.settings import (
     Project,
     SecretStore,
+    secret_name,
     url_password,
     url_with_password,
-    url_without_password,
 )
 
 URL = "mysql://opensips@db.example:3307/opensips"
@@ -50,11 +50,26 @@ def test_root_leaves_the_file_to_the_projects_owner(tmp_path: Path) -> None:
 @pytest.mark.parametrize("password", ["simple", "p@ss:w/rd?#%", "ü", ""])
 def test_a_password_in_a_url(password: str) -> None:
     whole = url_with_password(URL, password)
-    assert url_without_password(whole) == URL
-    assert url_without_password(URL) == URL
+    assert secret_name(whole) == secret_name(URL) == "mysql://opensips@db.example:3307"
     assert url_password(URL) is None
     assert url_password(whole) is not None
     assert url_with_password(whole, "other") == url_with_password(URL, "other")
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("mysql://a@localhost/b", "mysql://a@localhost"),
+        ("mariadb+mysqldb://a:p@localhost/other", "mysql://a@localhost"),
+        (
+            "mysql://a@localhost/b?unix_socket=/x/y&charset=z",
+            "mysql://a@localhost/?unix_socket=/x/y",
+        ),
+        ("mysql://b@localhost/b", "mysql://b@localhost"),
+    ],
+)
+def test_user_and_server_name_a_secret(url: str, name: str) -> None:
+    assert secret_name(url) == name
 
 
 def test_a_url_without_a_user_takes_no_password() -> None:
@@ -71,7 +86,7 @@ def test_the_project_puts_url_and_password_together(tmp_path: Path) -> None:
     assert find(tmp_path).settings.database_url == URL
     project = find(tmp_path)
     project.make_state_dir()
-    project.secrets.put(URL, "p@ss")
+    project.secrets.put(secret_name(URL), "p@ss")
     assert find(tmp_path).settings.database_url == url_with_password(URL, "p@ss")
     given = "mysql://opensips:mine@db.example:3307/opensips"
     assert find(tmp_path, RCSOPS_DATABASE_URL=given).settings.database_url == given
@@ -79,7 +94,7 @@ def test_the_project_puts_url_and_password_together(tmp_path: Path) -> None:
 
 def test_a_password_goes_to_no_other_server(tmp_path: Path) -> None:
     project = find(tmp_path)
-    project.secrets.put(URL, "p@ss")
+    project.secrets.put(secret_name(URL), "p@ss")
     other = "mysql://opensips@evil.example/opensips"
     assert find(tmp_path, RCSOPS_DATABASE_URL=other).settings.database_url == other
 
