@@ -2,6 +2,7 @@
 a person wrote in it."""
 
 import os
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,20 +170,18 @@ def change_settings(project: Project, wanted: Mapping[str, object]) -> dict[str,
     path = project.config_path
     if not path.exists():
         initialise(path.parent)
-    import tomlkit
-
     text = _read(path)
-    document = tomlkit.parse(text)
-    changed: dict[str, object] = {}
-    for key, value in wanted.items():
-        if document.get(key) == value:
-            continue
-        changed[key] = value
-        if value is None:
-            document.remove(key)
-        else:
-            document[key] = value
+    there = tomllib.loads(text)
+    changed = {key: value for key, value in wanted.items() if there.get(key) != value}
     if changed:
+        import tomlkit
+
+        document = tomlkit.parse(text)
+        for key, value in changed.items():
+            if value is None:
+                document.remove(key)
+            else:
+                document[key] = value
         new = tomlkit.dumps(document)
         parse_settings(new, name=str(path))
         _write(path, new)

@@ -204,15 +204,20 @@ def _prefix(project: Project, options: InstallOptions, release: Release) -> Path
     return private.absolute() if asked or adopted.version != release.version else chosen
 
 
+def chosen_url(project: Project) -> str:
+    """The database URL of the project; "" as long as nobody has chosen one and its own SQLite file
+    stands there."""
+    url = project.settings.database_url
+    return "" if url == f"sqlite:///{project.state_dir / 'rcsops.db'}" else url
+
+
 def _modules(
     project: Project, options: InstallOptions, release: Release
 ) -> tuple[tuple[str, ...], bool]:
     settings = project.settings
-    own = f"sqlite:///{project.state_dir / 'rcsops.db'}"
     minimal = minimal_modules(
         release.line,
-        # The project's own file is what stands there until somebody has chosen.
-        database_url="" if settings.database_url == own else settings.database_url,
+        database_url=chosen_url(project),
         mi_transport=settings.mi_transport,
         transports=tuple(each.transport for each in settings.listen_addresses),
     )
