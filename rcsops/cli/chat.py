@@ -14,7 +14,14 @@ import click
 
 from rcsops.cli.chat_lines import JsonLines, PipeLines, TerminalLines
 from rcsops.cli.chat_print import JsonPrinter, PlainPrinter
-from rcsops.cli.chat_setup import choose_bind, instance_id, local_server, secret_of, tap_to
+from rcsops.cli.chat_setup import (
+    choose_bind,
+    instance_id,
+    kept_secret,
+    local_server,
+    secret_of,
+    tap_to,
+)
 from rcsops.cli.context import Context, complete_user
 from rcsops.cli.output import json_option
 from rcsops.errors import UsageError
@@ -116,6 +123,7 @@ def chat(
                 directory=files or own_directory / "files",
                 auto_accept=auto_accept,
                 scripted=not sys.stdin.isatty(),
+                credential=lambda: kept_secret(project, account),
             )
 
         return asyncio.run(_chat(agent, room, peer, as_json=as_json))

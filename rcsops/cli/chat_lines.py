@@ -136,6 +136,7 @@ class TerminalLines(AsyncIterator[Line]):
         from prompt_toolkit import PromptSession
         from prompt_toolkit.completion import WordCompleter
         from prompt_toolkit.output.defaults import create_output
+        from prompt_toolkit.shortcuts import CompleteStyle
 
         output = create_output()
         # A terminal that cannot say where its cursor is would get a warning on the screen.
@@ -144,7 +145,11 @@ class TerminalLines(AsyncIterator[Line]):
         words = [command.partition(" ")[0] for command in commands]
         self._prompt = prompt
         self._session: PromptSession[str] = PromptSession(
-            completer=WordCompleter(words, sentence=True), output=output
+            completer=WordCompleter(words, sentence=True),
+            # With the Tab key, and without lines kept free for a menu.
+            complete_style=CompleteStyle.READLINE_LIKE,
+            complete_while_typing=False,
+            output=output,
         )
 
     @contextlib.contextmanager

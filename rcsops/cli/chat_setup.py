@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rcsops.sip import Credential
     from rcsops.trace import TraceWriter
 
-__all__ = ["choose_bind", "instance_id", "local_server", "secret_of", "tap_to"]
+__all__ = ["choose_bind", "instance_id", "kept_secret", "local_server", "secret_of", "tap_to"]
 
 
 def secret_of(project: "Project", account: "UserName", *, local: bool) -> "Credential":
@@ -36,9 +36,9 @@ def secret_of(project: "Project", account: "UserName", *, local: bool) -> "Crede
     username, domain = account
     password = os.environ.get("RCSOPS_PASSWORD")
     if not password:
-        kept = project.credentials.get(str(account))
+        kept = kept_secret(project, account)
         if kept is not None:
-            return Credential(username, domain, kept)
+            return kept
         if local and domain == project.settings.domain:
             _check_account(project, account)
         if not sys.stdin.isatty():
@@ -48,6 +48,16 @@ def secret_of(project: "Project", account: "UserName", *, local: bool) -> "Crede
             )
         password = click.prompt(f"Password for {account}", hide_input=True, err=True)
     return Credential.from_password(username, domain, str(password))
+
+
+def kept_secret(project: "Project", account: "UserName") -> "Credential | None":
+    """What `rcsops user` keeps for local use; None where the environment has the last word."""
+    from rcsops.sip import Credential
+
+    if os.environ.get("RCSOPS_PASSWORD"):
+        return None
+    kept = project.credentials.get(str(account))
+    return None if kept is None else Credential(*account, kept)
 
 
 def _check_account(project: "Project", account: "UserName") -> None:

@@ -13,7 +13,7 @@ from rcsops.operations.chat_door import Door
 from rcsops.operations.chat_events import Teller
 from rcsops.operations.chat_notices import Line, Narrator, Notice, Verbatim
 from rcsops.operations.chat_outbox import Outbox
-from rcsops.sip import Uri
+from rcsops.sip import Credential, Uri
 from rcsops.ua import Agent, Chat, events
 
 __all__ = ["COMMANDS", "ChatRoom"]
@@ -33,6 +33,8 @@ _MORE_HELP = "a line that begins with // is a message that begins with /"
 
 # How long an ending waits for the server to say anything at all.
 _REGISTER_SECONDS = 15.0
+# After so long an ending says what it is waiting for.
+_SLOW_SECONDS = 1.0
 
 _Result = TypeVar("_Result")
 
@@ -42,7 +44,8 @@ class ChatRoom:
 
     ``scripted`` is for input that is not a person: lines wait for what was asked before them, and
     at the end of the input what was begun is finished first. ``directory`` is where files go that
-    peers send, up to ``max_file`` octets without a question.
+    peers send, up to ``max_file`` octets without a question. ``credential`` gives the user's secret
+    as it is kept now, if it is, for one who registers again.
     """
 
     def __init__(
@@ -56,8 +59,10 @@ class ChatRoom:
         auto_accept: bool = True,
         scripted: bool = False,
         max_file: int = 100 << 20,
+        credential: Callable[[], Credential | None] = lambda: None,
     ) -> None:
         self._agent = agent
+        self._credential = credential
         self._scripted = scripted
         self._patient = scripted
         self._narrator = Narrator(notify, self.stop)
@@ -119,17 +124,33 @@ class ChatRoom:
             for task in self._tasks - {follower}:
                 task.cancel()
             await asyncio.gather(*self._tasks - {follower}, return_exceptions=True)
-            await self._unless(self._hurried, self._agent.close())
+            registered = self._agent.registered
+            await self._leave()
             # What the closing has to say is still told; the stream ends with the agent.
             await asyncio.wait((follower,), timeout=0 if self._hurried.is_set() else 2.0)
             follower.cancel()
         if self._fault is not None:
             raise self._fault
-        known = "unregistered; good bye" if self._unregistered else "good bye"
-        self._narrator.say("ended", known, user=self._me, unregistered=self._unregistered)
+        told = registered and self._unregistered
+        words = "unregistered; good bye" if told else "good bye"
+        self._narrator.say("ended", words, user=self._me, unregistered=told)
         if self._narrator.lost is not None:
             raise self._narrator.lost
         return 1 if self._narrator.failures and self._scripted else 0
+
+    async def _leave(self) -> None:
+        """Says good-bye to the peer and the server, who may not be there any more."""
+        self._narrator.say("ending", "")
+        slow = asyncio.get_running_loop().call_later(
+            _SLOW_SECONDS,
+            self._narrator.say,
+            "note",
+            "saying good-bye; Ctrl-C does not wait for it",
+        )
+        try:
+            await self._unless(self._hurried, self._agent.close())
+        finally:
+            slow.cancel()
 
     # --- what is typed -----------------------------------------------------------------------
 
@@ -227,6 +248,9 @@ class ChatRoom:
         if self._registering is not None and not self._registering.done():
             self._narrator.say("note", "still trying to register")
             return
+        kept = self._credential()
+        if kept is not None:
+            self._agent.use_credential(kept)
         self._registering = self._spawn(self._register(waits=True))
 
     async def _registered(self) -> None:
@@ -316,11 +340,10 @@ class ChatRoom:
         self._spawn(self._outbox.release())
 
     async def _bye(self, _argument: str) -> None:
-        if self._scripted:
-            await self._ready()
         chat, self._chat = self._chat, None
         if self._dialling is not None and not self._dialling.done():
             self._dialling.cancel()
+            await asyncio.wait((self._dialling,))
             lost = self._outbox.drop()
             text = "your invitation is taken back"
             self._narrator.say("note", f"{text}; {lost}" if lost else text)

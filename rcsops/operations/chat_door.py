@@ -110,19 +110,19 @@ class Door:
             busy = self._busy(waiting.peer)
             if busy:
                 self._waiting = waiting
-                self._narrator.error(f"not now: {busy}", hint="/bye ends it, /decline refuses")
+                self._narrator.fail(f"not now: {busy}", hint="/bye ends it, /decline refuses")
                 return
             self._opening = self._spawn(self._accept(waiting))
         elif isinstance(waiting, FileOffer):
             self._spawn(self._accept_file(waiting))
         else:
-            self._narrator.error("nobody waits for your answer")
+            self._narrator.fail("nobody waits for your answer")
 
     def decline(self) -> None:
         """The user says no."""
         waiting, self._waiting = self._waiting, None
         if waiting is None or not waiting.reject(603):
-            self._narrator.error("nobody waits for your answer")
+            self._narrator.fail("nobody waits for your answer")
         else:
             text = f"declined {self._teller.short(waiting.peer)}"
             self._narrator.say("declined", text, peer=waiting.peer)

@@ -58,7 +58,9 @@ class Narrator:
 
     def error(self, text: str, *, hint: str = "", **data: object) -> None:
         """Tells what could not be done, and what to do next."""
-        shown = f"{text} ({hint})" if hint else text
+        shown = text
+        if hint:
+            shown = f"{text}; {hint}" if text.endswith(")") else f"{text} ({hint})"
         self.say("error", shown, **{"error": text, "hint": hint, **data})
 
     def fail(self, text: str, *, hint: str = "", **data: object) -> None:

@@ -4,12 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pexpect
 import pytest
+
+from tests.cli.chatting import Lab
 
 
 @dataclass(frozen=True)
@@ -88,3 +91,10 @@ class Shell:
 @pytest.fixture
 def rcsops(tmp_path: Path) -> Shell:
     return Shell(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """One server for the chats of a module."""
+    with Lab(tmp_path_factory.mktemp("lab")) as lab:
+        yield lab
