@@ -24,6 +24,8 @@ GROUPS: dict[str, dict[str, Entry]] = {
                       "user", "user"),
     },
     "Server": {
+        "config": Entry("Make and look over the configuration of an OpenSIPS.",
+                        "config", "config"),
         "install": Entry("Build an OpenSIPS from source, or adopt one that is here.",
                          "install", "install"),
         "start": Entry("Start the SIP server.", "server", "start"),

@@ -53,8 +53,8 @@ class OpenSipsServer:
     """A running OpenSIPS of our own; a context manager.
 
     ``address`` is where it listens on UDP and TCP. ``database_url`` is an empty MySQL database,
-    None for an SQLite file in ``directory``. It listens at the addresses ``also`` besides; ``changes``
-    go into the `ConfigModel`.
+    None for an SQLite file in ``directory``. It listens at the addresses ``also`` besides;
+    ``changes`` go into the `ConfigModel`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The rendered configuration on a server of a test's own: restarts, TLS and WebSocket, MI, agents."""
+"""The rendered configuration on servers of their own: restarts, TLS, WebSocket, MI, agents."""
 
 import asyncio
 import base64
