@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from rcsops.errors import UsageError
@@ -13,6 +15,8 @@ from rcsops.opensips.releases import (
     resolve_release,
     version_key,
 )
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize(
@@ -89,3 +93,16 @@ def test_packages_are_those_that_the_modules_need() -> None:
     assert packages(("auth",), (3, 6)) - tools == {"libssl-dev"}
     assert packages(("regex",), (3, 0)) - tools == {"libpcre3-dev"}
     assert packages(("regex",), (3, 4)) - tools == {"libpcre2-dev"}
+
+
+def test_the_list_beside_the_default_release_is_what_is_built() -> None:
+    text = (ROOT / f"opensips-{DEFAULT}" / "modules.txt").read_text("utf-8")
+    listed = [line for line in text.splitlines() if not line.startswith("#")]
+    assert listed == list(minimal_modules(resolve_release(DEFAULT).line))
+
+
+def test_the_page_beside_it_names_the_release() -> None:
+    release = resolve_release(DEFAULT)
+    page = (ROOT / f"opensips-{DEFAULT}" / "README.md").read_text("utf-8")
+    for fact in (release.tag, release.commit, release.tree, "2021", "rcsops install --release 3.6"):
+        assert fact in page
