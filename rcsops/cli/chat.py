@@ -3,7 +3,6 @@
 import asyncio
 import io
 import os
-import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -141,7 +140,7 @@ async def _chat(
     if not as_json:
         notify = PlainPrinter(
             colour=terminal and not os.environ.get("NO_COLOR"),
-            width=(lambda: shutil.get_terminal_size().columns) if terminal else None,
+            width=_columns if terminal else None,
         )
     room = make_room(notify)
     await agent.start()
@@ -154,6 +153,14 @@ async def _chat(
             return await room.run(typed, peer=peer)
     lines: AsyncIterator[Line] = PipeLines(sys.stdin.fileno())
     return await room.run(JsonLines(lines) if as_json else lines, peer=peer)
+
+
+def _columns() -> int:
+    # Asked each time, for a window changes its size; COLUMNS does not.
+    try:
+        return os.get_terminal_size(1).columns or 80
+    except OSError:
+        return 80
 
 
 def _prompt(room: ChatRoom, agent: "Agent") -> str:

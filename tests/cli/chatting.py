@@ -299,6 +299,9 @@ class Terminal:
     def press(self, keys: str) -> None:
         self._child.send(keys)
 
+    def press_bytes(self, keys: bytes) -> None:
+        os.write(self._child.child_fd, keys)
+
     def signal(self, number: signal.Signals) -> None:
         self._child.kill(number)
 
