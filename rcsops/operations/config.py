@@ -214,6 +214,8 @@ def config_model(project: Project, installation: Installation | None, version: s
         mi_group=settings.mi_group,
         mi_http=settings.mi_http if settings.mi_transport == "http" else "",
         tls=_tls(project),
+        min_expires=settings.registrar_min_expires,
+        max_expires=settings.registrar_max_expires,
     )
 
 

@@ -52,7 +52,7 @@ def _run(project: Project, files: RunFiles, options: argparse.Namespace) -> int:
         if options.trace is not None:
             trace = TraceWriter(options.trace, options.node)
         with _runner() as runner:
-            runner.run(_serve(project, files, trace, _server_options(options)))
+            runner.run(_serve(project, files, trace, _server_options(project, options)))
         return 0
     except RcsopsError as error:
         logger.error("%s", error)
@@ -97,11 +97,12 @@ def _runner() -> asyncio.Runner:
     return asyncio.Runner()
 
 
-def _server_options(options: argparse.Namespace) -> ServerOptions:
-    default = ServerOptions()
+def _server_options(project: Project, options: argparse.Namespace) -> ServerOptions:
+    settings = project.settings
+    least, most = options.min_expires, options.max_expires
     return ServerOptions(
-        min_expires=options.min_expires if options.min_expires is not None else default.min_expires,
-        max_expires=options.max_expires if options.max_expires is not None else default.max_expires,
+        min_expires=settings.registrar_min_expires if least is None else least,
+        max_expires=settings.registrar_max_expires if most is None else most,
     )
 
 

@@ -26,6 +26,9 @@ AGENT_TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
 DEFAULT_MYSQL_URL = "mysql://opensips@localhost/opensips"
 DATABASE_SCHEMES = ("sqlite", "mysql", "mysql+mysqldb", "mariadb", "mariadb+mysqldb")
 
+# A week: who is gone for longer is not to be found at the old address.
+_LONGEST = 7 * 86400
+
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 
@@ -53,6 +56,8 @@ class Settings:
     tls_ca: str = ""
     digest_algorithms: tuple[str, ...] = ("SHA-256", "MD5")
     digest_min_algorithm: str = "MD5"
+    registrar_min_expires: int = 60
+    registrar_max_expires: int = 3600
     agent_server: str = ""
     agent_transport: str = "tcp"
     agent_bind: str = "127.0.0.1"
@@ -171,6 +176,18 @@ def _loopback(value: object) -> str:
     return text
 
 
+def _lifetime(value: object) -> int:
+    """Seconds; a number, or its digits (from the environment)."""
+    digits = _text(value) if isinstance(value, str) else value
+    if isinstance(digits, str) and digits.isdecimal():
+        digits = int(digits)
+    if not isinstance(digits, int) or isinstance(digits, bool):
+        raise ValueError("must be a number of seconds")
+    if not 1 <= digits <= _LONGEST:
+        raise ValueError(f"{digits} is not between 1 and {_LONGEST} seconds")
+    return digits
+
+
 # key of rcsops.toml -> (attribute of Settings, its check)
 _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "domain": ("domain", valid_domain),
@@ -187,6 +204,8 @@ _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "tls.ca": ("tls_ca", _text),
     "digest.algorithms": ("digest_algorithms", _strings(_choice(DIGEST_ALGORITHMS))),
     "digest.min_algorithm": ("digest_min_algorithm", _choice(DIGEST_ALGORITHMS)),
+    "registrar.min_expires": ("registrar_min_expires", _lifetime),
+    "registrar.max_expires": ("registrar_max_expires", _lifetime),
     "agent.server": ("agent_server", _host),
     "agent.transport": ("agent_transport", _choice(AGENT_TRANSPORTS)),
     "agent.bind": ("agent_bind", _host),
@@ -274,6 +293,12 @@ def parse_settings(
             except ValueError as error:
                 raise SettingsError(f"{variable} in the environment: {error}") from None
     settings = replace(Settings(), **values)
+    if settings.registrar_min_expires > settings.registrar_max_expires:
+        raise SettingsError(
+            f"{name}: registrar.min_expires ({settings.registrar_min_expires}) is more than "
+            f"registrar.max_expires ({settings.registrar_max_expires})",
+            hint="the server grants what a client asks for, between these two",
+        )
     weakest = DIGEST_ALGORITHMS.index(settings.digest_min_algorithm)
     if all(DIGEST_ALGORITHMS.index(each) < weakest for each in settings.digest_algorithms):
         raise SettingsError(

@@ -61,6 +61,7 @@ class ConfigModel:
     answer_seconds: int = 5
     ring_seconds: int = 120
     min_expires: int = 60
+    max_expires: int = 3600
     max_contacts: int = 5
     max_message: int = 32768
     flood: int = 200

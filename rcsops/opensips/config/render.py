@@ -117,6 +117,7 @@ def _values(model: ConfigModel) -> dict[str, object]:
         "answer_seconds": model.answer_seconds,
         "ring_seconds": model.ring_seconds,
         "min_expires": model.min_expires,
+        "max_expires": model.max_expires,
         "max_contacts": model.max_contacts,
         "max_message": model.max_message,
         "flood": model.flood,

@@ -23,6 +23,10 @@ certificate = "cert.pem"
 private_key = "key.pem"
 ca = "ca.pem"
 
+[registrar]
+min_expires = 30
+max_expires = 900
+
 [agent]
 server = "sip.lab.example:5061"
 transport = "tls"
@@ -50,6 +54,8 @@ def test_every_key_is_read() -> None:
         tls_ca="ca.pem",
         digest_algorithms=("SHA-256",),
         digest_min_algorithm="SHA-256",
+        registrar_min_expires=30,
+        registrar_max_expires=900,
         agent_server="sip.lab.example:5061",
         agent_transport="tls",
         agent_bind="::1",
