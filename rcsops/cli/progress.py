@@ -36,10 +36,9 @@ class Progress:
         rows = f" {step.rows}" if step.rows else ""
         self.show(f"{step.what} {step.table}{rows}".rstrip())
 
-    def count(self, what: str, done: int, total: int) -> None:
+    def count(self, what: str, done: int) -> None:
         """Shows how far something is."""
-        share = f" ({done * 100 // total} %)" if total else ""
-        self.show(f"{what} {done}{share}")
+        self.show(f"{what} {done}")
 
     def show(self, text: str) -> None:
         """Shows a line in the place of the last."""

@@ -1,7 +1,12 @@
 """``rcsops user``."""
 
+import contextlib
+import io
 import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
 
 import click
 
@@ -16,20 +21,27 @@ from rcsops.cli.output import (
     say,
     yes_option,
 )
+from rcsops.cli.progress import Progress
 from rcsops.errors import UsageError
 
 _MAX_STDIN = 4096
+_SHOWN_BAD = 20
 
 
 @click.group()
 def user() -> None:
-    """Add, list, show, change and remove accounts.
+    """Add, list, show, change, remove, import and export accounts.
 
     USER is a name such as bob, or bob@DOMAIN. Only hashes of passwords are stored.
     """
 
 
 def _password_options(command: click.decorators.FC) -> click.decorators.FC:
+    command = click.option(
+        "--store-password",
+        is_flag=True,
+        help="Store the password itself too, beside its hashes: whoever reads the database has it.",
+    )(command)
     command = click.option(
         "--generate", is_flag=True, help="Make a password and print it, this once."
     )(command)
@@ -43,7 +55,14 @@ def _password_options(command: click.decorators.FC) -> click.decorators.FC:
 @_password_options
 @json_option
 @click.pass_obj
-def add(context: Context, name: str, password_stdin: bool, generate: bool, as_json: bool) -> None:
+def add(
+    context: Context,
+    name: str,
+    password_stdin: bool,
+    generate: bool,
+    store_password: bool,
+    as_json: bool,
+) -> None:
     """Add an account.
 
     Asks for the password, twice; where nobody can be asked, makes one and prints it. The hashes
@@ -54,7 +73,7 @@ def add(context: Context, name: str, password_stdin: bool, generate: bool, as_js
     known = parse_user(name, context.project.settings.domain)
     require_user(context.project, known, present=False)
     password, generated = _password(str(known), password_stdin, generate)
-    result = add_user(context.project, name, password=password)
+    result = add_user(context.project, name, password=password, plain=store_password)
     _print_changed(result.user, result.algorithms, "added", password, generated, as_json)
 
 
@@ -64,7 +83,12 @@ def add(context: Context, name: str, password_stdin: bool, generate: bool, as_js
 @json_option
 @click.pass_obj
 def passwd(
-    context: Context, name: str, password_stdin: bool, generate: bool, as_json: bool
+    context: Context,
+    name: str,
+    password_stdin: bool,
+    generate: bool,
+    store_password: bool,
+    as_json: bool,
 ) -> None:
     """Give an account another password."""
     from rcsops.operations.users import parse_user, require_user, set_password
@@ -72,7 +96,7 @@ def passwd(
     known = parse_user(name, context.project.settings.domain)
     require_user(context.project, known)
     password, generated = _password(str(known), password_stdin, generate)
-    result = set_password(context.project, name, password=password)
+    result = set_password(context.project, name, password=password, plain=store_password)
     _print_changed(result.user, result.algorithms, "changed", password, generated, as_json)
 
 
@@ -180,6 +204,124 @@ def remove(context: Context, name: str, yes: bool, as_json: bool) -> None:
             f"removed {result.user}, {_number(result.contacts, 'contact')} and "
             f"{_number(result.messages, 'waiting message')}"
         )
+
+
+_format_option = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "jsonl"]),
+    help="CSV or JSON lines (by the name of FILE; CSV).",
+)
+
+
+@user.command("import")
+@click.argument("file", type=click.Path(allow_dash=True, dir_okay=False))
+@_format_option
+@click.option("--skip-bad", is_flag=True, help="Leave out lines that are wrong, and add the rest.")
+@click.option("--replace", is_flag=True, help="Change the password of those that are there.")
+@click.option(
+    "--store-password", is_flag=True, help="Store passwords themselves too, beside their hashes."
+)
+@json_option
+@click.pass_obj
+def import_(
+    context: Context,
+    file: str,
+    form: str | None,
+    skip_bad: bool,
+    replace: bool,
+    store_password: bool,
+    as_json: bool,
+) -> None:
+    """Add the accounts of FILE (- for stdin): all of them, or none if a line is wrong.
+
+    CSV has the names of its columns in the first line: user,password. JSON lines have one object
+    each: {"user": "bob", "password": "..."}. In place of a password there may be hashes, as
+    `rcsops user export` writes them: ha1, ha1_sha256, ha1_sha512t256.
+    """
+    from rcsops.operations.users_bulk import import_users
+
+    with Progress(quiet=as_json) as progress, _reading(file) as stream:
+        result = import_users(
+            context.project,
+            stream,
+            form or _form_of(file),
+            skip_bad=skip_bad,
+            replace=replace,
+            plain=store_password,
+            on_count=lambda number: progress.count("imported", number),
+        )
+    if as_json:
+        print_json(result)
+    else:
+        for each in result.bad[:_SHOWN_BAD]:
+            note(f"line {each.line}: {each.reason}")
+        if result.bad_lines > _SHOWN_BAD:
+            note(f"... and {result.bad_lines - _SHOWN_BAD} more")
+        replaced = f", changed {_number(result.replaced, 'account')}" if replace else ""
+        left_out = f", left out {_number(result.bad_lines, 'line')}" if result.bad_lines else ""
+        if result.done:
+            say(f"added {_number(result.added, 'account')}{replaced}{left_out}")
+        else:
+            lines = "1 line is" if result.bad_lines == 1 else f"{result.bad_lines} lines are"
+            say(f"nothing was added: {lines} wrong; --skip-bad adds the others")
+    if not result.done:
+        raise click.exceptions.Exit(1)
+
+
+@user.command()
+@click.argument("file", type=click.Path(allow_dash=True, dir_okay=False), default="-")
+@_format_option
+@click.option("--passwords", is_flag=True, help="With the passwords that are stored as they are.")
+@json_option
+@click.pass_obj
+def export(context: Context, file: str, form: str | None, passwords: bool, as_json: bool) -> None:
+    """Write all accounts with their hashes to FILE (stdout), for `rcsops user import`.
+
+    A hash lets in like the password itself, so only its owner may read FILE.
+    """
+    from rcsops.operations.users_bulk import export_to, export_users
+
+    kind = form or _form_of(file)
+    if file == "-":
+        if as_json:
+            raise UsageError("--json needs a FILE", hint="for JSON lines: --format jsonl")
+        export_users(context.project, sys.stdout, kind, plain=passwords)
+        return
+    with Progress(quiet=as_json) as progress:
+        result = export_to(
+            context.project,
+            Path(file),
+            kind,
+            plain=passwords,
+            on_count=lambda number: progress.count("exported", number),
+        )
+    if as_json:
+        print_json(result)
+    else:
+        say(f"wrote {_number(result.users, 'account')} to {result.path}")
+
+
+def _form_of(file: str) -> str:
+    return "jsonl" if file.lower().endswith((".jsonl", ".ndjson", ".json")) else "csv"
+
+
+@contextlib.contextmanager
+def _reading(file: str) -> Iterator[TextIO]:
+    """The file as text; what is no UTF-8 comes as surrogates, which no name or password may hold,
+    so that its line is told."""
+    if file == "-":
+        raw = io.TextIOWrapper(
+            sys.stdin.buffer, encoding="utf-8-sig", errors="surrogateescape", newline=""
+        )
+        yield raw
+        raw.detach()
+        return
+    try:
+        with Path(file).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+            yield stream
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}") from error
 
 
 def _password(account: str, from_stdin: bool, generate: bool) -> tuple[str, bool]:

@@ -103,10 +103,14 @@ def test_what_is_readonly_is_said() -> None:
 @pytest.mark.parametrize(
     ("number", "said", "expected", "hint"),
     [
-        (1045, "Access denied", "refuses the user or the password", "check user and password"),
+        (1044, "Access denied", "refuses this user the database", "--admin-url"),
+        (1045, "Access denied", "refuses the user or the password", "--new-password"),
+        (1142, "denied", "refuses this user that statement", "--admin-url"),
+        (1366, "Incorrect string value", "cannot hold that text", "rcsops db status"),
+        (2059, "caching_sha2_password", "a login that this client does not know", "localhost"),
         (1698, "Access denied", "unix_socket", "run as that system user"),
-        (2002, "Can't connect", "does not answer", "start mariadb"),
-        (1049, "Unknown database", "is not there", "CREATE DATABASE"),
+        (2002, "Can't connect", "does not answer", "mariadb"),
+        (1049, "Unknown database", "is not there", "rcsops db create"),
         (9999, "odd", "refuses (9999: odd)", ""),
     ],
 )
@@ -117,6 +121,18 @@ def test_errors_of_mysql_have_their_own_line(
     assert expected in str(error)
     assert hint in error.hint
     assert "secret" not in str(error)
+
+
+def test_a_server_elsewhere_is_not_started_from_here() -> None:
+    original = OperationalError("SELECT", None, Exception(2003, "Can't connect"))
+    error = database_error(original, "mysql://opensips@db.example/opensips")
+    assert "firewall" in error.hint
+
+
+def test_where_no_server_is_installed_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rcsops.database.failures.shutil.which", lambda *_, **__: None)
+    original = OperationalError("SELECT", None, Exception(2002, "Can't connect"))
+    assert "apt install mariadb-server" in database_error(original, MYSQL).hint
 
 
 def test_a_missing_driver_is_named_with_the_packages_that_it_needs() -> None:

@@ -1,0 +1,301 @@
+"""Accounts by the hundred thousand: import and export.
+
+Checking and hashing are done by several processes where there is much of it, while this one
+writes what is ready. Everything is one transaction: all accounts of a file or none.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import TextIO
+
+from sqlalchemy import Connection, Engine, select
+
+from rcsops.database import check_tables, open_engine, reading, writing
+from rcsops.database.shapes import Line, Shape
+from rcsops.database.subscribers import columns_of
+from rcsops.errors import UsageError
+from rcsops.operations.db import check_domain
+from rcsops.operations.db_access import project_shape
+from rcsops.operations.users_file import (
+    BadLine,
+    NewAccount,
+    Record,
+    accounts_of,
+    read_records,
+    value_columns,
+    write_accounts,
+)
+from rcsops.settings import Project
+
+_CHUNK = 2000
+_PARALLEL_FROM = 4 * _CHUNK
+_MAX_PROCESSES = 4
+_MANY_BAD = 1000
+_ROWS = 500  # of one INSERT: below SQLite's limit of bound values, and a packet of MySQL's
+OnCount = Callable[[int], None]
+_Chunk = tuple[list[NewAccount], list[BadLine]]
+
+
+@dataclass(frozen=True, slots=True)
+class UsersImported:
+    """What an import did. ``bad`` are the lines that are no account: with any of them, and without
+    ``skip_bad``, nothing was ``added``; at most 1000 are kept of ``bad_lines`` in all."""
+
+    added: int
+    replaced: int
+    bad: tuple[BadLine, ...]
+    bad_lines: int
+    done: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UsersExported:
+    """How many accounts went where; ``path`` None is the stream that was given."""
+
+    users: int
+    path: Path | None
+
+
+def import_users(
+    project: Project,
+    stream: TextIO,
+    form: str,
+    *,
+    skip_bad: bool = False,
+    replace: bool = False,
+    plain: bool = False,
+    on_count: OnCount | None = None,
+) -> UsersImported:
+    """Adds the accounts of a file (`read_records`).
+
+    ``replace`` gives accounts that are there already the file's hashes; without it they are bad
+    lines, as is a name that comes twice. ``skip_bad`` leaves bad lines out; otherwise one of them
+    keeps all from being added. ``plain`` stores passwords as they are, too. Raises `UsageError`
+    for a file that cannot be read, `DatabaseError` when the database refuses; then nothing is
+    added.
+    """
+    url = project.settings.database_url
+    shape = project_shape(project)
+    engine = open_engine(url)
+    with reading(engine, url) as connection:
+        check_tables(connection, shape)
+        check_domain(connection, project.settings.domain)
+    bad: list[BadLine] = []
+    seen: set[str] = set()
+    added = replaced = 0
+    chunks = _checked(read_records(stream, form), project.settings.domain, shape.line, plain)
+    with contextlib.closing(chunks):
+        # The processes start before a connection is there that they would share.
+        first = next(chunks, ([], []))
+        with _all_or_nothing(engine, url) as (connection, undo):
+            for good, wrong in chain([first], chunks):
+                wrong += _twice(good, seen)
+                there = _existing(connection, shape, project.settings.domain, good)
+                if not replace:
+                    wrong += [
+                        BadLine(each.line, f"{each.username!r} is there already")
+                        for each in good
+                        if each.username in there
+                    ]
+                bad += wrong
+                if bad and not skip_bad:
+                    # The rest is read for its faults alone.
+                    undo()
+                    continue
+                refused = {each.line for each in wrong}
+                fine = [each for each in good if each.line not in refused]
+                fresh = [each for each in fine if each.username not in there]
+                known = [each for each in fine if each.username in there]
+                _insert(connection, project.settings.domain, shape.line, fresh)
+                _update(connection, project.settings.domain, shape.line, known)
+                added += len(fresh)
+                replaced += len(known)
+                if on_count is not None:
+                    on_count(added + replaced)
+    done = skip_bad or not bad
+    bad.sort()
+    return UsersImported(
+        added=added if done else 0,
+        replaced=replaced if done else 0,
+        bad=tuple(bad[:_MANY_BAD]),
+        bad_lines=len(bad),
+        done=done,
+    )
+
+
+def export_users(
+    project: Project,
+    stream: TextIO,
+    form: str,
+    *,
+    plain: bool = False,
+    on_count: OnCount | None = None,
+) -> UsersExported:
+    """Writes all accounts with their hashes, in order of name; with ``plain`` also the passwords
+    of those that have one stored. Raises `DatabaseError`."""
+    url = project.settings.database_url
+    shape = project_shape(project)
+    table = shape["subscriber"]
+    columns = [*(["password"] if plain else []), *columns_of(shape.line).values()]
+    fields = [table.c.username, table.c.domain, *(table.c[name] for name in columns)]
+    query = select(*fields).order_by(table.c.domain, table.c.username)
+
+    def rows(connection: Connection) -> Iterator[tuple[str, ...]]:
+        streaming = connection.execution_options(stream_results=True, max_row_buffer=_CHUNK)
+        for number, row in enumerate(streaming.execute(query), 1):
+            if on_count is not None and number % _CHUNK == 0:
+                on_count(number)
+            yield (f"{row[0]}@{row[1]}", *row[2:])
+
+    with reading(open_engine(url), url) as connection:
+        check_tables(connection, shape)
+        number = write_accounts(stream, form, ["user", *columns], rows(connection))
+    return UsersExported(number, None)
+
+
+def export_to(
+    project: Project,
+    path: Path,
+    form: str,
+    *,
+    plain: bool = False,
+    on_count: OnCount | None = None,
+) -> UsersExported:
+    """`export_users` into a new file that only its owner may read: hashes let in like passwords."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        if path.exists():
+            raise UsageError(f"{path} is there already", hint="name another file")
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+            result = export_users(project, stream, form, plain=plain, on_count=on_count)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return UsersExported(result.users, path)
+
+
+class _Undone(Exception):
+    """Ends a transaction without its changes."""
+
+
+@contextlib.contextmanager
+def _all_or_nothing(engine: Engine, url: str) -> Iterator[tuple[Connection, Callable[[], None]]]:
+    """A writing transaction, and a function that undoes what was written in it so far for good."""
+    undone = False
+
+    def undo() -> None:
+        nonlocal undone
+        undone = True
+
+    with contextlib.suppress(_Undone), writing(engine, url) as connection:
+        yield connection, undo
+        if undone:
+            raise _Undone
+
+
+def _checked(
+    records: Iterator[Record], domain: str, line: Line, plain: bool
+) -> Generator[_Chunk, None, None]:
+    """The accounts of all lines, in chunks in the file's order."""
+    first = list(islice(records, _PARALLEL_FROM))
+    processes = min(os.cpu_count() or 1, _MAX_PROCESSES)
+    # A process is forked from this one, which must not have threads then.
+    if len(first) < _PARALLEL_FROM or processes < 2 or threading.active_count() > 1:
+        for chunk in _chunks(first, records):
+            yield accounts_of(chunk, domain, line, plain=plain)
+        return
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        waiting: list[Future[_Chunk]] = []
+        try:
+            for chunk in _chunks(first, records):
+                waiting.append(pool.submit(accounts_of, chunk, domain, line, plain=plain))
+                # Enough to keep all busy, and no more of the file in memory than that.
+                if len(waiting) > 2 * processes:
+                    yield waiting.pop(0).result()
+            while waiting:
+                yield waiting.pop(0).result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _chunks(first: Sequence[Record], rest: Iterator[Record]) -> Iterator[list[Record]]:
+    for start in range(0, len(first), _CHUNK):
+        yield list(first[start : start + _CHUNK])
+    while chunk := list(islice(rest, _CHUNK)):
+        yield chunk
+
+
+def _twice(good: Iterable[NewAccount], seen: set[str]) -> list[BadLine]:
+    found = []
+    for each in good:
+        if each.username in seen:
+            found.append(BadLine(each.line, f"{each.username!r} came before in the file"))
+        seen.add(each.username)
+    return found
+
+
+def _existing(
+    connection: Connection, shape: Shape, domain: str, accounts: Sequence[NewAccount]
+) -> set[str]:
+    table = shape["subscriber"]
+    found: set[str] = set()
+    for start in range(0, len(accounts), _ROWS):
+        names = [each.username for each in accounts[start : start + _ROWS]]
+        query = select(table.c.username).where(
+            table.c.username.in_(names), table.c.domain == domain
+        )
+        found.update(connection.execute(query).scalars())
+    return found
+
+
+def _insert(
+    connection: Connection, domain: str, line: Line, accounts: Sequence[NewAccount]
+) -> None:
+    """INSERT with many rows at once: what makes an import about as fast as LOAD DATA, for which
+    the user would need rights on files."""
+    names = ("username", "domain", *value_columns(line))
+    mark = "?" if connection.dialect.name == "sqlite" else "%s"
+    row = f"({', '.join([mark] * len(names))})"
+    head = f"INSERT INTO subscriber ({', '.join(names)}) VALUES "  # noqa: S608
+    # SQLite takes 999 bound values in its oldest form still around.
+    step = _ROWS if mark == "%s" else 999 // len(names)
+    for start in range(0, len(accounts), step):
+        part = accounts[start : start + step]
+        values = tuple(value for each in part for value in (each.username, domain, *each.values))
+        connection.exec_driver_sql(head + ", ".join([row] * len(part)), values)
+
+
+def _update(
+    connection: Connection, domain: str, line: Line, accounts: Sequence[NewAccount]
+) -> None:
+    if not accounts:
+        return
+    mark = "?" if connection.dialect.name == "sqlite" else "%s"
+    setting = ", ".join(f"{name} = {mark}" for name in value_columns(line))
+    connection.exec_driver_sql(
+        f"UPDATE subscriber SET {setting} WHERE username = {mark} AND domain = {mark}",  # noqa: S608
+        [(*each.values, each.username, domain) for each in accounts],
+    )
+
+
+__all__ = [
+    "BadLine",
+    "UsersExported",
+    "UsersImported",
+    "export_to",
+    "export_users",
+    "import_users",
+]
