@@ -25,6 +25,8 @@ _VARIABLES = re.compile(
     r"(MAKE.*|MFLAGS|GNUMAKEFLAGS|PREFIX|BASEDIR|DESTDIR|modules?|(in|ex)clude_modules"
     r"|skip_modules|CFLAGS|LDFLAGS|DEFS|LIBS|FASTER|NICER|MOD_.*|LC_.*|LANG(UAGE)?)$"
 )
+# What a module says in its dep_export_t; other kinds can do without.
+_DEPENDENCY = re.compile(r'\{\s*MOD_TYPE_DEFAULT\s*,\s*"(\w+)"\s*,\s*DEP_ABORT\b')
 _END_SECONDS = 5.0
 
 
@@ -166,6 +168,22 @@ def default_modules(source: Path) -> tuple[str, ...]:
     match = re.search(r"^exclude_modules\s*\??=(.*)$", text, re.MULTILINE)
     excluded = match[1].split() if match else []
     return tuple(name for name in available_modules(source) if name not in excluded)
+
+
+def with_dependencies(modules: tuple[str, ...], source: Path) -> tuple[str, ...]:
+    """These modules and all that they cannot be loaded without, as their sources say."""
+    known = {*available_modules(source)}
+    found: set[str] = set()
+    left = [*modules]
+    while left:
+        name = left.pop()
+        if name in found:
+            continue
+        found.add(name)
+        for path in (source / "modules" / name).glob("*.c"):
+            text = path.read_text("utf-8", "replace")
+            left += [each for each in _DEPENDENCY.findall(text) if each in known]
+    return tuple(sorted(found))
 
 
 def check_modules(modules: tuple[str, ...], known: tuple[str, ...], version: str) -> None:

@@ -49,9 +49,20 @@ def diagnose(log: str, release: Release, modules: tuple[str, ...]) -> Diagnosis:
                 "type the command again with --force, which takes a fresh copy of the source",
             )
     for line in lines:
+        if (match := _NOT_FOUND.search(line)) is not None:
+            return _missing_program(line, match[1])
+    for line in lines:
         if _LAST.match(line):
             return Diagnosis(line.strip())
     return Diagnosis("")
+
+
+def _missing_program(line: str, name: str) -> Diagnosis:
+    if name.endswith("autogen.sh"):
+        cause = "the source of that library is a git submodule, which no archive of a release has"
+        return Diagnosis(line.strip(), cause, "leave that module out; for TLS take tls_openssl")
+    mend = f"install the package that {name} is in, or leave that module out"
+    return Diagnosis(line.strip(), f"{name} is missing", mend)
 
 
 def _machine(line: str) -> Diagnosis | None:

@@ -4,6 +4,7 @@ import ctypes
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -18,6 +19,8 @@ _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _CHECK_SECONDS = 60.0
 _RECORD_FORMAT = 1
+
+_DEPENDS = re.compile(r"module (\w+) depends on ")
 
 # Directories that other programs use too: what is in them cannot be swapped as a whole.
 _SHARED = ("/", "/usr", "/usr/local", "/opt", "/bin", "/etc", "/home", "/root", "/srv", "/var")
@@ -105,25 +108,39 @@ def keep_configuration(prefix: Path, staged: Path) -> None:
         shutil.copytree(old, staged / "etc", symlinks=True, dirs_exist_ok=True)
 
 
-def check_modules_load(installation: Installation) -> None:
+def check_modules_load(installation: Installation) -> tuple[str, ...]:
     """Lets the server load every one of its modules; raises `EngineError` for the first that it
-    cannot, with the loader's own words."""
+    cannot, with the loader's own words.
+
+    Returns those that want another module which is not there: they are whole, but of no use alone.
+    """
     logging = "log_stderror=yes" if installation.line <= (3, 0) else "stderror_enabled=yes"
     listen = "listen" if installation.line <= (3, 0) else "socket"
-    names = ("proto_udp", *(each for each in installation.modules if each != "proto_udp"))
-    load = "".join(f'loadmodule "{name}.so"\n' for name in names)
-    text = (
-        f'{logging}\n{listen}=udp:127.0.0.1:5060\nmpath="{installation.modules_dir}/"\n'
-        f"{load}route {{ exit; }}\n"
-    )
+    head = f'{logging}\n{listen}=udp:127.0.0.1:5060\nmpath="{installation.modules_dir}/"\n'
+    names = ["proto_udp", *(each for each in installation.modules if each != "proto_udp")]
+    lonely: list[str] = []
     with tempfile.TemporaryDirectory(prefix="rcsops-") as directory:
         config = Path(directory) / "opensips.cfg"
-        config.write_text(text, encoding="utf-8")
-        check_configuration(installation, config)
+        while True:
+            load = "".join(f'loadmodule "{name}.so"\n' for name in names)
+            config.write_text(f"{head}{load}route {{ exit; }}\n", encoding="utf-8")
+            said = _complaints(installation, config)
+            wanting = {match for match in _DEPENDS.findall(said or "") if match in names}
+            if not wanting:
+                break
+            lonely += wanting
+            names = [name for name in names if name not in wanting]
+        _raise_complaint(said)
+    return tuple(sorted(lonely))
 
 
 def check_configuration(installation: Installation, config: Path) -> None:
     """Runs ``opensips -C``; raises `EngineError` with the first thing that it does not like."""
+    _raise_complaint(_complaints(installation, config))
+
+
+def _complaints(installation: Installation, config: Path) -> str | None:
+    """What ``opensips -C`` prints about a configuration that it does not take, None if it does."""
     command = [str(installation.binary), "-C", "-f", str(config), "-w", str(config.parent)]
     try:
         done = subprocess.run(  # noqa: S603
@@ -136,12 +153,17 @@ def check_configuration(installation: Installation, config: Path) -> None:
     except (OSError, subprocess.SubprocessError) as error:
         raise EngineError(f"{' '.join(command)}: {error}") from error
     if done.returncode == 0:
+        return None
+    return done.stderr.decode("utf-8", "replace") or f"it ended with code {done.returncode}"
+
+
+def _raise_complaint(said: str | None) -> None:
+    if said is None:
         return
-    said = done.stderr.decode("utf-8", "replace").splitlines()
-    errors = [line for line in said if "ERROR:" in line or "CRITICAL:" in line] or said[-1:]
-    reason = errors[0].strip() if errors else f"it ended with code {done.returncode}"
+    lines = said.splitlines()
+    errors = [line for line in lines if "ERROR:" in line or "CRITICAL:" in line] or lines[-1:]
     raise EngineError(
-        f"the OpenSIPS that was built does not take its configuration: {reason}",
+        f"the OpenSIPS that was built does not take its configuration: {errors[0].strip()}",
         hint="nothing was installed; build it again with --force, or leave that module out",
     )
 

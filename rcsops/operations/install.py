@@ -22,9 +22,10 @@ from rcsops.opensips.build import (
     available_modules,
     check_modules,
     default_modules,
+    with_dependencies,
 )
 from rcsops.opensips.installed import Installation, inspect, private_prefix
-from rcsops.opensips.needs import build_needs
+from rcsops.opensips.needs import Need, build_needs
 from rcsops.opensips.packages import (
     DATABASE_SERVER,
     database_server_runs,
@@ -136,9 +137,9 @@ def install(
         plan.log.write_bytes(b"")
         _packages(project, plan, listener)
         checked = _source(project, plan, listener)
-        plan = _with_everything(plan)
+        plan = _complete(plan, listener)
         try:
-            _build(project, plan, checked, listener, lock)
+            said = _build(project, plan, checked, listener, lock)
         finally:
             remove_staging(plan.prefix)
         listener(Step("cleaning up"))
@@ -146,36 +147,41 @@ def install(
             shutil.rmtree(plan.source_dir, ignore_errors=True)
             _state_file(plan).unlink(missing_ok=True)
     seconds = time.monotonic() - started
-    return _result(project, plan, inspect(plan.prefix), plan.building, checked, seconds)
+    result = _result(project, plan, inspect(plan.prefix), plan.building, checked, seconds)
+    return replace(result, warnings=(*result.warnings, *said))
 
 
 def _packages(project: Project, plan: Plan, listener: Listener) -> None:
-    packages = [need.package for need in plan.missing]
     server = plan.options.packages and wants_database_server(chosen_url(project))
-    if server and not has_database_server():
-        packages.append(DATABASE_SERVER)
+    more = (DATABASE_SERVER,) if server and not has_database_server() else ()
+    _provide(plan, plan.missing, listener, more)
+    if server and not database_server_runs():
+        listener(Step("starting the database server"))
+        run_commands(start_commands(), plan.log)
+
+
+def _provide(
+    plan: Plan, missing: tuple[Need, ...], listener: Listener, more: tuple[str, ...] = ()
+) -> None:
+    """Installs packages, or says which command would."""
+    packages = (*(need.package for need in missing), *more)
     if not packages:
-        pass
-    elif not plan.options.packages:
+        return
+    if not plan.options.packages:
         raise EngineError(
             f"to build OpenSIPS {plan.release.version} with these modules, "
             f"{'packages are' if len(packages) > 1 else 'a package is'} missing: "
             f"{' '.join(packages)}",
             hint=f"type: {install_command(packages)} (or add --packages, which runs that)",
         )
-    else:
-        listener(Step(f"installing {' '.join(packages)}"))
-        run_commands(install_commands(packages), plan.log)
-        left = missing_needs(build_needs(plan.building, plan.release.line))
-        if left:
-            raise EngineError(
-                f"the compiler still does not find {' '.join(left[0].headers or left[0].programs)}"
-                f" of {left[0].package}",
-                hint=f"see the log: {plan.log}",
-            )
-    if server and not database_server_runs():
-        listener(Step("starting the database server"))
-        run_commands(start_commands(), plan.log)
+    listener(Step(f"installing {' '.join(packages)}"))
+    run_commands(install_commands(packages), plan.log)
+    for need in missing_needs(missing):
+        raise EngineError(
+            f"the compiler still does not find {' '.join(need.headers or need.programs)} "
+            f"of {need.package}",
+            hint=f"see the log: {plan.log}",
+        )
 
 
 def _source(project: Project, plan: Plan, listener: Listener) -> Checked:
@@ -207,22 +213,25 @@ def _source(project: Project, plan: Plan, listener: Listener) -> Checked:
     return checked
 
 
-def _with_everything(plan: Plan) -> Plan:
-    """The plan with upstream's whole set of modules by name, now that the source is there."""
-    known = available_modules(plan.source_dir)
-    check_modules(plan.building, known, plan.release.version)
-    if not plan.everything:
-        return plan
+def _complete(plan: Plan, listener: Listener) -> Plan:
+    """The plan with what only the source can tell: upstream's whole set of modules by name, and
+    the modules that those which were named cannot do without."""
+    source = plan.source_dir
+    check_modules(plan.building, available_modules(source), plan.release.version)
     there = plan.installed.modules if plan.installed is not None and not plan.core else ()
-    every = {*default_modules(plan.source_dir), *plan.building}
-    return replace(
-        plan,
-        building=tuple(sorted(name for name in every if name not in there)),
-        modules=tuple(sorted({*plan.modules, *every})),
-    )
+    wanted = {*with_dependencies(plan.building, source)}
+    if plan.everything:
+        wanted.update(default_modules(source))
+    building = tuple(sorted(name for name in wanted if name not in there))
+    more = tuple(name for name in building if name not in plan.building)
+    _provide(plan, missing_needs(build_needs(more, plan.release.line)), listener)
+    return replace(plan, building=building, modules=tuple(sorted({*plan.modules, *building})))
 
 
-def _build(project: Project, plan: Plan, checked: Checked, listener: Listener, lock: int) -> None:
+def _build(
+    project: Project, plan: Plan, checked: Checked, listener: Listener, lock: int
+) -> tuple[str, ...]:
+    """Builds, checks and puts it into place; returns what a person should know of it."""
     stage = make_staging(plan.prefix, copy_from=None if plan.core else plan.prefix)
     staged = staged_prefix(stage, plan.prefix)
     build = Build(
@@ -267,9 +276,10 @@ def _build(project: Project, plan: Plan, checked: Checked, listener: Listener, l
     from rcsops.operations.install_check import check_staged
 
     listener(Step("checking what was built"))
-    check_staged(project, plan, inspect(staged))
+    said = check_staged(project, plan, inspect(staged))
     listener(Step(f"putting it into {plan.prefix}"))
     swap(stage, plan.prefix)
+    return said
 
 
 def _result(

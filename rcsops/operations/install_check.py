@@ -11,9 +11,11 @@ from rcsops.operations.install_plan import Plan
 from rcsops.settings import Project
 
 
-def check_staged(project: Project, plan: Plan, installation: Installation) -> None:
+def check_staged(project: Project, plan: Plan, installation: Installation) -> tuple[str, ...]:
     """Raises `EngineError` unless what was built is the release that was wanted, has and loads
-    every module, and takes the configuration that rcsops renders for it."""
+    every module, and takes the configuration that rcsops renders for it.
+
+    Returns what a person should know all the same."""
     if installation.version != plan.release.version:
         raise EngineError(
             f"what was built says that it is OpenSIPS {installation.version}, "
@@ -25,13 +27,16 @@ def check_staged(project: Project, plan: Plan, installation: Installation) -> No
             f"make did not install the modules {', '.join(lacking)}",
             hint=f"see the log: {plan.log}",
         )
-    check_modules_load(installation)
+    lonely = check_modules_load(installation)
     with tempfile.TemporaryDirectory(prefix="rcsops-") as directory:
         secrets = Secrets("mysql://nobody:none@localhost/none", "0" * 32, "0" * 32, "0" * 32)
         rendered = render(_model(project, installation, directory), secrets)
         for name, text in rendered.files.items():
             (Path(directory) / name).write_text(text, encoding="utf-8")
         check_configuration(installation, Path(directory) / MAIN)
+    if lonely:
+        return (f"{', '.join(lonely)} cannot be loaded without modules that were not built",)
+    return ()
 
 
 def _model(project: Project, installation: Installation, directory: str) -> ConfigModel:

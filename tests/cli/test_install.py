@@ -169,6 +169,16 @@ def test_all_are_those_that_need_no_further_library(install: Installer) -> None:
     assert "nothing was to be done" in install.ok("--modules", "all").out
 
 
+def test_a_module_brings_those_that_it_cannot_do_without(install: Installer) -> None:
+    code = install.source.directory / "modules" / "dispatcher" / "dispatcher.c"
+    wants = (
+        '{ MOD_TYPE_DEFAULT, "needs_other", DEP_SILENT }, { MOD_TYPE_DEFAULT, "slow", DEP_ABORT }'
+    )
+    code.write_text(f"int dispatcher_load(void) {{ return 0; }}\n/* {wants} */\n")
+    done = install.ok("--modules", "dispatcher", "--allow-modified", "--json").json
+    assert {"dispatcher", SLOW} <= set(done["built"])
+
+
 def test_a_build_error_ends_with_the_error_the_mend_and_the_log(install: Installer) -> None:
     failed = install("--modules", BROKEN)
     assert failed.code == 1

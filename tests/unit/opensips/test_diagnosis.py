@@ -56,6 +56,8 @@ def test_a_header_that_nobody_knows() -> None:
         ("/bin/sh: 1: flex: not found", "flex is not installed", "flex"),
         ("bash: line 1: gcc: command not found", "gcc is not installed", "gcc"),
         ("make: *** No rule to make target 'main.c', needed by 'main.o'.  Stop.", "main.c", ""),
+        ("/bin/sh: 1: ./autogen.sh: not found", "submodule", "tls_openssl"),
+        ("/bin/sh: 1: xml2-odd: not found", "xml2-odd is missing", "leave that module out"),
         ("y.c:5:3: error: unknown type name 'Z'", "newer", "later release"),
     ],
 )
