@@ -10,6 +10,7 @@ import psutil
 from rcsops.errors import DatabaseError, EngineError, SettingsError
 from rcsops.opensips.config import ConfigModel, Rendered, Secrets, Tls, driver, opensips_url, render
 from rcsops.opensips.config.check import check as check_by_opensips
+from rcsops.opensips.config.cli_config import CLI, render_cli
 from rcsops.opensips.config.kept import KeptFiles, difference
 from rcsops.opensips.config.lint import lint
 from rcsops.opensips.config.model import is_loopback
@@ -88,7 +89,19 @@ def plan(project: Project, *, release: str | None = None) -> ConfigPlan:
     installation = None if release else find(project)
     version = installation.version if installation else _release_version(project, release)
     model = config_model(project, installation, version)
-    rendered = render(model, _secrets(project))
+    known = _secrets(project)
+    files_of_server = render(model, known).files
+    scripts = installation.scripts_dir if installation else None
+    for_cli = render_cli(
+        run_dir=model.run_dir,
+        state_dir=str(project.state_dir),
+        schema_path=str(scripts or settings_prefix(project) / "share" / "opensips"),
+        domain=model.domain,
+        mi_transport=project.settings.mi_transport,
+        mi_http=project.settings.mi_http,
+        database_url=known.database_url,
+    )
+    rendered = Rendered({**files_of_server, CLI: for_cli})
     return ConfigPlan(
         path=files.main,
         release=version,

@@ -28,6 +28,7 @@ _PREFIX = re.compile(
 )
 _MODULE_LOST = re.compile(r"failed to load module (?P<module>[\w-]+)\.so")
 _PARAMETER = re.compile(r"Parameter <(?P<name>[^>]*)> not found in module <(?P<module>[^>]*)>")
+_UNLOADED = re.compile(r"no module matching (?P<module>\S+) found")
 _MISMATCH = re.compile(
     r"type mismatch for parameter <(?P<name>[^>]*)> in module <(?P<module>[^>]*)>"
 )
@@ -69,9 +70,12 @@ def parse_complaints(said: str) -> list[Problem]:
     found: dict[tuple[str, int], Problem] = {}
     lost: set[str] = set()
     mismatched: set[tuple[str, str]] = set()
+    unloaded: set[str] = set()
     for line in said.splitlines():
         if mismatch := _MISMATCH.search(line):
             mismatched.add((mismatch["module"], mismatch["name"]))
+        if module := _UNLOADED.search(line):
+            unloaded.add(module["module"])
         match = _PARSE.search(line)
         if warning := None if match else _WARNING.search(line):
             problem = _problem(warning, warning=True)
@@ -82,8 +86,11 @@ def parse_complaints(said: str) -> list[Problem]:
         if module := _MODULE_LOST.search(problem.text):
             lost.add(module["module"])
         if parameter := _PARAMETER.search(problem.text):
-            if parameter["module"] in lost:
-                continue
+            if parameter["module"] in unloaded:
+                if lost:
+                    # That, or the misspelt name of this one.
+                    continue
+                problem = replace(problem, text=f"the module <{parameter['module']}> is not loaded")
             if (parameter["module"], parameter["name"]) in mismatched:
                 text = (
                     f"parameter <{parameter['name']}> of {parameter['module']} has the wrong type"
@@ -113,7 +120,7 @@ def _worded(problems: Iterable[Problem]) -> Iterable[Problem]:
     for problem in problems:
         hint = ""
         if module := _MODULE_LOST.search(problem.text):
-            hint = f"build it: rcsops install --modules +{module['module']}"
+            hint = f"build it: rcsops install --modules {module['module']}"
         yield replace(problem, text=problem.text or "syntax error", hint=hint)
 
 

@@ -1,7 +1,7 @@
 """The files of a configuration on disk, and whether a person changed them since the last render.
 
-Beside them stands ``.rendered.json``: for each file the hash of what was written last, and for
-those without secrets the text, so that a person's changes can be shown.
+Beside them stands ``.rendered.json``: for each file the hash of what was written last, and of
+opensips.cfg, which holds no secret, the text, so that a person's changes can be shown.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rcsops.errors import SettingsError
+from rcsops.opensips.config.cli_config import CLI
 from rcsops.opensips.config.render import MAIN, SECRETS, Rendered
 
 _RECORD = ".rendered.json"
@@ -39,7 +40,7 @@ class KeptFiles:
         """The files that are there and are not what was written last."""
         record = self._record()
         found = []
-        for name in (MAIN, SECRETS):
+        for name in (MAIN, SECRETS, CLI):
             text = self.text(name)
             if text is not None and _hash(text) != record.get(name, {}).get("sha256"):
                 found.append(name)
@@ -77,7 +78,7 @@ class KeptFiles:
                     self._replace(name, text)
                     written.append(name)
                 record[name] = {"sha256": _hash(text)}
-                if name != SECRETS:
+                if name == MAIN:
                     record[name]["text"] = text
             self._replace(_RECORD, json.dumps(record, indent=1) + "\n")
         except OSError as error:

@@ -3,6 +3,7 @@
 Works on the text alone, and so without any OpenSIPS.
 """
 
+import difflib
 import re
 import stat
 from collections.abc import Iterator
@@ -132,12 +133,13 @@ def _routes(sources: list[_Source]) -> Iterator[Problem]:
                 kind = _KINDS[match["event"]] if pattern is _ARMED else "route"
                 used.add((kind, match["name"]))
                 if (kind, match["name"]) not in defined:
-                    near = [name for each, name in defined if each == kind]
+                    there = [name for each, name in defined if each == kind]
+                    near = difflib.get_close_matches(match["name"], there, n=1, cutoff=0.6)
                     yield source.problem(
                         match,
                         "name",
                         f"{kind}[{match['name']}] is called, but is not defined",
-                        hint=f"there are {', '.join(near)}" if near else "",
+                        hint=f"did you mean {near[0]}?" if near else "",
                     )
     for source in sources:
         for match in source.find(_DEFINED):

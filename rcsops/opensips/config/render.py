@@ -60,15 +60,15 @@ def render(model: ConfigModel, secrets: Secrets | None = None) -> Rendered:
     The same model gives the same text. Raises `SettingsError` when a value cannot be written.
     """
     values = _values(model)
-    pieces = [_template("head").render(values)]
+    pieces = [template("head").render(values)]
     for name, title in PARTS:
         if name == "dialogs" and not model.has("dialog"):
             continue
         heading = f"# ==== {name} ==== {title}\n\n"
-        pieces.append(heading + _template(name).render(values).strip("\n") + "\n")
+        pieces.append(heading + template(name).render(values).strip("\n") + "\n")
     files = {MAIN: "\n".join(pieces)}
     if secrets is not None:
-        files[SECRETS] = _template("secrets_file").render(
+        files[SECRETS] = template("secrets_file").render(
             database_url=secrets.database_url,
             auth_secret=secrets.auth_secret,
             route_key=secrets.route_key,
@@ -126,7 +126,8 @@ def _values(model: ConfigModel) -> dict[str, object]:
     }
 
 
-def _template(name: str) -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """The template ``name``.cfg.j2 of this package."""
     return _environment().get_template(f"{name}.cfg.j2")
 
 
