@@ -134,18 +134,18 @@ class TerminalLines(AsyncIterator[Line]):
 
     def __init__(self, prompt: Callable[[], str], commands: Iterable[str]) -> None:
         from prompt_toolkit import PromptSession
-        from prompt_toolkit.completion import WordCompleter
         from prompt_toolkit.output.defaults import create_output
         from prompt_toolkit.shortcuts import CompleteStyle
+
+        from rcsops.cli.chat_complete import CommandCompleter
 
         output = create_output()
         # A terminal that cannot say where its cursor is would get a warning on the screen.
         if hasattr(output, "enable_cpr"):
             output.enable_cpr = False
-        words = [command.partition(" ")[0] for command in commands]
         self._prompt = prompt
         self._session: PromptSession[str] = PromptSession(
-            completer=WordCompleter(words, sentence=True),
+            completer=CommandCompleter(commands),
             # With the Tab key, and without lines kept free for a menu.
             complete_style=CompleteStyle.READLINE_LIKE,
             complete_while_typing=False,

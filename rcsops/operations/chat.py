@@ -6,13 +6,14 @@ It knows no terminal and no JSON: lines come from an async iterator, notices go 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from rcsops.errors import AgentError, InviteError, RcsopsError, UsageError
 from rcsops.operations.chat_door import Door
 from rcsops.operations.chat_events import Teller
 from rcsops.operations.chat_notices import Line, Narrator, Notice, Verbatim
 from rcsops.operations.chat_outbox import Outbox
+from rcsops.operations.chat_tasks import Tasks, unless
 from rcsops.sip import Credential, Uri
 from rcsops.ua import Agent, Chat, events
 
@@ -35,8 +36,6 @@ _MORE_HELP = "a line that begins with // is a message that begins with /"
 _REGISTER_SECONDS = 15.0
 # After so long an ending says what it is waiting for.
 _SLOW_SECONDS = 1.0
-
-_Result = TypeVar("_Result")
 
 
 class ChatRoom:
@@ -66,20 +65,20 @@ class ChatRoom:
         self._scripted = scripted
         self._patient = scripted
         self._narrator = Narrator(notify, self.stop)
+        self._tasks = Tasks(self.stop)
         self._teller = Teller(domain, server)
         self._door = Door(
             self._narrator,
             self._teller,
             busy=self._busy_for,
             not_opened=self._not_opened,
-            spawn=self._spawn,
+            spawn=self._tasks.spawn,
             directory=directory,
             auto_accept=auto_accept,
             max_file=max_file,
         )
         self._outbox = Outbox(self._narrator, lambda: self._chat)
         self._chat: Chat | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
         self._registering: asyncio.Task[None] | None = None
         self._refused = False
         self._lost = asyncio.Event()
@@ -88,7 +87,6 @@ class ChatRoom:
         self._stopped = asyncio.Event()
         self._hurried = asyncio.Event()
         self._unregistered = False
-        self._fault: Exception | None = None
 
     @property
     def peer(self) -> str:
@@ -111,26 +109,24 @@ class ChatRoom:
         Returns the exit code: 1 when input that is not a person's asked for something that did not
         happen. Raises OSError when notices cannot be told any more.
         """
-        follower = self._spawn(self._follow())
+        follower = self._tasks.spawn(self._follow())
         try:
-            self._registering = self._spawn(self._register(waits=peer is None))
+            self._registering = self._tasks.spawn(self._register(waits=peer is None))
             if peer is not None:
                 self._dial(peer)
             while (line := await self._next(lines)) is not None:
-                if not await self._unless(self._stopped, self._take(line)):
+                if not await unless(self._stopped, self._take(line)):
                     break
             await self._settle()
         finally:
-            for task in self._tasks - {follower}:
-                task.cancel()
-            await asyncio.gather(*self._tasks - {follower}, return_exceptions=True)
+            await self._tasks.cancel(but=follower)
             registered = self._agent.registered
             await self._leave()
             # What the closing has to say is still told; the stream ends with the agent.
             await asyncio.wait((follower,), timeout=0 if self._hurried.is_set() else 2.0)
             follower.cancel()
-        if self._fault is not None:
-            raise self._fault
+        if self._tasks.fault is not None:
+            raise self._tasks.fault
         told = registered and self._unregistered
         words = "unregistered; good bye" if told else "good bye"
         self._narrator.say("ended", words, user=self._me, unregistered=told)
@@ -143,12 +139,11 @@ class ChatRoom:
         self._narrator.say("ending", "")
         slow = asyncio.get_running_loop().call_later(
             _SLOW_SECONDS,
-            self._narrator.say,
-            "note",
+            self._narrator.note,
             "saying good-bye; Ctrl-C does not wait for it",
         )
         try:
-            await self._unless(self._hurried, self._agent.close())
+            await unless(self._hurried, self._agent.close())
         finally:
             slow.cancel()
 
@@ -158,7 +153,7 @@ class ChatRoom:
         async def following() -> Line | None:
             return await anext(lines, None)
 
-        return await self._unless(self._stopped, following())
+        return await unless(self._stopped, following())
 
     async def _take(self, line: Line) -> bool:
         """Obeys one line; False when it ends the chat."""
@@ -246,12 +241,12 @@ class ChatRoom:
 
     async def _register_command(self, _argument: str) -> None:
         if self._registering is not None and not self._registering.done():
-            self._narrator.say("note", "still trying to register")
+            self._narrator.note("still trying to register")
             return
         kept = self._credential()
         if kept is not None:
             self._agent.use_credential(kept)
-        self._registering = self._spawn(self._register(waits=True))
+        self._registering = self._tasks.spawn(self._register(waits=True))
 
     async def _registered(self) -> None:
         """Waits until the server has taken us or refused us."""
@@ -282,7 +277,7 @@ class ChatRoom:
             if uri.aor == self._agent.aor:
                 fail("that is you", hint="/invite somebody else")
                 return
-            self._dialling = self._spawn(self._invite(uri))
+            self._dialling = self._tasks.spawn(self._invite(uri))
 
     async def _invite(self, uri: Uri) -> None:
         peer = uri.aor
@@ -337,7 +332,7 @@ class ChatRoom:
         if chat is None:
             return
         self._chat = chat
-        self._spawn(self._outbox.release())
+        self._tasks.spawn(self._outbox.release())
 
     async def _bye(self, _argument: str) -> None:
         chat, self._chat = self._chat, None
@@ -346,7 +341,7 @@ class ChatRoom:
             await asyncio.wait((self._dialling,))
             lost = self._outbox.drop()
             text = "your invitation is taken back"
-            self._narrator.say("note", f"{text}; {lost}" if lost else text)
+            self._narrator.note(f"{text}; {lost}" if lost else text)
         elif chat is None:
             self._narrator.fail("there is no session to end")
         else:
@@ -425,7 +420,7 @@ class ChatRoom:
         """Finishes what was begun, when the input was not a person's."""
         if not self._patient:
             return
-        await self._unless(self._stopped, self._finish())
+        await unless(self._stopped, self._finish())
 
     async def _finish(self) -> None:
         lost = asyncio.ensure_future(self._lost.wait())
@@ -445,36 +440,8 @@ class ChatRoom:
         await self._ready()
         await asyncio.gather(self._outbox.confirmed(), self._door.settled())
 
-    async def _unless(
-        self, event: asyncio.Event, work: Coroutine[Any, Any, _Result]
-    ) -> _Result | None:
-        """The result of some work; None when ``event`` puts an end to it."""
-        working = asyncio.ensure_future(work)
-        ending = asyncio.ensure_future(event.wait())
-        try:
-            await asyncio.wait((working, ending), return_when=asyncio.FIRST_COMPLETED)
-            return working.result() if working.done() else None
-        finally:
-            working.cancel()
-            ending.cancel()
-            await asyncio.gather(working, ending, return_exceptions=True)
-
     # --- helpers -----------------------------------------------------------------------------
 
     @property
     def _me(self) -> str:
         return self._agent.aor.removeprefix("sip:")
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        task = asyncio.create_task(self._guard(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
-        """A fault of ours ends the chat with a word about it, and not half of it in silence."""
-        try:
-            await work
-        except Exception as fault:
-            self._fault = self._fault or fault
-            self.stop()

@@ -56,6 +56,10 @@ class Narrator:
             self.lost = error
             self._on_lost()
 
+    def note(self, text: str, **data: object) -> None:
+        """Tells something beside."""
+        self.say("note", text, note=text, **data)
+
     def error(self, text: str, *, hint: str = "", **data: object) -> None:
         """Tells what could not be done, and what to do next."""
         shown = text

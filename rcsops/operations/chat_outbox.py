@@ -128,7 +128,7 @@ class Outbox:
         await _quietly(receipt.delivered(_RECEIPT_SECONDS))
         if receipt.status is MessageStatus.SENT:
             text = "a message was sent, but the peer has not confirmed it"
-            self._narrator.say("note", text, message_id=receipt.message_id)
+            self._narrator.note(text, message_id=receipt.message_id)
         elif receipt.status is MessageStatus.QUEUED:
             self._narrator.fail("a message was not sent", message_id=receipt.message_id)
 

@@ -271,6 +271,7 @@ class Terminal:
             cwd=str(lab.directory),
             env=lab.environment,  # type: ignore[arg-type]
             encoding="utf-8",
+            codec_errors="replace",  # a terminal echoes what it is given
             timeout=PATIENCE,
             dimensions=(30, columns),
         )
