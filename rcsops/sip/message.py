@@ -32,14 +32,17 @@ class Message(TypedHeaders):
     with a line break, and a name that is no token, raises LocalProtocolError.
     """
 
-    __slots__ = ("_body", "_lines", "_names", "_start", "_typed", "_version")
+    __slots__ = ("_body", "_lines", "_names", "_start", "_typed", "_values", "_version")
 
     # The start line and the header lines as on the wire, without line ends; a folded header is
     # one entry with its line breaks inside. _names has the canonical name for each line.
+    # _values is what parsing learned on the way, the texts after the colon (a list where a name
+    # repeats): what is in it is right, a name that is not in it must be looked for in _names.
     _start: str
     _lines: list[str]
     _names: list[str]
     _typed: dict[str, Any]
+    _values: dict[str, str | list[str]]
     _body: bytes
     _version: str
 
@@ -47,6 +50,7 @@ class Message(TypedHeaders):
         self._lines = []
         self._names = []
         self._typed = {}
+        self._values = {}
         self._version = "SIP/2.0"
         for name, value in headers:
             canonical = _checked(name, value)
@@ -201,6 +205,7 @@ class Message(TypedHeaders):
         other._start, other._version = self._start, self._version
         other._lines, other._names = self._lines[:], self._names[:]
         other._typed, other._body = dict(self._typed), self._body
+        other._values = dict(self._values)
         return other
 
     def __bytes__(self) -> bytes:

@@ -24,6 +24,7 @@ class TypedHeaders:
     _lines: list[str]
     _names: list[str]
     _typed: dict[str, Any]
+    _values: dict[str, str | list[str]]
 
     def get(self, name: str) -> str | None:
         """The first field of that name."""
@@ -34,6 +35,7 @@ class TypedHeaders:
         raise NotImplementedError
 
     def _changed(self, canonical: str) -> None:
+        self._values.pop(canonical, None)
         typed = self._typed
         if typed:
             typed.pop(canonical, None)
@@ -42,29 +44,28 @@ class TypedHeaders:
 
     def _field_values(self, name: str) -> list[str]:
         """The lines of a canonical name without the name, unfolded and stripped."""
-        names = self._names
-        count = names.count(name)
-        if not count:
-            return []
-        index = names.index(name)
-        if count == 1:
-            value = self._lines[index].partition(":")[2].strip(" \t")
-            return [unfold(value) if "\n" in value else value]
-        lines = self._lines[index : index + count]
-        if names[index : index + count].count(name) != count:
-            pairs = zip(names, self._lines, strict=True)
-            lines = [line for each, line in pairs if each == name]
-        values = [line.partition(":")[2].strip(" \t") for line in lines]
+        found = self._values.get(name)
+        if found is None:
+            if name not in self._names:
+                return []
+            pairs = zip(self._names, self._lines, strict=True)
+            found = [line.partition(":")[2] for each, line in pairs if each == name]
+        if isinstance(found, str):
+            found = [found]
+        values = [value.strip(" \t") for value in found]
         return [unfold(value) if "\n" in value else value for value in values]
 
     def _list(self, name: str, parse: Callable[[str], T]) -> tuple[T, ...]:
-        values = self._field_values(name)
-        if len(values) == 1 and "," not in values[0]:
-            single = self._typed[name] = (parse(values[0]),)
+        value = self._values.get(name)
+        if type(value) is str and "," not in value and "\n" not in value:
+            single = self._typed[name] = (parse(value.strip(" \t")),)
             return single
-        found = [parse(value) for value in values if "," not in value]
-        if len(found) != len(values):
-            found = [parse(element) for value in values for element in split_list(value)]
+        values = self._field_values(name)
+        found = [
+            parse(element)
+            for value in values
+            for element in (split_list(value) if "," in value else (value,))
+        ]
         result = self._typed[name] = tuple(found)
         return result
 
@@ -86,12 +87,13 @@ class TypedHeaders:
         return value
 
     def _single(self, name: str, parse: Callable[[str], T]) -> T:
-        names = self._names
-        count = names.count(name)
-        if count != 1:
-            raise SipParseError(f"{'more than one' if count else 'no'} {name} header")
-        text = self._lines[names.index(name)].partition(":")[2].strip(" \t")
-        value = self._typed[name] = parse(unfold(text) if "\n" in text else text)
+        text = self._values.get(name)
+        if type(text) is not str or "\n" in text:
+            values = self._field_values(name)
+            if len(values) != 1:
+                raise SipParseError(f"{'more than one' if values else 'no'} {name} header")
+            text = values[0]
+        value = self._typed[name] = parse(text.strip(" \t"))
         return value
 
     @property
@@ -124,12 +126,12 @@ class TypedHeaders:
     @property
     def from_tag(self) -> str | None:
         """The tag of From."""
-        return self.from_.tag
+        return (self._typed.get("from") or self._single("from", parse_address)).tag
 
     @property
     def to_tag(self) -> str | None:
         """The tag of To."""
-        return self.to.tag
+        return (self._typed.get("to") or self._single("to", parse_address)).tag
 
     @property
     def call_id(self) -> str:
