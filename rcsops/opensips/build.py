@@ -67,9 +67,21 @@ class Build:
             goals.append("install-modules-dbschema")
         if self.core:
             goals += ["install-cfg", "install-man"]
+        if not self.core and not self._wants_libraries():
+            goals.append("--old-file=gen_misclibs")
         names = " ".join(f"modules/{name}" for name in self.modules)
         commands.append(self._make(*goals, f"modules={names}", f"BASEDIR={self.stage}"))
         return commands
+
+    def _wants_libraries(self) -> bool:
+        """Whether one of the modules is linked with the libraries of the tree itself, which make
+        builds for each module otherwise."""
+        for name in self.modules:
+            makefile = self.source / "modules" / name / "Makefile"
+            with contextlib.suppress(OSError):
+                if "misclibs" in makefile.read_text("utf-8", "replace"):
+                    return True
+        return False
 
     def _make(self, *words: str) -> list[str]:
         return [

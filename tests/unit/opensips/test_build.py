@@ -59,6 +59,10 @@ def test_modules_alone(tmp_path: Path) -> None:
     (only,) = build(source(tmp_path), "3.6.8", core=False)
     assert "app" not in only
     assert "install-cfg" not in only
+    assert "--old-file=gen_misclibs" in only
+    (tmp_path / "modules" / "tm" / "Makefile").write_text("misclibs=../../lib/reg/libreg.a\n")
+    (only,) = build(tmp_path, "3.6.8", core=False)
+    assert "--old-file=gen_misclibs" not in only
 
 
 def test_which_modules_there_are(tmp_path: Path) -> None:
