@@ -137,13 +137,11 @@ def find_administrator(
     if own is not None:
         return own
     tried: list[str] = []
-    if place.local:
+    if place.by_socket:
         for user in dict.fromkeys(("root", _system_user())):
             try:
                 return DriverAdministrator(place.server(user, by_socket=True))
             except DatabaseError as error:
-                if error_number(error) in (2002, 2003):
-                    raise
                 tried.append(f"{user} by the socket: {error}")
         if os.geteuid() != 0:
             try:
@@ -151,8 +149,7 @@ def find_administrator(
             except DatabaseError as error:
                 tried.append(str(error))
     raise DatabaseError(
-        f"nobody here may make a database on {place.place}"
-        + (f" ({tried[0]})" if tried else " (it is not on this machine)"),
+        f"nobody here may make a database on {place.place}" + (f" ({tried[0]})" if tried else ""),
         hint="run it as root (sudo), or name the administrator: "
         f"--admin-url mysql://ADMIN@{place.place}",
     )
@@ -162,7 +159,7 @@ def _admin_url(admin_url: str, place: MysqlUrl, ask: AskPassword | None) -> str:
     if not admin_url.startswith(("mysql://", "mysql+mysqldb://", "mariadb://")):
         raise UsageError("--admin-url is not a MySQL URL", hint="write mysql://root@localhost")
     admin = MysqlUrl.parse(admin_url)
-    if url_password(admin_url) is None and not (admin.local and _by_socket(admin)) and ask:
+    if url_password(admin_url) is None and not (admin.by_socket and _by_socket(admin)) and ask:
         return url_with_password(admin_url, ask(f"Password of {admin.user} at {admin.place}"))
     return admin_url
 
@@ -170,8 +167,6 @@ def _admin_url(admin_url: str, place: MysqlUrl, ask: AskPassword | None) -> str:
 def _by_socket(admin: MysqlUrl) -> bool:
     """Whether the server may know this user by the system account: tried before a person is asked
     for a password that there is none of."""
-    if not admin.socket and admin.host not in ("", "localhost"):
-        return False
     try:
         DriverAdministrator(admin.server(admin.user, by_socket=True)).close()
     except DatabaseError:

@@ -51,6 +51,15 @@ class MysqlUrl:
         return bool(self.socket) or self.host in _LOCAL
 
     @property
+    def by_socket(self) -> bool:
+        """Whether the server that is meant is surely the one behind the socket."""
+        return (
+            bool(self.socket)
+            or self.host in ("", "localhost")
+            or (self.local and self.port in (None, 3306))
+        )
+
+    @property
     def place(self) -> str:
         """The server, for a person to read."""
         if self.socket:
