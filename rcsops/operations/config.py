@@ -5,8 +5,6 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from rcsops.errors import DatabaseError, EngineError, SettingsError
 from rcsops.opensips.config import ConfigModel, Rendered, Secrets, Tls, driver, opensips_url, render
 from rcsops.opensips.config.check import check as check_by_opensips
@@ -302,6 +300,8 @@ def _expanded(addresses: tuple[Listen, ...]) -> tuple[Listen, ...]:
 
 
 def _own_hosts(wildcard: str) -> list[str]:
+    import psutil
+
     hosts = [
         each.address
         for interface in psutil.net_if_addrs().values()

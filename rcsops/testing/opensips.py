@@ -21,7 +21,15 @@ from rcsops.database.shapes import shape_of
 from rcsops.database.subscribers import Subscribers
 from rcsops.database.tables import create_tables
 from rcsops.errors import EngineError, RcsopsError
-from rcsops.opensips.config import ConfigModel, Secrets, driver, opensips_url, render
+from rcsops.opensips.config import (
+    CLI,
+    ConfigModel,
+    Secrets,
+    driver,
+    opensips_url,
+    render,
+    render_cli,
+)
 from rcsops.opensips.installed import Installation, inspect
 from rcsops.sip import ALGORITHMS, hash_a1
 from rcsops.testing.kamailio import answers_options
@@ -114,7 +122,15 @@ class OpenSipsServer:
         with self._writing(create=True) as connection:
             create_tables(connection, shape_of(self.installation.line))
         secrets = Secrets(opensips_url(self.database_url), "s" * 32, "of the routes", "of the silo")
-        for name, text in render(self.model, secrets).files.items():
+        files = dict(render(self.model, secrets).files)
+        files[CLI] = render_cli(
+            run_dir=str(self.directory),
+            state_dir=str(self.directory),
+            schema_path=str(self.installation.scripts_dir),
+            domain=self.domain,
+            database_url=secrets.database_url,
+        )
+        for name, text in files.items():
             (self.directory / name).write_text(text)
         self._prepared = True
 

@@ -12,6 +12,7 @@ from rcsops.sip import (
     Request,
     Response,
     StreamParser,
+    hash_a1,
     parse_message,
 )
 from rcsops.tokens import Tokens
@@ -71,6 +72,11 @@ class Phone:
     def contact(self) -> str:
         more = "" if self.transport == "udp" else f";transport={self.transport}"
         return f"<sip:{self.name}@{self.address}{more}>"
+
+    @staticmethod
+    def hash_of(name: str, password: str) -> str:
+        """What the table holds for an account: its HA1 for MD5."""
+        return hash_a1(name, DOMAIN, password, "MD5")
 
     def via(self) -> str:
         name = self.transport.upper()

@@ -42,6 +42,7 @@ def _parts(url: str) -> tuple[str, str]:
     if not url:
         return "", "opensips"
     if url.startswith("sqlite:/"):
-        return "sqlite:///", url.removeprefix("sqlite:/").replace("//", "/", 1)
+        name = url.removeprefix("sqlite:/").replace("//", "/", 1)
+        return f"sqlite:///{name}", name
     server, _, name = url.rpartition("/")
     return server, name

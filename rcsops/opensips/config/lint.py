@@ -10,9 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rcsops.database.engine import open_engine, reading
-from rcsops.database.shapes import shape_of
-from rcsops.database.tables import check_tables
 from rcsops.errors import DatabaseError
 from rcsops.opensips.config.problem import Problem, located
 from rcsops.opensips.releases import Line
@@ -185,6 +182,11 @@ def _paths(source: _Source) -> Iterator[Problem]:
 
 
 def _databases(source: _Source, line: Line | None) -> Iterator[Problem]:
+    # SQLAlchemy takes a moment to import, and is needed for this alone.
+    from rcsops.database.engine import open_engine, reading
+    from rcsops.database.shapes import shape_of
+    from rcsops.database.tables import check_tables
+
     for match in source.find(_DATABASE):
         url = match["url"]
         if url.startswith("sqlite:/"):

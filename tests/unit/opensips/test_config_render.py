@@ -172,4 +172,4 @@ def test_opensips_cli_gets_its_database_in_two_parts() -> None:
     # configparser undoes the doubling.
     assert "\ndatabase_url: mysql://a:p%%40@h:3307\ndatabase_name: x\n" in text
     text = render_cli(database_url="sqlite:///var/lib/x.db")
-    assert "\ndatabase_url: sqlite:///\ndatabase_name: /var/lib/x.db\n" in text
+    assert "\ndatabase_url: sqlite:////var/lib/x.db\ndatabase_name: /var/lib/x.db\n" in text
