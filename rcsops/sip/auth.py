@@ -29,12 +29,13 @@ _QUOTED_NAMES = frozenset(
 
 def parse_auth_params(text: str) -> Params:
     """``name=value, name="value"``: values as on the wire. Raises SipParseError."""
-    text = text.strip(" \t")
     if _PLAIN_PARAMS.fullmatch(text):
         pieces = text.replace(", ", "=").split("=")
-        plain = Params(zip(pieces[::2], pieces[1::2], strict=True))
+        # The pattern has seen to it that they come in pairs.
+        plain = Params(zip(pieces[::2], pieces[1::2]))  # noqa: B905
         if 2 * len(plain) == len(pieces):
             return plain
+    text = text.strip(" \t")
     found = _AUTH_PARAM.findall(text)
     params = Params([(name.lower(), value) for name, value, _ in found])
     # A name that appears twice could be read differently by the next element on the way.
@@ -93,7 +94,10 @@ class _AuthValue:
     def get(self, name: str) -> str | None:
         """A parameter with quotes and escapes resolved; None when absent."""
         value = dict.get(self.params, name)
-        return None if value is None else unquote(value)
+        # Most values have neither quotes nor escapes, or quotes only: no call for these.
+        if value is None or "\\" in value:
+            return None if value is None else unquote(value)
+        return value[1:-1] if value[:1] == '"' else value
 
     def inner(self, name: str) -> str | None:
         """A parameter without its quotes but with its escapes, to be echoed octet by octet."""

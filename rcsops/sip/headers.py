@@ -26,13 +26,21 @@ from rcsops.sip.grammar import (
     quote,
     unquote,
 )
-from rcsops.sip.uri import Uri
+from rcsops.sip.uri import COMMON_URI, Uri, common_uri
 
 # A tag or branch that comes first is caught on the way: it is all that most readers want.
 _NAME_ADDR = re.compile(
     # Without quotes RFC 3261 allows tokens only; anything that cannot be mistaken is accepted.
     rf'(?:({QUOTED})[ \t]*+|([^"<>,;:\x00-\x08\x0a-\x1f\x7f]*+))<([^<>]*+)>[ \t]*+'
     rf"(?:;tag=([{TOKEN_CLASS}]++)(?=;|\Z))?+({PARAMS})",
+    re.S,
+)
+# The common name-addr with its common URI in one pass. Whatever it matches, _NAME_ADDR and `Uri`
+# would take apart the same way; all else is left to them. Groups: display name, URI, the four of
+# the URI, parameters, the tag that comes first.
+_COMMON_ADDR = re.compile(
+    rf'("[^"\\]*+"|[{TOKEN_CLASS}]*+(?: [{TOKEN_CLASS}]++)*+) ?+<({COMMON_URI})>'
+    rf"((?:;tag=([{TOKEN_CLASS}]++)(?=;|\Z))?+{PARAMS})",
     re.S,
 )
 # RFC 3261 §20.10: without <>, what follows ";" belongs to the header, and "?" or "," must not be.
@@ -43,12 +51,18 @@ _VIA = re.compile(
     rf"(?:;branch=([{TOKEN_CLASS}]++)(?=;|\Z))?+({PARAMS})",
     re.S,
 )
+# The same for Via, in capitals and lower case as all write it.
+_COMMON_VIA = re.compile(
+    rf"SIP/2\.0/([A-Z]++) ([a-z0-9._\-]++)(?::([0-5]?[0-9]{{1,4}}+))?+"
+    rf"(?:;branch=([{TOKEN_CLASS}]++)(?=;|\Z))?+((?:;[{TOKEN_CLASS}]++(?:=[{TOKEN_CLASS}]++)?+)*+)"
+)
 _CSEQ = re.compile(rf"([0-9]++)[ \t]++([{TOKEN_CLASS}]++)")
 _MEDIA_TYPE = re.compile(
     rf"([{TOKEN_CLASS}]++)[ \t]*+/[ \t]*+([{TOKEN_CLASS}]++)[ \t]*+(;.*+)?", re.S
 )
 _METHODS = {"INVITE", "ACK", "BYE", "CANCEL", "REGISTER", "OPTIONS", "MESSAGE", "UPDATE", "NOTIFY"}
 _new = object.__new__
+_new_tuple = tuple.__new__
 _DISPLAY_TOKENS = re.compile(rf"[{TOKEN_CLASS} \t]*+")
 
 
@@ -297,9 +311,27 @@ class Via:
 
 def parse_address(text: str) -> NameAddr:
     """`NameAddr.parse` for a text that is stripped."""
-    match = _NAME_ADDR.fullmatch(text)
     address = _new(NameAddr)
     address._text = text
+    match = _COMMON_ADDR.fullmatch(text)
+    if match is not None:
+        (
+            address._display,
+            address.uri_text,
+            user,
+            host,
+            port,
+            uri_params,
+            address._param_text,
+            tag,
+        ) = match.groups()
+        address._uri = common_uri(address.uri_text, user, host, port, uri_params)
+        address._params = None
+        # With more parameters there could be a second tag, which is for `params` to find.
+        alone = tag is not None and len(address._param_text) == len(tag) + 5
+        address._tag = tag if alone else None
+        return address
+    match = _NAME_ADDR.fullmatch(text)
     address._uri = address._params = address._tag = None
     if match is None:
         match = _ADDR_SPEC.fullmatch(text)
@@ -321,12 +353,19 @@ def parse_address(text: str) -> NameAddr:
 
 def parse_via(text: str) -> Via:
     """`Via.parse` for a text that is stripped."""
+    via = _new(Via)
+    via._text = text
+    match = _COMMON_VIA.fullmatch(text)
+    if match is not None:
+        via.transport, via.host, port, via._branch, via._param_text = match.groups()
+        via.protocol = "SIP/2.0"
+        via.port = int(port) if port else None
+        via._params = None
+        return via
     match = _VIA.fullmatch(text)
     if match is None:
         raise SipParseError(f"not a Via: {text[:60]!r}")
     name, version, transport, host, port, branch, rest = match.groups()
-    via = _new(Via)
-    via._text = text
     via.protocol = "SIP/2.0" if name == "SIP" and version == "2.0" else f"{name.upper()}/{version}"
     via.transport = transport.upper()
     via.host = host[1:-1].lower() if host[0] == "[" else host.lower()
@@ -352,7 +391,7 @@ class CSeq(NamedTuple):
         """Parse a CSeq. Raises SipParseError; the number must be below 2**31 (§8.1.1.5)."""
         digits, _, method = text.partition(" ")
         if method in _METHODS and len(digits) < 10 and digits.isascii() and digits.isdigit():
-            return cls(int(digits), method)
+            return _new_tuple(cls, (int(digits), method))
         match = _CSEQ.fullmatch(text)
         if match is None:
             raise SipParseError(f"not a CSeq: {text[:60]!r}")
