@@ -20,10 +20,20 @@ _INTERRUPTED = (
 )
 
 
+def complete_release(
+    _context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    """The known releases; for ``shell_complete=``."""
+    from rcsops.opensips.releases import RELEASES
+
+    return [each.version for each in RELEASES if each.version.startswith(incomplete)]
+
+
 @click.command()
 @click.option(
     "--release",
     default="",
+    shell_complete=complete_release,
     metavar="VERSION",
     help="3.0.2 (the default), 3.4.18, 3.6.8, 4.0.1; 3.6 is the newest known of its line.",
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from rcsops.cli.table import COMMANDS
 from tests.cli.conftest import Shell
 
 
@@ -21,21 +22,8 @@ def completed(shell: Shell, words: str, shell_name: str = "bash") -> list[str]:
 
 
 def test_commands_options_and_users_are_completed(rcsops: Shell) -> None:
-    assert completed(rcsops, "rcsops ") == [
-        "init",
-        "db",
-        "user",
-        "start",
-        "stop",
-        "restart",
-        "status",
-        "logs",
-        "mi",
-        "contacts",
-        "chat",
-        "demo",
-        "completion",
-    ]
+    assert completed(rcsops, "rcsops ") == list(COMMANDS)
+    assert completed(rcsops, "rcsops install --release 3") == ["3.0.2", "3.4.18", "3.6.8"]
     assert completed(rcsops, "rcsops sta") == ["start", "status"]
     assert completed(rcsops, "rcsops --eng") == ["--engine"]
     assert completed(rcsops, "rcsops user ") == ["add", "list", "passwd", "remove", "show"]
