@@ -26,7 +26,9 @@ def test_commands_options_and_users_are_completed(rcsops: Shell) -> None:
     assert completed(rcsops, "rcsops install --release 3") == ["3.0.2", "3.4.18", "3.6.8"]
     assert completed(rcsops, "rcsops sta") == ["start", "status"]
     assert completed(rcsops, "rcsops --eng") == ["--engine"]
-    assert completed(rcsops, "rcsops user ") == ["add", "list", "passwd", "remove", "show"]
+    assert completed(rcsops, "rcsops user ") == [
+        *("add", "export", "import", "list", "passwd", "remove", "show")
+    ]
     assert completed(rcsops, "rcsops user show ") == []
     rcsops.ok("db", "create")
     rcsops.ok("user", "add", "bob", "--generate")
