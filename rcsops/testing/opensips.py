@@ -61,8 +61,8 @@ class OpenSipsServer:
     """A running OpenSIPS of our own; a context manager.
 
     ``address`` is where it listens on UDP and TCP. ``database_url`` is an empty MySQL database,
-    None for an SQLite file in ``directory``. It listens at the addresses ``also`` besides;
-    ``changes`` go into the `ConfigModel`.
+    None for an SQLite file in ``directory``. It listens at the addresses ``also`` besides, with
+    ``memory`` megabytes for what it shares; ``changes`` go into the `ConfigModel`.
     """
 
     def __init__(
@@ -73,11 +73,13 @@ class OpenSipsServer:
         domain: str = "rcs.example",
         database_url: str | None = None,
         also: tuple[str, ...] = (),
+        memory: int = 64,
         **changes: Any,
     ) -> None:
         self.installation = installation
         self.directory = directory
         self.domain = domain
+        self.memory = memory
         self.host = "127.0.0.1"
         self.port = free_port()
         self.database_url = database_url or f"sqlite:///{directory / 'opensips.db'}"
@@ -146,7 +148,7 @@ class OpenSipsServer:
             "-w",
             self.directory,
         ]
-        command += ["-m", "64", "-M", "4"]
+        command += ["-m", str(self.memory), "-M", "4"]
         self._process = ManagedProcess(command, log=self.log, ready=self._ready, timeout=20)
         try:
             self._process.start()
@@ -219,4 +221,4 @@ class OpenSipsServer:
             probe.settimeout(1.0)
             if probe.connect_ex((self.host, self.port)) != 0:
                 return False
-        return answers_options(self.host, self.port)
+        return "udp" not in self.model.transports or answers_options(self.host, self.port)

@@ -139,6 +139,18 @@ def test_a_message_to_somebody_away_is_kept_and_delivered_once(
         wait_until(lambda: not stored_for(opensips, bob.name), 20)
 
 
+def test_a_message_that_is_sent_again_is_stored_once(
+    opensips: OpenSipsServer, phone: MakePhone
+) -> None:
+    alice, bob = phone(), phone()
+    sent = alice.authorized(alice.request("MESSAGE", bob.uri, body="once"))
+    # As it would be when the answer was lost.
+    for _ in range(3):
+        alice.send(sent)
+        assert alice.final(sent).status == 202
+    assert len(stored_for(opensips, bob.name)) == 1
+
+
 def test_an_expiry_in_the_contact_alone_delivers_too(
     opensips: OpenSipsServer, phone: MakePhone
 ) -> None:

@@ -89,6 +89,24 @@ def test_contacts_calls_and_messages_survive_a_restart(
         carol.answer(came, 200)
 
 
+def test_without_udp(installation: Installation, short_path: Path) -> None:
+    """Stored messages then come to the server itself over TCP, from a port that it does not listen
+    at."""
+    port = free_port()
+    server = OpenSipsServer(installation, short_path, listen=(f"tcp:127.0.0.1:{port}",))
+    server.port = port
+    for name in ("alice", "bob"):
+        server.add_user(name, f"of {name}")
+    with server, Phone(server.address, "alice", transport="tcp") as alice:
+        assert alice.register().status == 200
+        assert alice.ask(alice.request("MESSAGE", f"sip:bob@{DOMAIN}", body="x")).status == 202
+        with Phone(server.address, "bob", transport="tcp") as bob:
+            bob.register()
+            came = bob.incoming("MESSAGE")
+            assert came.body == b"x"
+            bob.answer(came, 200)
+
+
 async def text_in(chat) -> str:  # type: ignore[no-untyped-def]
     async with asyncio.timeout(10):
         async for event in chat:
