@@ -13,7 +13,13 @@ from rcsops.cli.output import json_option, note, print_json, say
 from rcsops.errors import UsageError
 
 if TYPE_CHECKING:
-    from rcsops.operations.install import Event, InstallResult, Listener
+    from rcsops.operations.install import (
+        BuildProgress,
+        Event,
+        InstallResult,
+        Listener,
+        Transfer,
+    )
 
 _INTERRUPTED = (
     "stopped: nothing was installed or changed. What is compiled is kept; the same command goes on."
@@ -175,6 +181,8 @@ def _progress(as_json: bool) -> "Iterator[Listener]":
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
     from rich.text import Text
 
+    from rcsops.operations.install import Step
+
     console = Console(stderr=True)
     columns = (
         SpinnerColumn(),
@@ -186,33 +194,29 @@ def _progress(as_json: bool) -> "Iterator[Listener]":
         task = progress.add_task("", total=None, facts="")
 
         def show(event: "Event") -> None:
-            facts = _facts(event)
-            if facts is None:
-                text = getattr(event, "text", "")
-                progress.console.print(Text(text, style="dim"))
-                progress.update(task, description=text.split()[0], total=None, facts="")
+            if isinstance(event, Step):
+                progress.console.print(Text(event.text, style="dim"))
+                first = event.text.partition(" ")[0]
+                progress.update(task, description=first, total=None, facts="")
+                # A bar that is drawn again and again would hide the question.
+                (progress.stop if event.asks else progress.start)()
                 return
-            done, total, said = facts
+            done, total, said = _facts(event)
             progress.update(task, completed=done, total=total, facts=said)
 
         yield show
 
 
-def _facts(event: "Event") -> tuple[int, int | None, str] | None:
-    """How far, of how much, and in words; None for the beginning of a step."""
-    from rcsops.operations.install import BuildProgress, Transfer
+def _facts(event: "Transfer | BuildProgress") -> tuple[int, int | None, str]:
+    """How far, of how much, and in words."""
+    from rcsops.operations.install import Transfer
 
     if isinstance(event, Transfer):
         whole = f" of {event.total / 1e6:.1f}" if event.total else ""
         return event.done, event.total, f"{event.done / 1e6:.1f}{whole} MB"
-    if isinstance(event, BuildProgress):
-        left = "" if event.remaining is None else f", {_time(event.remaining)} left"
-        return (
-            event.done,
-            event.total,
-            (f"{event.done} of {event.total} files, {event.module or 'installing'}{left}"),
-        )
-    return None
+    left = "" if event.remaining is None else f", {_time(event.remaining)} left"
+    files = f"{event.done} of {event.total} files, {event.module or 'installing'}{left}"
+    return event.done, event.total, files
 
 
 def _time(seconds: float) -> str:

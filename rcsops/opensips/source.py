@@ -45,6 +45,11 @@ class Origin:
     def __str__(self) -> str:
         return self.place
 
+    @property
+    def local(self) -> bool:
+        """Whether it is a file or directory of this machine."""
+        return self.place.startswith("/")
+
 
 @dataclass(frozen=True, slots=True)
 class Checked:

@@ -70,9 +70,10 @@ _SUSPECT_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Something has begun."""
+    """Something has begun; with ``asks`` it may want the terminal for a question (sudo's)."""
 
     text: str
+    asks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,7 @@ def _packages(project: Project, plan: Plan, listener: Listener) -> None:
     more = (DATABASE_SERVER,) if server and not has_database_server() else ()
     _provide(plan, plan.missing, listener, more)
     if server and not database_server_runs():
-        listener(Step("starting the database server"))
+        listener(Step("starting the database server", asks=True))
         run_commands(start_commands(), plan.log)
 
 
@@ -174,7 +175,7 @@ def _provide(
             f"{' '.join(packages)}",
             hint=f"type: {install_command(packages)} (or add --packages, which runs that)",
         )
-    listener(Step(f"installing {' '.join(packages)}"))
+    listener(Step(f"installing {' '.join(packages)}", asks=True))
     run_commands(install_commands(packages), plan.log)
     for need in missing_needs(missing):
         raise EngineError(

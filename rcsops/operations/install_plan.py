@@ -269,9 +269,7 @@ def _recorded_origin(record: dict[str, Any], release: Release) -> Origin:
             origin = Origin(Kind[str(kind)], str(place))
         except KeyError:
             origin = None
-        if origin is not None and (
-            origin.kind in (Kind.URL, Kind.GIT) or Path(origin.place).exists()
-        ):
+        if origin is not None and (not origin.local or Path(origin.place).exists()):
             return origin
     if not release.known:
         raise EngineError(
