@@ -176,6 +176,8 @@ def test_the_password_is_asked_for(lab: Lab) -> None:
         screen.type(f"secret of {alex}")
         shown = screen.sees("registered as")
         assert "secret" not in shown
+        # A key that is pressed before there is a prompt to take it is the terminal's.
+        screen.sees("waiting for an invitation", f"{alex}>")
         screen.press("\x04")
         assert screen.ended() == 0
 
