@@ -130,7 +130,8 @@ def _create_mysql(
             _refuse_left_over(connection)
             made = missing_tables(connection, shape)
             known = table_versions(connection) if "version" not in made else {}
-            half = _half_made(connection, {*shape.versions, *more}, known)
+            noted = {*shape.versions, *(name for name in more if more[name].version is not None)}
+            half = _half_made(connection, noted, known)
             made += [name for name in half if name in shape.versions]
             statements = [drop_statement(half)] if half else []
             statements += [
