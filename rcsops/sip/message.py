@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from rcsops.errors import LocalProtocolError, SipParseError
 from rcsops.sip.grammar import is_token, split_first, split_list, unfold
+from rcsops.sip.headers import NameAddr
 from rcsops.sip.names import HEADER_NAMES, reason_phrase
 from rcsops.sip.typed import TypedHeaders
 from rcsops.sip.uri import Uri
@@ -355,7 +356,7 @@ class Response(Message):
         lines = []
         for name, line in zip(request._names, request._lines, strict=True):
             if name in wanted:
-                if name == "to" and to_tag and not _has_tag(line):
+                if name == "to" and to_tag and not _has_tag(request, line):
                     line = f"{line.rstrip()};tag={to_tag}"
                 names.append(name)
                 lines.append(line)
@@ -378,11 +379,11 @@ _COPIED_100 = _COPIED | {"timestamp"}
 _COPIED_DIALOG = _COPIED | {"record-route"}
 
 
-def _has_tag(line: str) -> bool:
-    from rcsops.sip.headers import NameAddr
-
+def _has_tag(request: Request, line: str) -> bool:
+    # Whoever answers has mostly read To before; a broken request may have it twice.
+    to = request._typed.get("to")
     try:
-        return NameAddr.parse(_value(line)).tag is not None
+        return (to or NameAddr.parse(_value(line))).tag is not None
     except SipParseError:
         # An address that cannot be parsed is copied as it is: the answer is a 400 anyway.
         return True

@@ -42,6 +42,10 @@ class TypedHeaders:
             if canonical == "via":
                 typed.pop(_TOP_VIA, None)
 
+    def _stands_once(self, name: str) -> bool:
+        """Whether there is exactly one line of a canonical name."""
+        return type(self._values.get(name)) is str or self._names.count(name) == 1
+
     def _field_values(self, name: str) -> list[str]:
         """The lines of a canonical name without the name, unfolded and stripped."""
         found = self._values.get(name)
@@ -107,6 +111,8 @@ class TypedHeaders:
         """The topmost Via, which is parsed alone."""
         found = self._typed.get(_TOP_VIA)
         if found is None:
+            if vias := self._typed.get("via"):
+                return vias[0]  # type: ignore[no-any-return]
             text = self.get("via")
             if text is None:
                 raise SipParseError("no via header")

@@ -38,8 +38,8 @@ def check_response(response: Response) -> bool:
 
 def _missing(request: Request) -> RemoteProtocolError | None:
     for name in _ONCE:
-        count = request.count(name)
-        if count != 1:
+        if not request._stands_once(name):
+            count = request.count(name)
             return RemoteProtocolError(f"{count or 'no'} {name} header{'s' * (count > 1)}")
     if not request.vias:
         return RemoteProtocolError("no via header")
@@ -59,7 +59,7 @@ def _contradiction(request: Request) -> RemoteProtocolError | None:
     # Read for their errors: whoever works with the request will need them.
     _ = (request.top_via.params, request.from_.uri, request.to.uri, request.call_id)
     _ = (request.from_.tag, request.to.tag, uri.params)
-    _ = [route.uri.params for route in request.routes]
+    _ = request.has("Route") and [route.uri.params for route in request.routes]
     _ = [(contact.uri.params, contact.params) for contact in request.contacts]
     if request.contact_star and request.method != "REGISTER":
         return RemoteProtocolError("Contact * in a request other than REGISTER")  # §10.2.2
