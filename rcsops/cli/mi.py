@@ -1,6 +1,7 @@
-"""``rcsops mi`` and ``rcsops contacts``: the running server's management interface."""
+"""``rcsops mi``, ``contacts`` and ``dialogs``: the running server's management interface."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,37 +14,60 @@ from rcsops.errors import RcsopsError
 def _complete_command(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[str]:
-    from rcsops.operations.mi import MiClient
+    from rcsops.operations.mi import MiClient, commands
 
     try:
         project = (context.find_object(Context) or Context()).project
-        names = MiClient.of(project, timeout=1.0).call("which")
+        names = commands(MiClient.of(project, timeout=1.0))
     except RcsopsError:
         return []
-    return [str(name) for name in names if str(name).startswith(incomplete)]
+    return [name for name in names if name.startswith(incomplete)]
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("command", shell_complete=_complete_command)
 @click.argument("arguments", nargs=-1)
 @click.option("--timeout", default=5.0, show_default=True, help="Seconds to wait for the answer.")
+@click.option("--url", metavar="URL", help="Ask the server whose MI is at this http(s) URL.")
+@click.option(
+    "--ca",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="With https: certificates to trust instead of the system's.",
+)
 @json_option
 @click.pass_obj
 def mi(
-    context: Context, command: str, arguments: tuple[str, ...], timeout: float, as_json: bool
+    context: Context,
+    command: str,
+    arguments: tuple[str, ...],
+    timeout: float,
+    url: str | None,
+    ca: Path | None,
+    as_json: bool,
 ) -> None:
     """Give COMMAND to the running server; `rcsops mi which` lists the commands.
 
     ARGUMENTS are values in order, or all of the form name=value; [..] and {..} are read as JSON.
+    Commands have other names from OpenSIPS 4.0 on (usrloc:dump for ul_dump); either will do.
     """
     from rcsops.operations.mi import MiClient, parse_words
 
-    result = MiClient.of(context.project, timeout=timeout).call(command, parse_words(arguments))
+    if url:
+        client = MiClient.at(url, timeout=timeout, ca=ca)
+    else:
+        client = MiClient.of(context.project, timeout=timeout)
+    result = client.call(command, parse_words(arguments))
     if as_json:
         print_json(result)
-    else:
-        for line in _lines(plain(result)):
-            click.echo(line)
+        return
+    shown = plain(result)
+    if rows := _rows(shown):
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        print_table(columns, [[row.get(name, "") for name in columns] for row in rows])
+        return
+    for line in _lines(shown):
+        click.echo(line)
 
 
 @click.command()
@@ -68,6 +92,49 @@ def contacts(context: Context, name: str | None, as_json: bool) -> None:
             for each in found
         ],
     )
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def dialogs(context: Context, as_json: bool) -> None:
+    """Show which calls are set up or going on."""
+    from rcsops.operations.mi import dialogs as find_dialogs
+
+    found = find_dialogs(context.project)
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        say("no call is going on")
+        return
+    print_table(
+        ["state", "caller", "callee", "since", "Call-ID"],
+        [
+            (each.state, each.caller, each.callee, _time(each.started), each.call_id)
+            for each in found
+        ],
+    )
+
+
+def _time(seconds: int) -> str:
+    import time
+
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else ""
+
+
+def _rows(value: Any) -> list[Mapping[str, Any]]:
+    """What can be shown as a table: objects with nothing nested in them, perhaps under one name."""
+    if isinstance(value, Mapping) and len(value) == 1:
+        value = next(iter(value.values()))
+    if not isinstance(value, list) or not value:
+        return []
+    flat = all(
+        isinstance(each, Mapping)
+        and not any(isinstance(inner, (Mapping, list)) for inner in each.values())
+        for each in value
+    )
+    return value if flat else []
 
 
 def _lines(value: Any, indent: str = "") -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""``rcsops start``, ``stop``, ``restart``, ``status`` and ``logs``."""
+"""``rcsops start``, ``stop``, ``restart``, ``reload``, ``status``, ``logs`` and ``service``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,6 +7,7 @@ import click
 
 from rcsops.cli.context import Context
 from rcsops.cli.output import json_option, note, print_fields, print_json, say, visible
+from rcsops.errors import UsageError
 
 if TYPE_CHECKING:
     from rcsops.operations.server import Started, Stopped
@@ -21,20 +22,34 @@ _trace_option = click.option(
     help="Write every SIP message to FILE, as JSON lines.",
 )
 
+_user_option = click.option(
+    "--user", default="", metavar="NAME", help="As root: run OpenSIPS as this user."
+)
+_group_option = click.option(
+    "--group", default="", metavar="NAME", help="With --user: this group may use `rcsops mi`."
+)
+
 
 @click.command()
 @click.option("--foreground", "-F", is_flag=True, help="Stay in this terminal; Ctrl-C ends it.")
+@_user_option
+@_group_option
 @_trace_option
 @json_option
 @click.pass_obj
-def start(context: Context, foreground: bool, trace: Path | None, as_json: bool) -> None:
-    """Start the SIP server, and wait until it answers."""
+def start(
+    context: Context, foreground: bool, user: str, group: str, trace: Path | None, as_json: bool
+) -> None:
+    """Start the SIP server, and wait until it answers.
+
+    One that runs already is left as it is.
+    """
     from rcsops.operations import server
 
     if foreground:
-        code = server.run_in_foreground(context.project, trace=trace)
+        code = server.run_in_foreground(context.project, trace=trace, user=user, group=group)
         raise click.exceptions.Exit(1 if code else 0)
-    _print_started(server.start(context.project, trace=trace), as_json)
+    _print_started(server.start(context.project, trace=trace, user=user, group=group), as_json)
 
 
 @click.command()
@@ -52,19 +67,41 @@ def stop(context: Context, as_json: bool) -> None:
 
 
 @click.command()
+@_user_option
+@_group_option
 @_trace_option
 @json_option
 @click.pass_obj
-def restart(context: Context, trace: Path | None, as_json: bool) -> None:
+def restart(context: Context, user: str, group: str, trace: Path | None, as_json: bool) -> None:
     """Stop the SIP server and start it again; contacts stay."""
     from rcsops.operations import server
 
-    stopped, started = server.restart(context.project, trace=trace)
+    stopped, started = server.restart(context.project, trace=trace, user=user, group=group)
     if as_json:
         print_json({"stopped": stopped, "started": started})
         return
     say(_stopped(stopped))
     _print_started(started, as_json)
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def reload(context: Context, as_json: bool) -> None:
+    """Let OpenSIPS read its script anew; nobody's call or registration is lost.
+
+    The script is what opensips.cfg has from "requests" on. With an error in it the server keeps
+    the one that it has.
+    """
+    from rcsops.operations import server
+
+    notes = server.reload(context.project)
+    if as_json:
+        print_json({"reloaded": True, "notes": notes})
+        return
+    say("the server has read its script anew")
+    for text in notes:
+        note(text)
 
 
 @click.command()
@@ -81,15 +118,16 @@ def status(context: Context, as_json: bool) -> None:
     if as_json:
         print_json(result)
     elif not result.running:
-        say("the server is not running")
+        say(f"the server is not running{f': {result.fault}' if result.fault else ''}")
         note(f"start it: rcsops start (database {result.database})")
     else:
         counts = result.counts
         state = "running" if result.answers else "running, but it does not answer"
         print_fields(
             [
-                ("server", f"{state}, pid {result.pid}"),
-                ("engine", f"{result.engine}, {result.version}" if result.version else "embedded"),
+                ("server", f"{state}, pid {result.pid or 'unknown'}"),
+                *([("fault", result.fault)] if result.fault else []),
+                ("engine", ", ".join(filter(None, (result.engine, result.version)))),
                 ("uptime", _duration(result.uptime)),
                 ("listens", ", ".join(result.listeners)),
                 ("users", f"{counts.get('usrloc:registered_users', 0)} registered"),
@@ -100,10 +138,12 @@ def status(context: Context, as_json: bool) -> None:
                     f"{counts.get('core:fwd_requests', 0)} forwarded",
                 ),
                 ("memory", "" if result.memory is None else f"{result.memory / 1e6:.0f} MB"),
+                *([("processes", result.processes)] if result.processes > 1 else []),
                 ("database", result.database),
                 ("log", result.log),
             ]
         )
+        _note_large_log(result.log)
     if not result.running:
         raise click.exceptions.Exit(NOT_RUNNING)
 
@@ -141,6 +181,57 @@ def logs(context: Context, lines: int, follow: bool, as_json: bool) -> None:
         return
 
 
+@click.command()
+@click.option("--user", default="", metavar="NAME", help="Whom the server runs as (the owner).")
+@click.option("--group", default="", metavar="NAME", help="The group that may use `rcsops mi`.")
+@click.option("--logrotate", is_flag=True, help="Print a configuration for logrotate instead.")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write it to FILE, such as /etc/systemd/system/rcsops.service.",
+)
+@click.pass_obj
+def service(context: Context, user: str, group: str, logrotate: bool, output: Path | None) -> None:
+    """Write a unit of systemd for this project's server.
+
+    It starts the server when the machine does, as a user without rights, shut off from everything
+    that a SIP server does not need.
+    """
+    from rcsops.operations.service import logrotate_text, plan_service
+
+    if logrotate:
+        _write(logrotate_text(context.project), output)
+        return
+    unit = plan_service(context.project, user=user, group=group)
+    for text in unit.notes:
+        note(text)
+    _write(unit.text, output)
+    if output is not None:
+        note(f"next, as root: systemctl daemon-reload; systemctl enable --now {output.name}")
+
+
+def _write(text: str, output: Path | None) -> None:
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {output}: {error.strerror}") from error
+    say(f"wrote {output}")
+
+
+def _note_large_log(name: str) -> None:
+    from rcsops.operations.engine import file_size
+    from rcsops.operations.server import LARGE_LOG
+
+    size = file_size(Path(name))
+    if size > LARGE_LOG:
+        note(f"the log has {size / 1e6:.0f} MB; to rotate it: rcsops service --logrotate")
+
+
 def _print_started(result: "Started", as_json: bool) -> None:
     if as_json:
         print_json(result)
@@ -150,6 +241,8 @@ def _print_started(result: "Started", as_json: bool) -> None:
         say(f"the server is already running, pid {result.pid}, at {where}")
     else:
         say(f"the server is running, pid {result.pid}, at {where}")
+    for text in result.notes:
+        note(text)
 
 
 def _stopped(result: "Stopped") -> str:

@@ -1,68 +1,103 @@
-"""Asking a running server over its management interface.
+"""Asking a running server over its management interface, on either engine.
 
-The ``opensips`` package makes the requests and reads the answers; its FIFO connector would wait for
-ever for a server that is dead or stuck, so the files are opened here, never blocking and with a
-time limit.
+Three transports, chosen by ``mi.transport``: the FIFO, the Unix socket, and HTTP on loopback. All
+go through the ``opensips`` package, behind the guards of :mod:`rcsops.operations.mi_guard`.
 """
 
 import contextlib
-import errno
 import json
-import os
-import secrets
-import select
-import stat
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from opensips.mi import OpenSIPSMI, OpenSIPSMIException
-from opensips.mi.datagram import Datagram
-from opensips.mi.fifo import FIFO
-from opensips.mi.jsonrpc_helper import JSONRPCError, JSONRPCException, get_command, get_reply
+from opensips.mi.jsonrpc_helper import JSONRPCError
 
-from rcsops.errors import MiError, MiUnreachable
+from rcsops.errors import MiError, MiUnreachable, UsageError
+from rcsops.operations.mi_guard import GuardedDatagram, GuardedFifo, GuardedHttp
+from rcsops.operations.mi_names import other_name
 from rcsops.server.run_files import RunFiles
 from rcsops.settings import Project
 
-__all__ = ["Contact", "MiClient", "contacts", "parse_words"]
+__all__ = ["Contact", "Dialog", "MiClient", "commands", "contacts", "dialogs", "parse_words"]
 
 _HINT = "to start it: rcsops start"
-_READ = 65536
-_MAX_REPLY = 256 << 20
-_DATAGRAM_BUFFER = 1 << 20
 _NOT_FOUND = 404
+_NO_METHOD = -32601
 
 
 class MiClient:
     """Commands to the server whose files are ``files``.
 
-    ``transport`` is "fifo" or "datagram"; every call ends within ``timeout`` seconds. Raises
-    `MiUnreachable` when nobody answers and `MiError`, with the code, when the answer is an error.
+    ``transport`` is "fifo", "datagram" or "http", the latter to ``url``; every call ends within
+    ``timeout`` seconds. Raises `MiUnreachable` when nobody answers and `MiError`, with the code,
+    when the answer is an error.
     """
 
-    def __init__(self, files: RunFiles, *, transport: str = "fifo", timeout: float = 5.0) -> None:
+    def __init__(
+        self,
+        files: RunFiles,
+        *,
+        transport: str = "fifo",
+        timeout: float = 5.0,
+        url: str = "",
+        ca: Path | None = None,
+    ) -> None:
         self._mi = OpenSIPSMI(
             "fifo",
             fifo_file=str(files.fifo),
             fifo_file_fallback=str(files.fifo),
             fifo_reply_dir=str(files.directory),
         )
-        if transport == "datagram":
-            self._mi.conn = _GuardedDatagram(files.socket, timeout)
+        if transport == "http":
+            self._mi.conn = GuardedHttp(url, timeout, ca=ca)
+        elif transport == "datagram":
+            self._mi.conn = GuardedDatagram(files, timeout)
         else:
-            self._mi.conn = _GuardedFifo(files, timeout)
+            self._mi.conn = GuardedFifo(files, timeout)
 
     @classmethod
     def of(cls, project: Project, *, timeout: float = 5.0) -> "MiClient":
         """The client of a project, by its settings."""
-        transport = "datagram" if project.settings.mi_transport == "datagram" else "fifo"
-        return cls(RunFiles(project.run_dir), transport=transport, timeout=timeout)
+        settings = project.settings
+        transport = settings.mi_transport
+        if transport == "http" and settings.engine == "embedded":
+            # It has none; its FIFO serves everybody who may read these settings.
+            transport = "fifo"
+        return cls(
+            RunFiles(project.run_dir),
+            transport=transport,
+            timeout=timeout,
+            url=f"http://{settings.mi_http}/mi",
+        )
+
+    @classmethod
+    def at(cls, url: str, *, timeout: float = 5.0, ca: Path | None = None) -> "MiClient":
+        """The client of any server that has MI at an http or https URL."""
+        if not url.lower().startswith(("http://", "https://")):
+            raise UsageError(f"{url!r} is not a URL", hint="write it like https://host:8888/mi")
+        return cls(RunFiles(Path()), transport="http", timeout=timeout, url=url, ca=ca)
 
     def call(self, command: str, params: Mapping[str, object] | Sequence[object] = ()) -> Any:
-        """The result of a command; ``params`` by name or by position."""
+        """The result of a command; ``params`` by name or by position.
+
+        A command that the server does not know by this name is tried by the one that it has in
+        other releases (`other_name`).
+        """
+        try:
+            return self._call(command, params)
+        except MiError as error:
+            other = other_name(command) if error.code == _NO_METHOD else None
+            if other is None:
+                raise
+            try:
+                return self._call(other, params)
+            except MiError as second:
+                # Neither is known: what was typed is what the person should read of.
+                raise error if second.code == _NO_METHOD else second from None
+
+    def _call(self, command: str, params: Mapping[str, object] | Sequence[object]) -> Any:
         given: object = dict(params) if isinstance(params, Mapping) else list(params)
         try:
             return self._mi.execute(command, given)
@@ -78,117 +113,6 @@ class MiClient:
         except (AttributeError, TypeError, ValueError, RecursionError) as error:
             # What came is JSON, but no answer.
             raise MiUnreachable("the answer is not one of a SIP server") from error
-
-
-class _GuardedFifo(FIFO):  # type: ignore[misc]
-    """The package's FIFO connector with a deadline on every step."""
-
-    def __init__(self, files: RunFiles, timeout: float) -> None:
-        super().__init__(
-            fifo_file=str(files.fifo),
-            fifo_file_fallback=str(files.fifo),
-            fifo_reply_dir=str(files.directory),
-        )
-        self._path = files.fifo
-        self._timeout = timeout
-
-    def execute(self, method: str, params: Any) -> Any:
-        deadline = time.monotonic() + self._timeout
-        name = f"rcsops_reply_{os.getpid()}_{secrets.token_hex(6)}"
-        reply_path = self._path.parent / name
-        request = f":{name}:{get_command(method, params)}\n".encode()
-        try:
-            os.mkfifo(reply_path, 0o600)
-            # The reader first: the server finds the reply FIFO open when it answers.
-            reply = os.open(reply_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            try:
-                self._write(request, deadline)
-                answer = self._read(reply, deadline)
-            finally:
-                os.close(reply)
-        except OSError as error:
-            raise JSONRPCException(_explained(error, self._path)) from error
-        finally:
-            with contextlib.suppress(OSError):
-                reply_path.unlink()
-        return get_reply(answer)
-
-    def _write(self, request: bytes, deadline: float) -> None:
-        fd = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            if not stat.S_ISFIFO(os.fstat(fd).st_mode):
-                raise JSONRPCException(f"{self._path} is not a FIFO")
-            rest = memoryview(request)
-            while rest:
-                try:
-                    rest = rest[os.write(fd, rest) :]
-                except BlockingIOError:
-                    _wait(fd, select.POLLOUT, deadline)
-        finally:
-            os.close(fd)
-
-    def _read(self, fd: int, deadline: float) -> str:
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            _wait(fd, select.POLLIN, deadline)
-            try:
-                part = os.read(fd, _READ)
-            except BlockingIOError:
-                continue
-            if not part and not parts:
-                # Nobody has opened it yet: only the first byte shows that the answer begins.
-                time.sleep(0.002)
-                if time.monotonic() > deadline:
-                    raise JSONRPCException("the server does not answer")
-                continue
-            if not part:
-                return b"".join(parts).decode("utf-8", "replace")
-            parts.append(part)
-            size += len(part)
-            if size > _MAX_REPLY:
-                raise JSONRPCException("the answer has no end")
-
-
-class _GuardedDatagram(Datagram):  # type: ignore[misc]
-    """The package's datagram connector with our time limit and a large buffer."""
-
-    def __init__(self, path: Path, timeout: float) -> None:
-        super().__init__(
-            datagram_unix_socket=str(path),
-            datagram_timeout=timeout,
-            datagram_buffer_size=_DATAGRAM_BUFFER,
-        )
-        self.recv_sock = str(path.parent / f"reply-{os.getpid()}-{secrets.token_hex(3)}")
-
-    def execute(self, method: str, params: Any) -> Any:
-        try:
-            return super().execute(method, params)
-        except FileNotFoundError as error:
-            # Its clean-up found nothing to remove: the directory is not there.
-            raise JSONRPCException(_explained(error, Path(self.address))) from error
-        except JSONRPCError:
-            raise
-        except JSONRPCException as error:
-            raise JSONRPCException(_explained(error.args[0], Path(self.address))) from error
-
-
-def _wait(fd: int, events: int, deadline: float) -> None:
-    poll = select.poll()
-    poll.register(fd, events)
-    left = deadline - time.monotonic()
-    if left <= 0 or not poll.poll(left * 1000):
-        raise JSONRPCException("the server does not answer")
-
-
-def _explained(error: object, path: Path) -> str:
-    if isinstance(error, TimeoutError):
-        return "the server does not answer"
-    if isinstance(error, OSError):
-        if error.errno in (errno.ENXIO, errno.ECONNREFUSED, errno.ENOENT):
-            return "the server is not running"
-        return f"{path}: {error.strerror}"
-    return str(error)
 
 
 def _code(value: object) -> int:
@@ -213,6 +137,16 @@ def _value(text: str) -> object:
     return text
 
 
+def commands(client: MiClient) -> list[str]:
+    """The commands that the server knows, each by all of its names; raises `MiError`."""
+    listed = [str(name) for name in client.call("which")]
+    known = set(listed)
+    if any(":" in name for name in listed):
+        # From 4.0 on the list has the new names alone.
+        known.update(filter(None, map(other_name, listed)))
+    return sorted(known)
+
+
 @dataclass(frozen=True, slots=True)
 class Contact:
     """One contact as the server tells it; ``expires`` in seconds from now."""
@@ -231,9 +165,10 @@ def contacts(project: Project, user: str | None = None) -> list[Contact]:
 
     Raises `MiError`.
     """
-    client = MiClient(RunFiles(project.run_dir))
+    client = MiClient.of(project)
     if user is None:
-        records = client.call("ul_dump")["Domains"][0]["AORs"]
+        domains = client.call("ul_dump")["Domains"]
+        records = [record for domain in domains for record in domain["AORs"]]
     else:
         aor = user if "@" in user else f"{user}@{project.settings.domain}"
         try:
@@ -256,3 +191,57 @@ def contacts(project: Project, user: str | None = None) -> list[Contact]:
         for record in records
         for each in record.get("Contacts", [])
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Dialog:
+    """One call that is set up or going on; ``started`` in seconds since 1970, 0 before that."""
+
+    state: str
+    caller: str
+    callee: str
+    started: int
+    expires: int
+    call_id: str
+
+
+def dialogs(project: Project) -> list[Dialog]:
+    """The calls that the running server knows of; raises `MiError`."""
+    try:
+        answer = MiClient.of(project).call("dlg_list")
+    except MiError as error:
+        if error.code != _NO_METHOD:
+            raise
+        raise MiError(
+            "this server does not keep a list of calls",
+            code=error.code,
+            hint="an OpenSIPS with the module dialog does: rcsops install --modules +dialog",
+        ) from error
+    return [
+        Dialog(
+            state=_STATES.get(_number(each.get("state")), str(each.get("state", ""))),
+            caller=str(each.get("from_uri", "")),
+            callee=str(each.get("to_uri", "")),
+            started=_number(each.get("timestart")),
+            expires=_number(each.get("timeout")),
+            call_id=str(each.get("callid", "")),
+        )
+        for each in _dialog_records(answer)
+    ]
+
+
+# As in OpenSIPS's dlg_hash.h; 3 has had its 2xx but no ACK yet.
+_STATES = {1: "calling", 2: "ringing", 3: "answered", 4: "established", 5: "ended"}
+
+
+def _dialog_records(answer: Any) -> Iterator[Mapping[str, Any]]:
+    listed = answer.get("Dialogs", []) if isinstance(answer, Mapping) else answer
+    for each in listed:
+        # 3.0 has each one in an object of its own.
+        yield each.get("dialog", each) if isinstance(each, Mapping) else {}
+
+
+def _number(value: object) -> int:
+    if isinstance(value, (int, str)) and str(value).isdigit():
+        return int(value)
+    return 0

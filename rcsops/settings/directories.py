@@ -40,11 +40,21 @@ def private_directory(path: Path, *, shared_parent: bool = False) -> Path:
     return path
 
 
+def shared_run_directory(wanted: Path) -> Path:
+    """The stand-in for ``wanted`` where a server of root's runs as another user: that user cannot
+    enter a private directory. Only root can make it, so whoever finds it may trust it."""
+    return Path("/run") / f"rcsops-{_name_of(wanted)}"
+
+
+def _name_of(wanted: Path) -> str:
+    return hashlib.sha256(os.fsencode(wanted)).hexdigest()[:12]
+
+
 def short_run_directory(wanted: Path) -> Path:
     """``wanted``, or a short private stand-in when a Unix socket's path in it would be too long."""
     if len(os.fsencode(wanted)) + 1 + _LONGEST_SOCKET_NAME <= _SOCKET_PATH_LIMIT:
         return wanted
-    name = hashlib.sha256(os.fsencode(wanted)).hexdigest()[:12]
+    name = _name_of(wanted)
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if runtime.startswith("/") and len(os.fsencode(runtime)) < 60 and os.access(runtime, os.W_OK):
         return Path(runtime) / f"rcsops-{name}"

@@ -8,7 +8,11 @@ from urllib.parse import quote
 
 from rcsops.errors import SettingsError
 from rcsops.settings.credentials import CredentialStore
-from rcsops.settings.directories import private_directory, short_run_directory
+from rcsops.settings.directories import (
+    private_directory,
+    shared_run_directory,
+    short_run_directory,
+)
 from rcsops.settings.model import (
     DEFAULT_MYSQL_URL,
     Settings,
@@ -108,7 +112,9 @@ class Project:
 
         Short enough for a Unix socket in it, wherever the project is.
         """
-        return short_run_directory(self.state_dir / "run")
+        wanted = self.state_dir / "run"
+        shared = shared_run_directory(wanted)
+        return shared if shared.is_dir() else short_run_directory(wanted)
 
     @property
     def secrets(self) -> SecretStore:
@@ -135,7 +141,26 @@ class Project:
         """Makes ``run_dir`` (0700) and returns it."""
         self.make_state_dir()
         run = self.run_dir
+        if run == shared_run_directory(self.state_dir / "run"):
+            return run
         return private_directory(run, shared_parent=self.state_dir not in run.parents)
+
+    def make_shared_run_dir(self, uid: int, gid: int, *, for_group: bool) -> Path:
+        """Makes ``run_dir`` anew, for a server that root starts as the user ``uid``; the group may
+        use it too with ``for_group``. Raises `SettingsError` for anybody but root."""
+        self.make_state_dir()
+        run = shared_run_directory(self.state_dir / "run")
+        try:
+            run.mkdir(mode=0o700, exist_ok=True)
+            os.chown(run, uid, gid)
+            # What is made in it belongs to the group as well (the set-group-ID bit).
+            run.chmod(0o2770 if for_group else 0o700)
+        except OSError as error:
+            raise SettingsError(
+                f"cannot make the directory {run}: {error.strerror}",
+                hint="only root can start a server as another user",
+            ) from error
+        return run
 
     def make_agent_dir(self, user: str) -> Path:
         """Makes the private directory of the agent of ``user`` (``user@domain``; the project's

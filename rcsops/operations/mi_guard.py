@@ -1,0 +1,241 @@
+"""Connectors of the ``opensips`` package with a guard: every step has a deadline.
+
+The package's own FIFO connector waits for ever for a server that is dead or stuck, its datagrams
+are cut at 32 KB after a tenth of a second, and its HTTP connector knows no time limit and believes
+any certificate. The package makes the requests and reads the answers; the files and sockets are
+opened here. A request is one object, never a batch, on which OpenSIPS's FIFO process crashes.
+"""
+
+import contextlib
+import errno
+import http.client
+import os
+import secrets
+import select
+import socket
+import ssl
+import stat
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from opensips.mi.datagram import Datagram
+from opensips.mi.fifo import FIFO
+from opensips.mi.http import HTTP
+from opensips.mi.jsonrpc_helper import JSONRPCException, get_command, get_reply
+
+from rcsops.server.run_files import RunFiles
+
+__all__ = ["GuardedDatagram", "GuardedFifo", "GuardedHttp"]
+
+_READ = 65536
+_MAX_REPLY = 256 << 20
+_DATAGRAM_BUFFER = 1 << 20
+_SILENT = "the server does not answer"
+
+
+class GuardedFifo(FIFO):  # type: ignore[misc]
+    """Requests through the FIFO of ``files``, answers through one of our own beside it."""
+
+    def __init__(self, files: RunFiles, timeout: float) -> None:
+        super().__init__(
+            fifo_file=str(files.fifo),
+            fifo_file_fallback=str(files.fifo),
+            fifo_reply_dir=str(files.directory),
+        )
+        self._path = files.fifo
+        self._timeout = timeout
+
+    def execute(self, method: str, params: Any) -> Any:
+        deadline = time.monotonic() + self._timeout
+        name = f"rcsops_reply_{os.getpid()}_{secrets.token_hex(6)}"
+        reply_path = self._path.parent / name
+        request = f":{name}:{get_command(method, params)}\n".encode()
+        try:
+            os.mkfifo(reply_path, 0o600)
+            _let_server_write(reply_path)
+            # The reader first: the server finds the reply FIFO open when it answers.
+            reply = os.open(reply_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                self._write(request, deadline)
+                answer = self._read(reply, deadline)
+            finally:
+                os.close(reply)
+        except OSError as error:
+            raise JSONRPCException(_explained(error, self._path)) from error
+        finally:
+            with contextlib.suppress(OSError):
+                reply_path.unlink()
+        return get_reply(answer)
+
+    def _write(self, request: bytes, deadline: float) -> None:
+        fd = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISFIFO(os.fstat(fd).st_mode):
+                raise JSONRPCException(f"{self._path} is not a FIFO")
+            rest = memoryview(request)
+            while rest:
+                try:
+                    rest = rest[os.write(fd, rest) :]
+                except BlockingIOError:
+                    _wait(fd, select.POLLOUT, deadline)
+        finally:
+            os.close(fd)
+
+    def _read(self, fd: int, deadline: float) -> str:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            _wait(fd, select.POLLIN, deadline)
+            try:
+                part = os.read(fd, _READ)
+            except BlockingIOError:
+                continue
+            if not part and not parts:
+                # Nobody has opened it yet: only the first byte shows that the answer begins.
+                time.sleep(0.002)
+                if time.monotonic() > deadline:
+                    raise JSONRPCException(_SILENT)
+                continue
+            if not part:
+                return b"".join(parts).decode("utf-8", "replace")
+            parts.append(part)
+            size += len(part)
+            if size > _MAX_REPLY:
+                raise JSONRPCException("the answer has no end")
+
+
+class GuardedDatagram(Datagram):  # type: ignore[misc]
+    """Requests to the Unix socket of ``files``, answers to one of our own beside it."""
+
+    def __init__(self, files: RunFiles, timeout: float) -> None:
+        super().__init__(
+            datagram_unix_socket=str(files.socket),
+            datagram_timeout=timeout,
+            datagram_buffer_size=_DATAGRAM_BUFFER,
+        )
+        self._path = files.socket
+
+    def execute(self, method: str, params: Any) -> Any:
+        request = get_command(method, params).encode()
+        mine = self._path.parent / f"reply-{os.getpid()}-{secrets.token_hex(3)}"
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.recv_size)
+                client.bind(str(mine))
+                _let_server_write(mine)
+                client.settimeout(self.timeout)
+                client.sendto(request, str(self._path))
+                answer, _, flags, _ = client.recvmsg(self.recv_size)
+        except (OSError, TimeoutError) as error:
+            raise JSONRPCException(_explained(error, self._path)) from error
+        finally:
+            with contextlib.suppress(OSError):
+                mine.unlink()
+        if flags & socket.MSG_TRUNC:
+            raise JSONRPCException("the answer does not fit a datagram; set mi.transport to fifo")
+        return get_reply(answer.decode("utf-8", "replace"))
+
+
+class GuardedHttp(HTTP):  # type: ignore[misc]
+    """Requests by POST to ``url``; for https its certificate must be one that is trusted.
+
+    ``ca`` is a PEM file with what to trust instead of the system's certificates.
+    """
+
+    def __init__(self, url: str, timeout: float, *, ca: Path | None = None) -> None:
+        super().__init__(url=url)
+        self._timeout = timeout
+        # Straight there, whatever the environment says of proxies; and nowhere else.
+        self._opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}),
+            urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca)),
+            _NoRedirects(),
+        )
+
+    def execute(self, method: str, params: Any) -> Any:
+        deadline = time.monotonic() + self._timeout
+        request = urllib.request.Request(  # noqa: S310
+            self.url,
+            get_command(method, params).encode(),
+            {"Content-Type": "application/json"},
+        )
+        try:
+            with self._opener.open(request, timeout=self._timeout) as response:
+                answer = _read_until(response.read1, deadline)
+        except urllib.error.HTTPError as error:
+            error.close()
+            raise JSONRPCException(f"{self.url}: HTTP {error.code} {error.reason}") from error
+        except urllib.error.URLError as error:
+            reason = error.reason if isinstance(error.reason, OSError) else error
+            raise JSONRPCException(_explained_http(reason, self.url)) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise JSONRPCException(_explained_http(error, self.url)) from error
+        return get_reply(answer.decode("utf-8", "replace"))
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A management interface does not send us elsewhere."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+def _read_until(read: Callable[[int], bytes], deadline: float) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while part := read(_READ):
+        parts.append(part)
+        size += len(part)
+        if size > _MAX_REPLY:
+            raise JSONRPCException("the answer has no end")
+        if time.monotonic() > deadline:
+            raise JSONRPCException("the server does not answer in time")
+    return b"".join(parts)
+
+
+def _let_server_write(path: Path) -> None:
+    """What waits for the answer belongs to us; a server that runs as another user (``--user``) or
+    is shared with a group must be able to write to it."""
+    home = path.parent.stat()
+    if os.geteuid() == 0 and home.st_uid != 0:
+        os.chown(path, home.st_uid, -1)
+    elif home.st_uid != os.geteuid():
+        # We are of the group: its bit on the directory has made our file the group's as well.
+        path.chmod(0o660)
+
+
+def _wait(fd: int, event: int, deadline: float) -> None:
+    left = deadline - time.monotonic()
+    poll = select.poll()
+    poll.register(fd, event)
+    if left <= 0 or not poll.poll(left * 1000):
+        raise JSONRPCException(_SILENT)
+
+
+def _explained(error: object, path: Path) -> str:
+    if isinstance(error, TimeoutError):
+        return _SILENT
+    if isinstance(error, OSError):
+        if error.errno in (errno.ENXIO, errno.ECONNREFUSED, errno.ENOENT):
+            return "the server is not running"
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return f"{path}: you may not use the management interface"
+        return f"{path}: {error.strerror}"
+    return str(error)
+
+
+def _explained_http(error: BaseException, url: str) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{url}: its certificate is not to be trusted: {error.verify_message}"
+    if isinstance(error, TimeoutError):
+        return _SILENT
+    if isinstance(error, ConnectionRefusedError):
+        return "the server is not running, or does not serve MI over HTTP"
+    if isinstance(error, OSError):
+        return f"{url}: {error.strerror or error}"
+    # What is no HTTP at all, or breaks off.
+    return f"{url}: {type(error).__name__} instead of an answer"
