@@ -134,11 +134,6 @@ def check_modules_load(installation: Installation) -> tuple[str, ...]:
     return tuple(sorted(lonely))
 
 
-def check_configuration(installation: Installation, config: Path) -> None:
-    """Runs ``opensips -C``; raises `EngineError` with the first thing that it does not like."""
-    _raise_complaint(_complaints(installation, config))
-
-
 def _complaints(installation: Installation, config: Path) -> str | None:
     """What ``opensips -C`` prints about a configuration that it does not take, None if it does."""
     command = [str(installation.binary), "-C", "-f", str(config), "-w", str(config.parent)]

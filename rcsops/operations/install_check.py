@@ -1,12 +1,15 @@
 """Whether what was built is what was wanted, before it takes the place of what is there."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
-from rcsops.errors import EngineError
-from rcsops.opensips.config import MAIN, ConfigModel, Secrets, Tls, driver, render
+from rcsops.errors import EngineError, SettingsError
+from rcsops.opensips.config import MAIN, ConfigModel, Secrets, render
+from rcsops.opensips.config.check import check
 from rcsops.opensips.installed import Installation
-from rcsops.opensips.stage import check_configuration, check_modules_load
+from rcsops.opensips.stage import check_modules_load
+from rcsops.operations.config import config_model
 from rcsops.operations.install_plan import Plan
 from rcsops.settings import Project
 
@@ -29,43 +32,38 @@ def check_staged(project: Project, plan: Plan, installation: Installation) -> tu
         )
     lonely = check_modules_load(installation)
     with tempfile.TemporaryDirectory(prefix="rcsops-") as directory:
-        secrets = Secrets("mysql://nobody:none@localhost/none", "0" * 32, "0" * 32, "0" * 32)
-        rendered = render(_model(project, installation, directory), secrets)
-        for name, text in rendered.files.items():
-            (Path(directory) / name).write_text(text, encoding="utf-8")
-        check_configuration(installation, Path(directory) / MAIN)
+        _check_rendered(_model(project, installation, directory), installation, Path(directory))
     if lonely:
         return (f"{', '.join(lonely)} cannot be loaded without modules that were not built",)
     return ()
 
 
+def _check_rendered(model: ConfigModel, installation: Installation, directory: Path) -> None:
+    secrets = Secrets("mysql://nobody:none@localhost/none", "0" * 32, "0" * 32, "0" * 32)
+    for name, text in render(model, secrets).files.items():
+        (directory / name).write_text(text, encoding="utf-8")
+    for problem in check(installation, directory / MAIN):
+        if not problem.warning:
+            block = f" in the block {problem.concern!r}" if problem.concern else ""
+            raise EngineError(
+                f"the OpenSIPS that was built does not take its configuration: {problem.text}, "
+                f"line {problem.line}{block}: {problem.source_line.strip()}",
+                hint="nothing was installed; see `rcsops config render`, or build it again "
+                "with --force",
+            )
+
+
 def _model(project: Project, installation: Installation, directory: str) -> ConfigModel:
-    """The configuration of this project as far as it concerns the build: its transports and
-    modules, but no address or certificate that may not be there yet."""
-    settings = project.settings
-    files = [
-        str(project.directory / Path(name).expanduser())
-        for name in (settings.tls_certificate, settings.tls_private_key)
-        if name
-    ]
-    tls = Tls(*files) if len(files) == 2 else None
-    transports = dict.fromkeys(each.transport for each in settings.listen_addresses)
-    listen = tuple(
-        f"{transport}:127.0.0.1:{5060 + number}"
-        for number, transport in enumerate(transports)
-        if tls is not None or transport not in ("tls", "wss")
-    )
-    drivers = [driver(settings.database_url), "db_mysql", "db_sqlite"]
-    return ConfigModel(
-        line=installation.line,
-        domain=settings.domain,
-        listen=listen or ConfigModel().listen,
-        config_dir=directory,
-        run_dir=directory,
-        modules_dir=str(installation.modules_dir),
-        modules=frozenset(installation.modules),
-        driver=next(name for name in drivers if name in installation.modules),
-        digest_algorithms=settings.digest_algorithms,
-        mi_http=settings.mi_http if settings.mi_transport == "http" else "",
-        tls=tls,
-    )
+    """The configuration of this project, in a directory of its own."""
+    try:
+        model = config_model(project, installation, installation.version)
+    except SettingsError:
+        # An address or a certificate that is not there yet is no fault of what was built.
+        model = ConfigModel(
+            line=installation.line,
+            modules_dir=str(installation.modules_dir),
+            modules=frozenset(installation.modules),
+        )
+    drivers = (model.driver, "db_mysql", "db_sqlite")
+    driver = next((name for name in drivers if name in installation.modules), model.driver)
+    return replace(model, config_dir=directory, run_dir=directory, driver=driver)

@@ -204,6 +204,20 @@ def test_what_is_there_stays_when_a_new_build_fails(install: Installer) -> None:
     assert install.leftovers() == []
 
 
+def test_what_does_not_take_its_configuration_is_not_put_into_place(install: Installer) -> None:
+    install.ok()
+    before = (install.prefix / "sbin/opensips").stat().st_ino
+    settings = install.directory / "rcsops.toml"
+    # The stand-in refuses a configuration with these words in it.
+    settings.write_text(settings.read_text() + "[mi]\ngroup = 'no_such_statement'\n")
+    failed = install("--force")
+    assert failed.code == 1
+    assert "does not take its configuration: syntax error, line " in failed.err
+    assert "'management'" in failed.err
+    assert (install.prefix / "sbin/opensips").stat().st_ino == before
+    assert install.leftovers() == []
+
+
 def test_a_missing_package_is_told_before_anything_is_compiled(install: Installer) -> None:
     failed = install("--modules", NEEDY)
     assert failed.code == 1
