@@ -49,6 +49,7 @@ class Phone:
         credential = Credential.from_password(name, DOMAIN, password or f"of {name}")
         self.digest = DigestClient([credential], self.tokens)
         self._cseq = 0
+        self.pings = 0
 
     def __enter__(self) -> "Phone":
         return self
@@ -223,6 +224,7 @@ class Phone:
         # The keep-alive of the server is no part of any test but its own.
         if isinstance(message, Request) and message.from_.uri_text.startswith("sip:ping@"):
             self.answer(message, 200)
+            self.pings += 1
             return
         self._inbox.append(message)
 

@@ -107,6 +107,46 @@ def test_without_udp(installation: Installation, short_path: Path) -> None:
             bob.answer(came, 200)
 
 
+def test_clients_behind_nat(installation: Installation, short_path: Path) -> None:
+    """What they say of themselves is an address that leads nowhere."""
+    server = OpenSipsServer(installation, short_path, ping_seconds=2)
+    for name in ("alice", "bob"):
+        server.add_user(name, f"of {name}")
+    with (
+        server,
+        BehindNat(server.address, "alice") as alice,
+        BehindNat(server.address, "bob") as bob,
+    ):
+        assert alice.register().status == bob.register().status == 200
+        found = server.mi("ul_show_contact", table_name="location", aor=f"bob@{DOMAIN}")
+        (contact,) = found["Contacts"]
+        assert "10.9.9.9" in contact["Contact"]
+        assert bob.address in contact["Received"]
+        # Along the way that it came: requests, the contacts inside of them, and their answers.
+        invite = alice.authorized(alice.request("INVITE", f"sip:bob@{DOMAIN}", body="v=0"))
+        alice.send(invite)
+        came = bob.incoming("INVITE")
+        assert came.contacts[0].uri.host_port == alice.address
+        bob.answer(came, 200, Contact=bob.contact)
+        answer = alice.final(invite)
+        assert answer.contacts[0].uri.host_port == bob.address
+        # The way is kept open.
+        wait_until(lambda: bob.pinged(), 8, what="a ping")
+
+
+class BehindNat(Phone):
+    @property
+    def contact(self) -> str:
+        return f"<sip:{self.name}@10.9.9.9:5060>"
+
+    def via(self) -> str:
+        return f"SIP/2.0/UDP 10.9.9.9:5060;rport;branch={self.tokens.branch()}"
+
+    def pinged(self) -> bool:
+        self.nothing(lambda _: False, 0.1)
+        return self.pings > 0
+
+
 async def text_in(chat) -> str:  # type: ignore[no-untyped-def]
     async with asyncio.timeout(10):
         async for event in chat:
@@ -227,8 +267,9 @@ def test_tls_and_websocket(installation: Installation, certificate: Tls, short_p
                 assert answer.startswith(b"SIP/2.0 401 "), name
                 stream.close()
         # Nothing older than TLS 1.2.
-        context.minimum_version = ssl.TLSVersion.TLSv1
-        context.maximum_version = ssl.TLSVersion.TLSv1_1
+        with pytest.warns(DeprecationWarning):
+            context.minimum_version = ssl.TLSVersion.TLSv1
+            context.maximum_version = ssl.TLSVersion.TLSv1_1
         with (
             socket.create_connection(("127.0.0.1", ports["tls"]), timeout=5) as stream,
             pytest.raises((ssl.SSLError, OSError)),

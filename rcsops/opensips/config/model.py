@@ -40,8 +40,8 @@ class ConfigModel:
     """The configuration of one server; the defaults are those that config.cfg is rendered with.
 
     ``modules`` are those that may be loaded: what is an extra (ratelimit, dialog) is left out where
-    it is missing. Times are in seconds, ``max_message`` in octets; rates are requests a second of
-    one user (``user_rate``) and wrong passwords a second from one address (``guesses``); ``flood``
+    it is missing. Times are in seconds, ``max_message`` in octets; rates are requests of one user
+    (``user_rate``) and wrong passwords from one address (``guesses``) within ten seconds; ``flood``
     is what pike takes from one address within two seconds.
     """
 
@@ -60,13 +60,14 @@ class ConfigModel:
     workers: int = 4
     answer_seconds: int = 5
     ring_seconds: int = 120
+    ping_seconds: int = 30
     min_expires: int = 60
     max_expires: int = 3600
     max_contacts: int = 5
     max_message: int = 32768
     flood: int = 200
-    guesses: int = 5
-    user_rate: int = 50
+    guesses: int = 20
+    user_rate: int = 500
 
     def __post_init__(self) -> None:
         for name in ("domain", "config_dir", "run_dir", "modules_dir", "mi_group", "mi_http"):

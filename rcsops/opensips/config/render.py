@@ -116,6 +116,7 @@ def _values(model: ConfigModel) -> dict[str, object]:
         "workers": model.workers,
         "answer_seconds": model.answer_seconds,
         "ring_seconds": model.ring_seconds,
+        "ping_seconds": model.ping_seconds,
         "min_expires": model.min_expires,
         "max_expires": model.max_expires,
         "max_contacts": model.max_contacts,
