@@ -181,6 +181,7 @@ def test_requests_that_make_no_sense(phone: MakePhone) -> None:
 
     assert ask(Max_Forwards="0") == 483
     assert ask(From=f"<sip:{alice.name}@{DOMAIN}>") == 400
+    assert ask(Proxy_Require="sec-agree") == 420
     assert ask(X_Filler="x" * 33_000) == 513
     without = alice.request("MESSAGE", f"sip:x@{DOMAIN}", {"Call-ID": ""}, body="x")
     alice.send(without)
