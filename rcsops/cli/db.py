@@ -140,7 +140,7 @@ def status(context: Context, as_json: bool) -> None:
         print_fields(
             [
                 ("database", f"{result.url} ({result.server}{size})"),
-                ("tables of", f"OpenSIPS {result.line}"),
+                ("tables", f"those of OpenSIPS {result.line}"),
                 ("accounts", _with_lacking(result.accounts, result.lacking)),
                 *(("problem", problem) for problem in result.problems),
             ]

@@ -29,7 +29,9 @@ listen = [{listen}]
 # release = "3.0.2"
 
 [database]
-# An SQLite file (relative to this one) or a MySQL database: "mysql://user@host/name".
+# An SQLite file (relative to this one) or a MySQL database: "mysql://user@host/name", without the
+# password, which `rcsops db create` makes and keeps apart. Left out: the project's own SQLite file,
+# or "mysql://opensips@localhost/opensips" with the engine "opensips".
 # url = "sqlite:///.rcsops/rcsops.db"
 
 [mi]

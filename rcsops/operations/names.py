@@ -48,7 +48,7 @@ def parse_user(text: str, domain: str) -> UserName:
     if not user:
         raise UsageError("the user's name is empty", hint="type a name such as bob")
     if not _USER.fullmatch(user):
-        escaped = quote(user, safe="-_.!~*'()&=+$,;?/%")
+        escaped = quote(user, safe="-_.!~*'()&=+$,;?/%", errors="surrogateescape")
         raise UsageError(
             f"{user!r} cannot be a SIP user: letters, digits and -_.!~*'()&=+$,;?/ can",
             hint=f"escape the others: {escaped}" if _USER.fullmatch(escaped) else "",

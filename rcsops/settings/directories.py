@@ -22,7 +22,12 @@ def private_directory(path: Path, *, shared_parent: bool = False) -> Path:
     `SettingsError` when it cannot be made or belongs to somebody else.
     """
     try:
+        made = not path.exists()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if made and os.geteuid() == 0 and not shared_parent:
+            # Made by sudo in somebody's project, it must not lock that somebody out.
+            above = path.parent.stat()
+            os.chown(path, above.st_uid, above.st_gid)
         found = path.lstat() if shared_parent else path.stat()
         # root may use what belongs to the user it works for (sudo, a container's volume).
         owners = (found.st_uid,) if shared_parent else (0, found.st_uid)

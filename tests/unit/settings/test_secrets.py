@@ -8,6 +8,7 @@ from rcsops.errors import SettingsError
 from rcsops.settings import (
     Project,
     SecretStore,
+    private_directory,
     secret_name,
     url_password,
     url_with_password,
@@ -45,6 +46,7 @@ def test_root_leaves_the_file_to_the_projects_owner(tmp_path: Path) -> None:
     store.put("a", "b")
     assert store.path.stat().st_uid == 4242
     assert Path(f"{store.path}.lock").stat().st_uid == 4242
+    assert private_directory(tmp_path / ".rcsops").stat().st_uid == 4242
 
 
 @pytest.mark.parametrize("password", ["simple", "p@ss:w/rd?#%", "ü", ""])
