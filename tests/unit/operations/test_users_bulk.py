@@ -15,9 +15,17 @@ from tests.unit.operations.conftest import Lab
 from tests.unit.operations.test_db_migrate import content, sqlite_project
 
 
-@pytest.fixture(params=["sqlite", "mysql"])
-def project(request: pytest.FixtureRequest, tmp_path: Path) -> Project:
+@pytest.fixture(scope="session", params=["sqlite", "mysql"])
+def flavour(request: pytest.FixtureRequest) -> str:
     if request.param == "mysql":
+        # Started here, for all: a test must leave no process of its own.
+        request.getfixturevalue("mariadb")
+    return str(request.param)
+
+
+@pytest.fixture
+def project(flavour: str, request: pytest.FixtureRequest, tmp_path: Path) -> Project:
+    if flavour == "mysql":
         lab: Lab = request.getfixturevalue("lab")
         return lab.create("3.6.8")
     project = sqlite_project(tmp_path / "lite")
