@@ -1,13 +1,12 @@
-"""The processes of a real OpenSIPS: started under a lock that all of them hold, found, ended.
+"""The processes of a real OpenSIPS: started, found, ended.
 
-OpenSIPS runs with ``-F`` as the leader of a session of its own, and inherits the open file of
-rcsops's lock. So the kernel itself keeps the account: the lock is free as soon as the last process
-is gone, also of one whose main process was killed and whose workers live on, and until then no
-other process can have got the group's id. No supervisor is needed, and no file can be stale.
+OpenSIPS runs with ``-F`` as the leader of a session of its own. Its processes are found by what
+only they have: the run directory in their command line (``-w``), which its workers share. So an
+orphan of a main process that was killed is found too, no file can be stale, and no supervisor has
+to stay. (A lock that they inherit would be neater, but 4.0 closes every file except stderr.)
 """
 
 import contextlib
-import fcntl
 import grp
 import os
 import pwd
@@ -24,20 +23,18 @@ from rcsops.opensips.installed import Installation
 
 __all__ = [
     "Account",
+    "Processes",
     "command_line",
     "end_processes",
     "find_account",
-    "lock_holders",
-    "main_lives",
     "memory_of",
+    "server_processes",
     "spawn",
 ]
 
 # In MB: what all processes share (transactions, contacts, dialogs), and what each has for itself.
 _SHARED_MEMORY = 64
 _PRIVATE_MEMORY = 8
-# OpenSIPS closes what it inherits below 32 (daemonize.c).
-_FIRST_KEPT = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,74 +80,63 @@ def command_line(
     return words
 
 
-def spawn(words: Sequence[str], *, log: int, lock: int) -> "subprocess.Popen[bytes]":
-    """Starts the server with the lock's open file; ``log`` gets what it prints."""
-    kept = fcntl.fcntl(lock, fcntl.F_DUPFD_CLOEXEC, _FIRST_KEPT)
-    try:
-        return subprocess.Popen(  # noqa: S603
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            pass_fds=(kept,),
-            cwd="/",
-            umask=0o077,
-        )
-    finally:
-        os.close(kept)
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """Those of one server: ``main`` is 0 when it has died and others go on without it."""
+
+    main: int
+    pids: tuple[int, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.pids)
 
 
-def lock_holders(lock: Path) -> list[int]:
-    """The processes that have the lock file open, as far as this user may see; not our own."""
-    try:
-        wanted = lock.stat()
-    except OSError:
-        return []
-    return [
-        pid for pid in psutil.pids() if pid != os.getpid() and _has_open(pid, wanted, str(lock))
-    ]
+def spawn(words: Sequence[str], *, log: int) -> "subprocess.Popen[bytes]":
+    """Starts the server; ``log`` gets what it prints."""
+    return subprocess.Popen(  # noqa: S603
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        cwd="/",
+        umask=0o077,
+    )
 
 
-def _has_open(pid: int, wanted: os.stat_result, name: str) -> bool:
-    directory = f"/proc/{pid}/fd"
-    with contextlib.suppress(OSError):
-        for each in os.listdir(directory):
-            with contextlib.suppress(OSError):
-                # The name first: stat of every socket of every process would take long.
-                if os.readlink(f"{directory}/{each}") == name:
-                    found = os.stat(f"{directory}/{each}")
-                    return (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino)
-    return False
-
-
-def main_lives(pid: int) -> bool:
-    """Whether a process is there, and not merely waiting to be reaped."""
-    try:
-        return pid > 0 and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
-
-
-def end_processes(lock: Path, main: int, number: signal.Signals) -> int:
-    """Sends a signal to every process of the server; returns how many there are.
-
-    ``main`` is the leader of its group. The signal goes to the group only while a member of it
-    holds the lock: then its id cannot mean anything else.
-    """
-    holders = lock_holders(lock)
-    groups = set()
-    for pid in holders:
+def server_processes(run_dir: Path) -> Processes:
+    """The processes of the server with this run directory; zombies do not count."""
+    marker = b"\0-w\0" + os.fsencode(run_dir) + b"\0"
+    found = []
+    for pid in psutil.pids():
         with contextlib.suppress(OSError):
-            if main > 1 and os.getpgid(pid) == main:
-                groups.add(main)
-    for group in groups:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes()
+            program = words.partition(b"\0")[0]
+            if marker in words and program.endswith(b"/opensips") and _trusted(pid, run_dir):
+                found.append(pid)
+    leaders = [pid for pid in found if _group_of(pid) == pid]
+    return Processes(leaders[0] if leaders else 0, tuple(found))
+
+
+def _trusted(pid: int, run_dir: Path) -> bool:
+    """Not of somebody else who merely looks like the server."""
+    return os.stat(f"/proc/{pid}").st_uid in (0, os.geteuid(), run_dir.stat().st_uid)
+
+
+def _group_of(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        return os.getpgid(pid)
+    return 0
+
+
+def end_processes(run_dir: Path, number: signal.Signals) -> int:
+    """Sends a signal to every process of the server; returns how many there are."""
+    processes = server_processes(run_dir)
+    for group in {_group_of(pid) for pid in processes.pids} - {0, os.getpgrp()}:
+        # A group cannot mean anything else while a member of it lives.
         with contextlib.suppress(OSError):
             os.killpg(group, number)
-    for pid in holders:
-        with contextlib.suppress(OSError):
-            os.kill(pid, number)
-    return len(holders)
+    return len(processes.pids)
 
 
 def memory_of(pids: Sequence[int]) -> int | None:

@@ -1,9 +1,9 @@
 """A real OpenSIPS as a process: `Engine` for it.
 
-Whether it runs is told by the lock that all its processes hold (`rcsops.opensips.process`). The
-traps that this goes around: a second OpenSIPS on the same files would delete the first one's FIFO
-and pid file, so none is started while the lock is held; workers outlive a main process that was
-killed and ignore SIGTERM; an exit code of 0 does not mean that it listens.
+Whether it runs is told by its processes themselves (`rcsops.opensips.process`). The traps that this
+goes around: a second OpenSIPS on the same files would delete the first one's FIFO and pid file, so
+starts take turns by a lock and look first; workers outlive a main process that was killed and
+ignore SIGTERM; an exit code of 0 does not mean that it listens.
 """
 
 import contextlib
@@ -19,13 +19,14 @@ from rcsops.database.shapes import shape_of
 from rcsops.errors import EngineError, MiError, RcsopsError
 from rcsops.opensips.installed import find
 from rcsops.opensips.log import said
+from rcsops.opensips.ports import accepts
 from rcsops.opensips.process import (
     Account,
+    Processes,
     end_processes,
     find_account,
-    lock_holders,
-    main_lives,
     memory_of,
+    server_processes,
 )
 from rcsops.operations import config
 from rcsops.operations.engine import (
@@ -44,9 +45,15 @@ from rcsops.operations.engine import (
     wait_in_foreground,
 )
 from rcsops.operations.mi import MiClient
-from rcsops.operations.opensips_launch import Launch, live_config, record_path, settings_part
-from rcsops.server.run_files import RunFiles, RunLock, running_pid, write_private
-from rcsops.settings import Project, masked_url, parse_listen
+from rcsops.operations.opensips_launch import (
+    Launch,
+    listen_addresses,
+    live_config,
+    record_path,
+    settings_part,
+)
+from rcsops.server.run_files import RunFiles, RunLock, write_private
+from rcsops.settings import Project, masked_url
 
 __all__ = ["reload", "run_in_foreground", "start", "status", "stop"]
 
@@ -56,6 +63,8 @@ _KILL_SECONDS = 5.0
 _KILL_ANSWER_SECONDS = 0.3
 _STATISTICS = ["core:", "tm:", "usrloc:", "registrar:", "sl:", "net:", "shmem:", "msilo:"]
 _LAST_WORDS = 8192
+# The first line of releases whose reload_routes can be relied on.
+_RELOADS = (3, 4)
 
 
 def start(project: Project, options: StartOptions, timeout: float) -> Started:
@@ -64,59 +73,66 @@ def start(project: Project, options: StartOptions, timeout: float) -> Started:
     if isinstance(found, Started):
         return found
     try:
-        pid = launch.start(found, timeout)
+        pid = launch.start(timeout)
     finally:
-        # Either its processes hold the lock now, or nobody does.
-        found.hand_over()
+        found.release()
     notes = []
     if launch.account is None and os.geteuid() == 0:
         notes.append("it runs as root; on a network, give it a user of its own: --user NAME")
-    return _describe(project, launch.files, pid, already=False, notes=tuple(notes))
+    return _describe(launch.project, launch.files, pid, already=False, notes=tuple(notes))
 
 
 def run_in_foreground(project: Project, options: StartOptions) -> int:
-    launch = Launch.of(project, options)
+    launch = Launch.of(project, _remembered(project, options))
     found = _locked(launch, START_SECONDS)
     if isinstance(found, Started):
         raise EngineError(
             f"the server is already running, pid {found.pid}", hint="end it first: rcsops stop"
         )
     try:
-        process = launch.run(found, START_SECONDS)
+        process = launch.run(START_SECONDS)
     finally:
-        found.hand_over()
+        found.release()
     tell_systemd("READY=1")
     return wait_in_foreground(process, lambda: stop(project, STOP_SECONDS))
 
 
 def stop(project: Project, timeout: float) -> Stopped:
     files = RunFiles(project.run_dir)
-    pid = running_pid(files)
-    if pid is None:
+    run = files.directory
+    processes = server_processes(run)
+    if not processes:
         _forget(files)
         return Stopped(None, "")
-    steps: tuple[tuple[str, Callable[[], bool], float], ...] = (
-        ("mi", lambda: main_lives(pid) and _kill_by_mi(files), timeout),
-        ("SIGTERM", lambda: main_lives(pid) and _terminate(pid), _TERMINATE_SECONDS),
-        ("SIGKILL", lambda: end_processes(files.lock, pid, signal.SIGKILL) > 0, _KILL_SECONDS),
+    main = processes.main
+    steps: tuple[tuple[str, Callable[[], object], float], ...] = (
+        ("mi", lambda: _kill_by_mi(files), timeout),
+        ("SIGTERM", lambda: _terminate(main), _TERMINATE_SECONDS),
+        ("SIGKILL", lambda: end_processes(run, signal.SIGKILL), _KILL_SECONDS),
     )
-    for how, action, seconds in steps:
-        if (action() and wait_for(lambda: running_pid(files) is None, seconds)) or (
-            running_pid(files) is None
-        ):
-            wait_for(lambda: not main_lives(pid), _KILL_SECONDS)
+    # Workers without a main process pay no heed to anything milder.
+    for how, action, seconds in steps if main else steps[-1:]:
+        action()
+        if wait_for(lambda: not server_processes(run), seconds):
             _forget(files)
-            return Stopped(pid or None, how)
+            return Stopped(main or processes.pids[0], how)
     raise EngineError(
-        f"the server, pid {pid}, does not end",
+        f"the server, pid {main or processes.pids[0]}, does not end",
         hint=f"look at its log: {files.log}; its processes may belong to another user",
     )
 
 
 def reload(project: Project) -> tuple[str, ...]:
     files = RunFiles(project.run_dir)
-    if running_pid(files) is None:
+    if not server_processes(files.directory):
         raise EngineError("the server is not running", hint="to start it: rcsops start")
+    installation = find(project)
+    if installation is not None and installation.line < _RELOADS:
+        raise EngineError(
+            f"OpenSIPS {installation.version} does not survive a reload: its workers refuse the "
+            "second one, and its FIFO falls silent",
+            hint="rcsops restart does the same; registrations stay, and so do calls",
+        )
     started = _record(files)
     if group := started.get("group"):
         from dataclasses import replace
@@ -148,31 +164,29 @@ def reload(project: Project) -> tuple[str, ...]:
 
 def status(project: Project, timeout: float) -> ServerStatus:
     files = RunFiles(project.run_dir)
-    pid = running_pid(files)
-    holders = lock_holders(files.lock) if pid is not None else []
+    processes = server_processes(files.directory)
     answer: dict[str, Any] = {}
-    if pid is not None:
+    if processes:
         client = MiClient(files, timeout=timeout)
         with contextlib.suppress(MiError, KeyError, TypeError, ValueError, IndexError):
             answer["version"] = str(client.call("version")["Server"])
             answer["uptime"] = _seconds(client.call("uptime")["Up time"])
-            answer["listeners"] = _listeners(project, client)
             counts = client.call("get_statistics", {"statistics": _STATISTICS})
             answer["counts"] = {str(name): int(value) for name, value in counts.items()}
     return ServerStatus(
         engine="opensips",
-        running=pid is not None,
+        running=bool(processes),
         answers="counts" in answer,
-        pid=pid or None,
+        pid=processes.main or None,
         version=answer.get("version", ""),
         uptime=answer.get("uptime"),
-        listeners=answer.get("listeners", ()),
-        memory=memory_of(holders),
+        listeners=_listeners(project) if answer else (),
+        memory=memory_of(processes.pids),
         counts=answer.get("counts", {}),
         database=masked_url(project.settings.database_url),
         log=str(files.log),
-        processes=len(holders),
-        fault=_fault(project, files, pid, len(holders)),
+        processes=len(processes.pids),
+        fault=_fault(project, files, processes),
     )
 
 
@@ -180,30 +194,47 @@ def status(project: Project, timeout: float) -> ServerStatus:
 
 
 def _locked(launch: Launch, timeout: float) -> RunLock | Started:
-    """The lock, once it is free; or the server that runs already. Ends what is left of one whose
-    main process was killed."""
+    """The lock, with no server running; or the server that runs already. Ends what is left of one
+    whose main process was killed, and waits for somebody else who is starting one."""
     files = launch.files
     deadline = time.monotonic() + timeout
     while True:
-        pid = running_pid(files)
-        if pid is None:
-            lock = RunLock(files)
-            with contextlib.suppress(EngineError):
-                lock.acquire(announce=False)
-                return lock
+        lock = RunLock(files)
+        try:
+            lock.acquire(announce=False)
+        except EngineError:
             if not files.lock.exists():
-                # Not somebody who was faster: it cannot be made at all.
-                lock.acquire(announce=False)
-        elif pid and not main_lives(pid):
-            end_processes(files.lock, pid, signal.SIGKILL)
-        elif answers(files):
+                raise
+        else:
+            try:
+                pid = _running(launch, deadline)
+            except BaseException:
+                lock.release()
+                raise
+            if not pid:
+                return lock
+            lock.release()
             return _describe(launch.project, files, pid, already=True)
         if time.monotonic() > deadline:
+            raise EngineError("another rcsops start is at work", hint="see: rcsops status")
+        time.sleep(POLL_SECONDS)
+
+
+def _running(launch: Launch, deadline: float) -> int:
+    """The server that runs and answers, 0 for none; raises `EngineError` for one that is stuck."""
+    files = launch.files
+    while processes := server_processes(files.directory):
+        if not processes.main:
+            end_processes(files.directory, signal.SIGKILL)
+        elif answers(files):
+            return processes.main
+        if time.monotonic() > deadline:
             raise EngineError(
-                f"the server, pid {pid or 'unknown'}, is running but does not answer",
+                f"the server, pid {processes.main}, is running but does not answer",
                 hint="end it with: rcsops stop",
             )
         time.sleep(POLL_SECONDS)
+    return 0
 
 
 def _remembered(project: Project, options: StartOptions) -> StartOptions:
@@ -229,7 +260,7 @@ def _started_as(record: dict[str, Any]) -> Account | None:
 
 def _forget(files: RunFiles) -> None:
     """Tidies up; that somebody stopped it is noted, and as whom it ran is kept."""
-    if not files.directory.is_dir() or running_pid(files) is not None:
+    if not files.directory.is_dir():
         return
     remove_stale(files)
     record = _record(files)
@@ -237,43 +268,38 @@ def _forget(files: RunFiles) -> None:
         write_private(record_path(files), json.dumps(record | {"pid": None}).encode())
 
 
-def _kill_by_mi(files: RunFiles) -> bool:
+def _kill_by_mi(files: RunFiles) -> None:
     with contextlib.suppress(MiError):
         MiClient(files, timeout=_KILL_ANSWER_SECONDS).call("kill")
-    return True
 
 
-def _terminate(pid: int) -> bool:
+def _terminate(pid: int) -> None:
     with contextlib.suppress(OSError):
         os.kill(pid, signal.SIGTERM)
-    return True
 
 
 def _describe(
     project: Project, files: RunFiles, pid: int, *, already: bool, notes: tuple[str, ...] = ()
 ) -> Started:
-    client = MiClient(files, timeout=2.0)
     try:
-        version = str(client.call("version")["Server"])
-        listeners = _listeners(project, client)
+        version = str(MiClient(files, timeout=2.0).call("version")["Server"])
     except (MiError, KeyError, TypeError):
-        version, listeners = "", project.settings.listen
-    return Started(pid, listeners, version, already, files.log, notes)
+        version = ""
+    return Started(pid, _listeners(project), version, already, files.log, notes)
 
 
-def _listeners(project: Project, client: MiClient) -> tuple[str, ...]:
-    """Where it listens: UDP by its processes' own word, connections by who accepts them."""
-    from rcsops.opensips.ports import accepts
-
-    kinds = [str(each.get("Type", "")) for each in client.call("ps")["Processes"]]
-    found = dict.fromkeys(
-        kind.split()[-1].lower() for kind in kinds if kind.startswith("SIP receiver ")
-    )
-    for text in project.settings.listen:
-        address = parse_listen(text)
-        if address.transport != "udp" and accepts(address.reachable):
-            found[str(address)] = None
-    return tuple(found)
+def _listeners(project: Project) -> tuple[str, ...]:
+    """Where it listens: the addresses of its configuration, those for connections by whether they
+    are accepted."""
+    main = config.config_files(project).main
+    with contextlib.suppress(OSError):
+        text = main.read_text("utf-8", "surrogateescape")
+        return tuple(
+            str(address)
+            for address in listen_addresses(text)
+            if address.transport == "udp" or accepts(address)
+        )
+    return ()
 
 
 def _seconds(text: object) -> int:
@@ -281,13 +307,13 @@ def _seconds(text: object) -> int:
     return int(str(text).split()[0])
 
 
-def _fault(project: Project, files: RunFiles, pid: int | None, processes: int) -> str:
-    if pid is None:
+def _fault(project: Project, files: RunFiles, processes: Processes) -> str:
+    if not processes:
         return _end_of(files)
-    if pid and not main_lives(pid):
+    if not processes.main:
         return (
-            f"its main process was killed, and {processes} others go on without it; "
-            "rcsops restart mends that"
+            f"its main process was killed, and {len(processes.pids)} others go on without it; "
+            "rcsops start mends that"
         )
     url = project.settings.database_url
     installation = find(project)
@@ -301,7 +327,10 @@ def _fault(project: Project, files: RunFiles, pid: int | None, processes: int) -
 
 
 def _end_of(files: RunFiles) -> str:
-    """Why a server that nobody stopped has ended; "" where somebody did."""
+    """Why a server that `stop` did not end has ended; "" where that did.
+
+    A worker that is killed takes all others with it, and OpenSIPS says nothing of it at our level
+    of its log."""
     if not _record(files).get("pid"):
         return ""
     words = ""
@@ -311,4 +340,4 @@ def _end_of(files: RunFiles) -> str:
             words = said(line) or words
     if files.pid.exists():
         return "it was killed; rcsops start starts it again"
-    return f"it ended by itself: {words}" if words else ""
+    return f"it ended without being told to: {words}" if words else "it ended without rcsops stop"

@@ -23,10 +23,10 @@ from rcsops.opensips.log import find_cause
 from rcsops.opensips.process import Account, command_line, end_processes, find_account, spawn
 from rcsops.operations import config
 from rcsops.operations.engine import POLL_SECONDS, StartOptions, answers, file_size, remove_stale
-from rcsops.server.run_files import RunFiles, RunLock, write_private
+from rcsops.server.run_files import RunFiles, write_private
 from rcsops.settings import Listen, Project, parse_listen, sqlite_file
 
-__all__ = ["Launch", "live_config", "record_path", "settings_part"]
+__all__ = ["Launch", "listen_addresses", "live_config", "record_path", "settings_part"]
 
 _LISTEN = re.compile(r"^\s*(?:listen|socket)\s*=\s*(\S+)", re.MULTILINE)
 # From here on it is the script, which can be reloaded.
@@ -68,8 +68,8 @@ class Launch:
         run = project.make_shared_run_dir(account.uid, account.gid, for_group=bool(group))
         return cls(project, installation, RunFiles(run), account)
 
-    def start(self, lock: RunLock, timeout: float) -> int:
-        """Starts the server under ``lock``, which is held already, and waits until it answers and
+    def start(self, timeout: float) -> int:
+        """Starts the server, with the lock held, and waits until it answers and
         its ports accept; returns its process id. Raises `EngineError` with what its log says."""
         files = self.files
         remove_stale(files)
@@ -77,28 +77,28 @@ class Launch:
         log = _open_log(files.log)
         log_start = file_size(files.log)
         try:
-            process = self._spawn(path, log, lock)
+            process = self._spawn(path, log)
         finally:
             os.close(log)
         try:
             self._await(process, listen, log_start, timeout)
         except BaseException:
-            self._end(process, lock)
+            self._end(process)
             raise
         self._remember(process.pid, path)
         # It goes on without us: nobody waits for it, and no warning is due.
         process.returncode = 0
         return process.pid
 
-    def run(self, lock: RunLock, timeout: float) -> "subprocess.Popen[bytes]":
+    def run(self, timeout: float) -> "subprocess.Popen[bytes]":
         """The same with the log on this terminal; the process is the caller's to wait for."""
         remove_stale(self.files)
         path, listen = self._prepare()
-        process = self._spawn(path, sys.stderr.fileno(), lock)
+        process = self._spawn(path, sys.stderr.fileno())
         try:
             self._await(process, listen, None, timeout)
         except BaseException:
-            self._end(process, lock)
+            self._end(process)
             raise
         self._remember(process.pid, path)
         return process
@@ -106,7 +106,7 @@ class Launch:
     def _prepare(self) -> tuple[Path, tuple[Listen, ...]]:
         """The configuration, its addresses free and its database there."""
         path = config.ready(self.project)
-        listen = tuple(_addresses(path.read_text("utf-8", "surrogateescape")))
+        listen = tuple(listen_addresses(path.read_text("utf-8", "surrogateescape")))
         settings = self.project.settings
         more = (parse_listen(f"tcp:{settings.mi_http}"),) if settings.mi_transport == "http" else ()
         for address in (*listen, *more):
@@ -116,15 +116,13 @@ class Launch:
             check_tables(connection, shape_of(self.installation.line))
         return live_config(self.project, self.files, self.account), listen
 
-    def _spawn(self, path: Path, log: int, lock: RunLock) -> "subprocess.Popen[bytes]":
+    def _spawn(self, path: Path, log: int) -> "subprocess.Popen[bytes]":
         files = self.files
         words = command_line(self.installation, path, files.directory, files.pid, self.account)
         try:
-            process = spawn(words, log=log, lock=lock.fd)
+            return spawn(words, log=log)
         except OSError as error:
             raise EngineError(f"{words[0]} cannot be run: {error.strerror}") from error
-        lock.name(process.pid)
-        return process
 
     def _await(
         self,
@@ -159,12 +157,12 @@ class Launch:
             else f"look at its log: {self.files.log}",
         )  # fmt: skip
 
-    def _end(self, process: "subprocess.Popen[bytes]", lock: RunLock) -> None:
+    def _end(self, process: "subprocess.Popen[bytes]") -> None:
         """Ends all that was started, also what lives on without its main process."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.terminate()
             process.wait(2.0)
-        end_processes(self.files.lock, process.pid, signal.SIGKILL)
+        end_processes(self.files.directory, signal.SIGKILL)
         process.wait()
         remove_stale(self.files)
 
@@ -237,7 +235,8 @@ def _check_reachable(project: Project, account: Account) -> None:
         )
 
 
-def _addresses(text: str) -> Iterator[Listen]:
+def listen_addresses(text: str) -> Iterator[Listen]:
+    """The addresses of a configuration."""
     for found in _LISTEN.finditer(text):
         with contextlib.suppress(SettingsError):
             yield parse_listen(found[1].strip('"'))

@@ -1,8 +1,8 @@
 """The files of a running server: lock, process id, FIFO, socket, log.
 
 The lock is an flock on a file that is never removed, so it goes with the process however that ends.
-Who has it may remove what an earlier process left; nobody else touches a file of the server. A real
-OpenSIPS is started with the open lock file: it is held for as long as any of its processes lives.
+Who has it may remove what an earlier process left; nobody else touches a file of the server. The
+embedded server holds it while it runs; for a real OpenSIPS it is held by who starts it.
 """
 
 import contextlib
@@ -52,14 +52,10 @@ class RunLock:
     def __init__(self, files: RunFiles) -> None:
         self._files = files
         self._fd = -1
-
-    @property
-    def fd(self) -> int:
-        """The open file that holds the lock, for a child to inherit."""
-        return self._fd
+        self._announced = False
 
     def acquire(self, *, announce: bool = True) -> None:
-        """Takes the lock and writes the process id, unless it is to be handed over."""
+        """Takes the lock; with ``announce`` as the server itself, whose process id is written."""
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             fd = os.open(self._files.lock, flags, 0o600)
@@ -76,25 +72,17 @@ class RunLock:
             ) from None
         self._fd = fd
         os.ftruncate(fd, 0)
+        self._announced = announce
         if announce:
             os.write(fd, f"{os.getpid()}\n".encode())
             write_private(self._files.pid, f"{os.getpid()}\n".encode())
-
-    def name(self, pid: int) -> None:
-        """Writes the id of the child that has inherited the lock."""
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{pid}\n".encode(), 0)
-
-    def hand_over(self) -> None:
-        """Leaves the lock to the child."""
-        os.close(self._fd)
-        self._fd = -1
 
     def release(self) -> None:
         """Gives the lock back and removes the process id."""
         if self._fd < 0:
             return
-        self._files.pid.unlink(missing_ok=True)
+        if self._announced:
+            self._files.pid.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             os.ftruncate(self._fd, 0)
         os.close(self._fd)
