@@ -1,4 +1,4 @@
-"""Building with upstream's own Makefile: the commands, what they have got done, how they end."""
+"""Building with upstream's own Makefile: the command, what it has got done, how it ends."""
 
 import contextlib
 import os
@@ -57,21 +57,17 @@ class Build:
     jobs: int
     core: bool = True
 
-    def commands(self) -> list[list[str]]:
-        """What is run in ``source``, in order."""
-        commands = []
-        if self.core:
-            commands.append(self._make("app"))
-        goals = ["install-modules"]
+    def command(self) -> list[str]:
+        """What is run in ``source``: one make for all of it, so that no processor waits for the
+        last file of the core before it begins with the modules."""
+        goals = ["app", "install-cfg", "install-man"] if self.core else []
+        goals.append("install-modules")
         if self._has_target("install-modules-dbschema"):
             goals.append("install-modules-dbschema")
-        if self.core:
-            goals += ["install-cfg", "install-man"]
         if not self.core and not self._wants_libraries():
             goals.append("--old-file=gen_misclibs")
         names = " ".join(f"modules/{name}" for name in self.modules)
-        commands.append(self._make(*goals, f"modules={names}", f"BASEDIR={self.stage}"))
-        return commands
+        return self._make(*goals, f"modules={names}", f"BASEDIR={self.stage}")
 
     def _wants_libraries(self) -> bool:
         """Whether one of the modules is linked with the libraries of the tree itself, which make
@@ -137,20 +133,20 @@ class Build:
         check_path(self.source)
         total, done, started = self.count(), 0, time.monotonic()
         on_progress(BuildProgress(0, total, "core" if self.core else "", None))
-        for command in self.commands():
-            with log.open("ab") as file:
-                file.write(f"\n$ cd {self.source} && {' '.join(command)}\n".encode())
-                file.flush()
-                offset = file.tell()
-                with _make_process(command, self.source, lock) as process:
-                    assert process.stdout is not None
-                    for module in _compiled(process.stdout, file):
-                        done += 1
-                        passed = time.monotonic() - started
-                        left = max(total - done, 0) * passed / done if done >= 5 else None
-                        on_progress(BuildProgress(done, max(total, done), module, left))
-            if process.returncode != 0:
-                raise self._failure(log, offset, process.returncode)
+        command = self.command()
+        with log.open("ab") as file:
+            file.write(f"\n$ cd {self.source} && {' '.join(command)}\n".encode())
+            file.flush()
+            offset = file.tell()
+            with _make_process(command, self.source, lock) as process:
+                assert process.stdout is not None
+                for module in _compiled(process.stdout, file):
+                    done += 1
+                    passed = time.monotonic() - started
+                    left = max(total - done, 0) * passed / done if done >= 5 else None
+                    on_progress(BuildProgress(done, max(total, done), module, left))
+        if process.returncode != 0:
+            raise self._failure(log, offset, process.returncode)
         on_progress(BuildProgress(done, done, "", 0.0))
 
     def _failure(self, log: Path, offset: int, code: int) -> EngineError:
