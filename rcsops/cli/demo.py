@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rcsops.cli.context import Context
 from rcsops.cli.output import json_option, print_json
+from rcsops.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,9 +27,36 @@ _WIDEST = 120
     metavar="DIR",
     help="Make the project in DIR, new or empty, and leave it there with its traces and logs.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["embedded", "opensips"]),
+    help="The server to show it on: our own (embedded), or a real OpenSIPS.",
+)
+@click.option(
+    "--prefix",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="DIR",
+    help="With opensips: the one in DIR (the project's, or one on this machine).",
+)
+@click.option(
+    "--database",
+    type=click.Choice(["auto", "mysql", "sqlite"]),
+    default="auto",
+    show_default=True,
+    help="With opensips: the kind of the throw-away database.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print the summary only.")
 @json_option
-def demo(keep: Path | None, quiet: bool, as_json: bool) -> None:
+@click.pass_obj
+def demo(
+    context: Context,
+    keep: Path | None,
+    engine: str | None,
+    prefix: Path | None,
+    database: str,
+    quiet: bool,
+    as_json: bool,
+) -> None:
     """Show two users register, chat and hang up, with every message.
 
     Starts a server on free ports of this machine and two agents, all as processes of their own.
@@ -37,12 +66,19 @@ def demo(keep: Path | None, quiet: bool, as_json: bool) -> None:
     """
     from rcsops.operations.demo import demonstrate
 
+    opensips = None
+    if (engine or context.engine) == "opensips":
+        from rcsops.operations.demo_opensips import DemoOpenSips, find_opensips
+
+        opensips = DemoOpenSips(find_opensips(context.project, prefix), database)
+    elif prefix is not None or database != "auto":
+        raise UsageError("--prefix and --database go with --engine opensips")
     if as_json:
-        result = demonstrate(keep, report=lambda progress: None)
+        result = demonstrate(keep, report=lambda progress: None, opensips=opensips)
         print_json(result.to_json())
     else:
         console = _console()
-        result = demonstrate(keep, report=_reporter(console, quiet=quiet))
+        result = demonstrate(keep, report=_reporter(console, quiet=quiet), opensips=opensips)
         if not quiet:
             _print_ladder(console, result)
             console.print()

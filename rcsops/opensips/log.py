@@ -8,7 +8,7 @@ __all__ = ["Cause", "find_cause", "said"]
 # "Nov 24 00:34:19 [4674] ERROR:core:init_mod: text"; CRITICAL of the parser has no module.
 _LINE = re.compile(
     r"^\w{3} +\d+ [\d:]+ \[\d+\] (?P<level>[A-Z]+):(?:(?P<module>[\w-]+):(?P<function>[\w-]+): )?"
-    r"(?P<text>.*)"
+    r" ?(?P<text>.*)"
 )
 _SERIOUS = ("ERROR", "CRITICAL", "ALERT", "EMERG")
 

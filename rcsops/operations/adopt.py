@@ -20,7 +20,7 @@ def adopt(project: Project, place: Path | None = None) -> InstallResult:
 
     Raises `EngineError` where there is none that can be used.
     """
-    installation = inspect(place if place is not None else _on_this_machine())
+    installation = inspect(place if place is not None else on_this_machine())
     lines = sorted({release.line for release in RELEASES})
     if installation.line < lines[0]:
         raise EngineError(
@@ -70,7 +70,7 @@ def adopt(project: Project, place: Path | None = None) -> InstallResult:
     )
 
 
-def _on_this_machine() -> Path:
+def on_this_machine() -> Path:
     on_path = shutil.which("opensips")
     if on_path is not None:
         return Path(on_path)

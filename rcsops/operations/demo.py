@@ -1,8 +1,8 @@
 """The main job, shown in a minute: two users register, invite, chat, send a file and hang up.
 
-Everything is real: a project in a directory of its own, the embedded server as a process, and two
-processes of ``rcsops chat``. What they did is read from what they say, and from the traces that
-their taps write.
+Everything is real: a project in a directory of its own, the embedded server as a process (or an
+OpenSIPS that is on this machine, see `demo_opensips`), and two processes of ``rcsops chat``. What
+they did is read from what they say, and from the traces that their taps write.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ import psutil
 from rcsops.errors import RcsopsError, UsageError
 from rcsops.operations import db, users
 from rcsops.operations.demo_checks import find_problems
+from rcsops.operations.demo_opensips import DemoOpenSips
 from rcsops.operations.demo_peer import DemoFailed, Notice, Peer
 from rcsops.operations.demo_result import DemoFile, DemoMessage, DemoResult
 from rcsops.operations.init import initialise
@@ -52,17 +53,22 @@ class Progress:
     text: str
 
 
-def demonstrate(keep: Path | None = None, *, report: Callable[[Progress], None]) -> DemoResult:
+def demonstrate(
+    keep: Path | None = None,
+    *,
+    report: Callable[[Progress], None],
+    opensips: DemoOpenSips | None = None,
+) -> DemoResult:
     """Runs the demo, tells ``report`` what happens, and returns all that was seen.
 
     The project is made in ``keep``, which must be new or empty, and stays there; without it, in a
-    temporary directory that is removed. Nothing is left running, also when it is interrupted or
-    fails: what did not happen is in the result's ``problems``. Raises
-    :class:`~rcsops.errors.UsageError` for a ``keep`` that cannot be used.
+    temporary directory that is removed. With ``opensips`` that is the server. Nothing is left
+    running, also when it is interrupted or fails: what did not happen is in the result's
+    ``problems``. Raises :class:`~rcsops.errors.UsageError` for a ``keep`` that cannot be used.
     """
     with _directory(keep) as directory:
         try:
-            return asyncio.run(_demonstrate(directory, report))
+            return asyncio.run(_demonstrate(directory, report, opensips))
         except asyncio.CancelledError:
             # SIGTERM and SIGHUP end it as Ctrl-C does.
             raise KeyboardInterrupt from None
@@ -98,8 +104,10 @@ def _remove(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-async def _demonstrate(directory: Path, report: Callable[[Progress], None]) -> DemoResult:
-    demo = _Demo(directory, report)
+async def _demonstrate(
+    directory: Path, report: Callable[[Progress], None], opensips: DemoOpenSips | None
+) -> DemoResult:
+    demo = _Demo(directory, report, opensips)
     result = demo.result
     begun = time.monotonic()
     task = asyncio.current_task()
@@ -116,7 +124,7 @@ async def _demonstrate(directory: Path, report: Callable[[Progress], None]) -> D
     finally:
         await demo.clean_up()
     result.seconds = time.monotonic() - begun
-    result.ladder = merge(demo.entries())
+    result.ladder = merge(demo.entries(), server="server")
     # What stopped the demo explains the rest, so it comes first.
     result.problems += find_problems(result, CALLER, CALLEE)
     return result
@@ -125,8 +133,14 @@ async def _demonstrate(directory: Path, report: Callable[[Progress], None]) -> D
 class _Demo:
     """The steps, in order; ``result`` grows as things happen."""
 
-    def __init__(self, directory: Path, report: Callable[[Progress], None]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        report: Callable[[Progress], None],
+        opensips: DemoOpenSips | None = None,
+    ) -> None:
         self.directory = directory
+        self._opensips = opensips
         self.result = DemoResult()
         self._report = report
         self._peers = {name: Peer(name, self._hear) for name in (CALLER, CALLEE)}
@@ -166,16 +180,22 @@ class _Demo:
         listen = tuple(f"{transport}:127.0.0.1:{port}" for transport in ("udp", "tcp"))
         initialise(self.directory, domain=DOMAIN, listen=listen)
         self._project = Project.find(self.directory, environment={})
-        db.create(self._project)
-        self.say("demo", f"a project with the domain {DOMAIN} and its database")
+        if self._opensips is None:
+            db.create(self._project)
+            self.say("demo", f"a project with the domain {DOMAIN} and its database")
+        else:
+            self._project = self._opensips.prepare(self._project)
+            self.say("demo", f"a project with the domain {DOMAIN} and {self._opensips.database}")
         for name in (CALLER, CALLEE):
             changed = users.add_user(self._project, name, password=users.generate_password())
             self.result.users.append(changed.user)
             self.say("demo", f"account {changed.user} ({', '.join(changed.algorithms)})")
-        started = start(self._project, trace=self._trace("server"))
+        # OpenSIPS writes no trace: what it says is known from those that it says it to.
+        trace = None if self._opensips else self._trace("server")
+        started = start(self._project, trace=trace)
         self._server_pid = started.pid
         self.result.server = f"127.0.0.1:{port}"
-        self.say("server", f"listens on {' and '.join(listen)}")
+        self.say("server", f"{started.version} listens on {' and '.join(listen)}")
 
     async def _join(self, name: str, *words: str) -> None:
         trace = self._trace(name)
@@ -261,6 +281,11 @@ class _Demo:
                 stop(self._project)
             except RcsopsError as error:
                 self.result.problems.append(f"the server did not stop: {error}")
+            if self._opensips is not None:
+                try:
+                    self._opensips.remove(self._project)
+                except RcsopsError as error:
+                    self.result.problems.append(f"the database is still there: {error}")
         pids = {peer.name: peer.pid for peer in self._peers.values()} | {"server": self._server_pid}
         for name, pid in pids.items():
             if pid and _runs(pid, _GRACE):

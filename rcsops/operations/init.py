@@ -54,6 +54,12 @@ listen = [{listen}]
 # algorithms = ["SHA-256", "MD5"]
 # min_algorithm = "MD5"
 
+[registrar]
+# For how long a registration counts, in seconds: who asks for less than the least is told so, who
+# asks for more gets the most.
+# min_expires = 60
+# max_expires = 3600
+
 [agent]
 # Which server the agents use (empty: this project's own), how they reach it, and the address
 # that they take part in chats from.

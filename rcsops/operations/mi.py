@@ -190,6 +190,8 @@ def contacts(project: Project, user: str | None = None) -> list[Contact]:
         )
         for record in records
         for each in record.get("Contacts", [])
+        # OpenSIPS still lists what it has yet to remove from its database.
+        if each.get("Expires") not in ("deleted", "expired")
     ]
 
 

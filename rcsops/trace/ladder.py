@@ -41,16 +41,17 @@ class Arrow:
         return self.summary.label
 
 
-def merge(entries: Iterable[TraceEntry]) -> list[Arrow]:
+def merge(entries: Iterable[TraceEntry], *, server: str = "") -> list[Arrow]:
     """The arrows of a ladder, in order of time, from the entries of any number of traces.
 
+    ``server`` names whoever else speaks SIP there: a server that writes no trace.
     A message that both its sender and its receiver wrote down is one arrow. An MSRP frame gets the
     Call-ID of the session whose SDP named its path.
     """
     ordered = sorted(entries, key=lambda entry: entry.time)
     if not ordered:
         return []
-    names = _Names(ordered)
+    names = _Names(ordered, server)
     traced = {entry.node for entry in ordered}
     sent, received = _pair(ordered)
     seen = sorted([*sent, *received], key=lambda sighting: sighting.time)
@@ -95,22 +96,25 @@ def _call_of(summary: Summary, calls: dict[str, str]) -> str:
 class _Names:
     """Which node is behind an address."""
 
-    def __init__(self, entries: Sequence[TraceEntry]) -> None:
+    def __init__(self, entries: Sequence[TraceEntry], server: str) -> None:
+        self._server = server
         self._nodes: dict[Address, str] = {}
         for entry in entries:
             self._nodes.setdefault(entry.local, entry.node)
 
     def ends(self, entry: TraceEntry) -> tuple[str, str]:
         """The names of the sender and the receiver of ``entry``."""
-        other = self._find(entry.remote)
+        other = self._find(entry.remote, self._server if entry.protocol == "sip" else "")
         return (entry.node, other) if entry.direction == "out" else (other, entry.node)
 
-    def _find(self, address: Address) -> str:
+    def _find(self, address: Address, otherwise: str) -> str:
         found = self._nodes.get(address)
         if found is None:
             # A socket that listens on every address is known by its port.
             for wildcard in _WILDCARDS:
                 found = found or self._nodes.get((wildcard, address[1]))
+        if found is None and otherwise:
+            return otherwise
         if found is None:
             host, port = address
             return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -176,3 +176,22 @@ def test_the_picture_fits(method: str, width: int) -> None:
     lines = render_ladder(merge(entries), width=width).splitlines()
     narrowest = 9 + 12 * 2
     assert all(cell_width(line) <= max(width, narrowest) for line in lines)
+
+
+def test_a_server_without_a_trace_is_named_as_the_other_end_of_sip() -> None:
+    entries = [entry for entry in session() if entry.node != "server"]
+    arrows = merge(entries, server="opensips")
+    ends = [(arrow.source, arrow.target) for arrow in arrows]
+    assert ends == [
+        ("alex", "opensips"),
+        ("opensips", "bob"),
+        ("bob", "opensips"),
+        ("opensips", "alex"),
+        ("alex", "bob"),
+        ("bob", "alex"),
+    ]
+    # Nobody says that it did not arrive there.
+    assert not any(arrow.lost for arrow in arrows)
+    stranger = merge(entries[-2:-1], server="opensips")
+    assert stranger[0].protocol == "msrp"
+    assert "opensips" not in (stranger[0].source, stranger[0].target)

@@ -1,0 +1,388 @@
+"""start, stop, reload, status, mi and chat on every OpenSIPS of the machine, by the commands."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rcsops.opensips.installed import Installation
+from rcsops.opensips.process import server_processes
+from rcsops.testing.mariadb import MariaDbServer
+from rcsops.testing.waiting import free_port
+from tests.live.conftest import INSTALLATIONS, NO_OPENSIPS
+
+
+class Lab:
+    """A project with that OpenSIPS, an SQLite database, and the users alex and bob."""
+
+    def __init__(self, installation: Installation, directory: Path, url: str = "") -> None:
+        self.installation = installation
+        self.directory = directory
+        self.port = free_port()
+        self.http = free_port()
+        self.run = directory / ".rcsops" / "run"
+        url = url or f"sqlite:///{directory}/rcsops.db"
+        (directory / "rcsops.toml").write_text(
+            f'engine = "opensips"\nrelease = "{installation.version}"\n'
+            f'prefix = "{installation.prefix}"\n'
+            f'listen = ["udp:127.0.0.1:{self.port}", "tcp:127.0.0.1:{self.port}"]\n'
+            f'[database]\nurl = "{url}"\n[mi]\nhttp = "127.0.0.1:{self.http}"\n'
+        )
+        self.ok("db", "create")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("RCSOPS_")}
+        return kept | {"HOME": str(self.directory), "NO_COLOR": "1"}
+
+    def __call__(
+        self, *words: str, stdin: str = "", **more: str
+    ) -> "subprocess.CompletedProcess[str]":
+        done = subprocess.run(
+            [sys.executable, "-m", "rcsops", *words],
+            cwd=self.directory,
+            env=self.environment | more,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    def ok(self, *words: str, stdin: str = "", **more: str) -> str:
+        done = self(*words, stdin=stdin, **more)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def json(self, *words: str) -> Any:
+        return json.loads(self(*words, "--json").stdout)
+
+    @property
+    def pid(self) -> int:
+        return int(self.json("status")["pid"])
+
+    @property
+    def processes(self) -> tuple[int, ...]:
+        return server_processes(self.run).pids
+
+    def options(self) -> bool:
+        """Whether the server answers OPTIONS."""
+        from rcsops.testing.kamailio import answers_options
+
+        return answers_options("127.0.0.1", self.port)
+
+
+@contextlib.contextmanager
+def lab_of(installation: Installation, url: str = "") -> Iterator[Lab]:
+    directory = Path(tempfile.mkdtemp(prefix="rcsops-"))
+    lab = Lab(installation, directory, url)
+    try:
+        yield lab
+    finally:
+        lab("stop")
+        assert not lab.processes
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(
+    params=[pytest.param(each, id=each.version) for each in INSTALLATIONS]
+    or [pytest.param(None, id="none", marks=pytest.mark.skip(reason=NO_OPENSIPS))]
+)
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    with lab_of(request.param) as made:
+        yield made
+
+
+def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_start_status_mi_reload_stop(lab: Lab) -> None:
+    started = lab.json("start")
+    assert started["already"] is False
+    assert lab.options()
+    # Whoever is ready for connections is so when start returns.
+    socket.create_connection(("127.0.0.1", lab.port), timeout=1).close()
+    assert os.getsid(started["pid"]) == started["pid"]
+    again = lab.json("start")
+    assert again["already"] is True
+    assert again["pid"] == started["pid"]
+    found = lab.json("status")
+    assert f"OpenSIPS ({lab.installation.version} " in found["version"]
+    assert found["processes"] > 5
+    assert found["memory"] > 1_000_000
+    assert found["uptime"] >= 0
+    assert found["counts"]["usrloc:registered_users"] == 0
+    assert found["fault"] == ""
+    address = f"127.0.0.1:{lab.port}"
+    assert found["listeners"] == [f"udp:{address}", f"tcp:{address}"]
+    assert lab.json("mi", "ul_dump")["Domains"][0]["name"] == "location"
+    # The name of 4.0, on any release.
+    assert lab.json("mi", "usrloc:dump")["Domains"][0]["name"] == "location"
+    assert "Up time" in lab.json("mi", "core:uptime")
+    assert lab.ok("mi", "pike_list")
+    assert "Up time" in lab.ok("mi", "uptime", RCSOPS_MI_TRANSPORT="datagram")
+    assert "PID" in lab.ok("mi", "ps").splitlines()[0]
+    if "dialog" in lab.installation.modules:
+        assert lab.ok("dialogs") == "no call is going on\n"
+    for name in ("fifo", "mi.sock", "secrets.cfg", "server.log"):
+        assert stat.S_IMODE((lab.run / name).stat().st_mode) == 0o600, name
+    assert lab.ok("contacts") == "nobody is registered\n"
+    assert lab.json("stop")["how"] == "mi"
+    assert not lab.processes
+    assert not {"fifo", "mi.sock", "pid"} & {each.name for each in lab.run.iterdir()}
+    assert lab("status").returncode == 3
+    assert "was not running" in lab.ok("stop")
+
+
+def test_mi_over_http(lab: Lab) -> None:
+    if not {"httpd", "mi_http"} <= set(lab.installation.modules):
+        pytest.skip("this OpenSIPS has no httpd or mi_http")
+    lab.ok("start", RCSOPS_MI_TRANSPORT="http")
+    assert "Up time" in lab.ok("mi", "uptime", RCSOPS_MI_TRANSPORT="http")
+    assert "Up time" in lab.ok("mi", "uptime", "--url", f"http://127.0.0.1:{lab.http}/mi")
+
+
+def test_reload(lab: Lab) -> None:
+    lab.ok("start")
+    done = lab("reload")
+    if lab.installation.line < (3, 4):
+        assert done.returncode == 1
+        assert "rcsops restart" in done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    config = lab.run / "opensips.cfg"
+    text = config.read_text()
+    config.write_text(text.replace('"Too Many Hops"', '"Far Too Many"'))
+    assert "anew" in lab.ok("reload")
+    config.write_text(text.replace("route(nat);", "no_such_function();", 1))
+    done = lab("reload")
+    assert done.returncode == 1
+    assert "no_such_function" in done.stderr
+    config.write_text(text.replace("udp_workers=", "udp_workers=1", 1))
+    assert "next rcsops restart" in lab("reload").stderr
+    assert lab.options()
+
+
+def test_kill_9_of_the_main_process_and_of_a_worker(lab: Lab) -> None:
+    lab.ok("start")
+    first = lab.pid
+    os.kill(first, signal.SIGKILL)
+    time.sleep(0.3)
+    # Its workers go on without it: seen, and mended by the next start.
+    assert lab.processes
+    found = lab.json("status")
+    assert found["running"] is True
+    assert "main process was killed" in found["fault"]
+    assert lab.json("start")["already"] is False
+    second = lab.pid
+    assert lab.options()
+    os.kill(second, signal.SIGKILL)
+    assert lab.json("stop")["how"] == "SIGKILL"
+    assert not lab.processes
+    lab.ok("start")
+    worker = next(pid for pid in lab.processes if pid != lab.pid)
+    os.kill(worker, signal.SIGKILL)
+    until(lambda: not lab.processes)
+    found = lab.json("status")
+    assert found["running"] is False
+    assert "ended without" in found["fault"]
+    lab.ok("start")
+    assert lab.options()
+    for pid in lab.processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    until(lambda: not lab.processes)
+    assert "killed" in lab.json("status")["fault"] or "ended" in lab.json("status")["fault"]
+    lab.ok("start")
+
+
+def test_a_stuck_server_is_seen_and_ended(lab: Lab) -> None:
+    lab.ok("start")
+    os.killpg(lab.pid, signal.SIGSTOP)
+    found = lab.json("status")
+    assert (found["running"], found["answers"]) == (True, False)
+    assert "does not answer" in lab("mi", "uptime", "--timeout", "0.5").stderr
+    assert lab.json("stop")["how"] == "SIGKILL"
+
+
+def test_what_keeps_it_from_starting_is_said(lab: Lab) -> None:
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(socket.AF_INET, kind) as taken:
+            taken.bind(("127.0.0.1", lab.port))
+            if kind == socket.SOCK_STREAM:
+                taken.listen()
+            failed = lab("start")
+        assert failed.returncode == 1
+        assert "the port is in use by" in failed.stderr
+        assert f"pid {os.getpid()}" in failed.stderr
+    lab.ok("config", "render")
+    config = lab.run / "opensips.cfg"
+    text = config.read_text()
+    for old, new, reason in (
+        ('loadmodule "msilo.so"', 'loadmodule "nosuch.so"', "nosuch"),
+        ("route(nat);", "route(nosuch);", "nosuch"),
+        ("udp_workers=", "udp_wrkers=", "error|syntax"),
+        (
+            'modparam("usrloc", "use_domain", 1)',
+            'modparam("usrloc", "use_domian", 1)',
+            "use_domian",
+        ),
+    ):
+        config.write_text(text.replace(old, new, 1))
+        failed = lab("start")
+        assert failed.returncode == 1, reason
+        assert any(each in failed.stderr for each in reason.split("|")), failed.stderr
+        assert "hint:" in failed.stderr
+        assert not lab.processes
+    config.write_text(text)
+    (lab.directory / "rcsops.db").rename(lab.directory / "away")
+    failed = lab("start")
+    assert failed.returncode == 1
+    assert "rcsops db create" in failed.stderr
+    (lab.directory / "away").rename(lab.directory / "rcsops.db")
+    lab.ok("start")
+    assert lab.options()
+
+
+def test_two_starts_at_once_are_one_server(lab: Lab) -> None:
+    starts = [
+        subprocess.Popen(
+            [sys.executable, "-m", "rcsops", "start", "--json"],
+            cwd=lab.directory,
+            env=lab.environment,
+            stdout=subprocess.PIPE,
+        )
+        for _ in range(3)
+    ]
+    found = [json.loads(each.communicate(timeout=60)[0]) for each in starts]
+    assert len({each["pid"] for each in found}) == 1
+    assert sorted(each["already"] for each in found) == [False, True, True]
+
+
+def test_in_the_foreground_it_ends_with_sigterm(lab: Lab) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rcsops", "start", "--foreground"],
+        cwd=lab.directory,
+        env=lab.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    until(lambda: bool(self_answers(lab)))
+    process.terminate()
+    assert process.wait(20) == 0
+    assert not lab.processes
+
+
+def self_answers(lab: Lab) -> bool:
+    return bool(lab.json("status")["answers"])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start it as another user")
+def test_as_another_user_with_a_group(lab: Lab) -> None:
+    import grp
+    import pwd
+
+    user = pwd.getpwnam("nobody")
+    group = next(each.gr_name for each in grp.getgrall() if each.gr_gid not in (0, user.pw_gid))
+    refused = lab("start", "--user", "nobody")
+    assert refused.returncode == 1
+    assert "may not write the database" in refused.stderr
+    shared = Path(tempfile.mkdtemp(prefix="rcsops-db-"))
+    os.chown(shared, user.pw_uid, user.pw_gid)
+    run = None
+    try:
+        url = f"sqlite:///{shared}/rcsops.db"
+        lab.ok("db", "create", RCSOPS_DATABASE_URL=url)
+        os.chown(shared / "rcsops.db", user.pw_uid, user.pw_gid)
+        lab.ok("start", "--user", "nobody", "--group", group, RCSOPS_DATABASE_URL=url)
+        found = json.loads(lab.ok("status", "--json", RCSOPS_DATABASE_URL=url))
+        assert found["answers"] is True
+        assert os.stat(f"/proc/{found['pid']}").st_uid == user.pw_uid
+        run = Path(found["log"]).parent
+        for name in ("fifo", "mi.sock"):
+            entry = (run / name).stat()
+            assert entry.st_gid == grp.getgrnam(group).gr_gid, name
+            assert stat.S_IMODE(entry.st_mode) == 0o660, name
+        assert lab.ok("mi", "uptime", RCSOPS_MI_TRANSPORT="datagram")
+        assert json.loads(lab.ok("stop", "--json"))["how"] == "mi"
+        assert not server_processes(run).pids
+    finally:
+        lab("stop")
+        shutil.rmtree(shared, ignore_errors=True)
+        if run is not None and run.parent == Path("/run"):
+            shutil.rmtree(run)
+
+
+def test_contacts_survive_a_restart_and_chat_goes_through_it(lab: Lab) -> None:
+    for name in ("alex", "bob"):
+        lab.ok("user", "add", name, "--generate")
+    lab.ok("start")
+    lines = [sys.executable, "-m", "rcsops", "chat", "bob", "--json"]
+    bob = subprocess.Popen(
+        lines,
+        cwd=lab.directory,
+        env=lab.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        until(lambda: "bob@" in lab.ok("contacts"))
+        assert lab.json("status")["counts"]["usrloc:registered_users"] == 1
+        lab.ok("restart")
+        assert "bob@" in lab.ok("contacts")
+    finally:
+        bob.communicate("/quit\n", timeout=30)
+    assert bob.returncode == 0
+    assert lab.ok("contacts") == "nobody is registered\n"
+
+
+def test_the_demo(lab: Lab) -> None:
+    done = lab("demo", "--engine", "opensips", "--prefix", str(lab.installation.prefix), "--json")
+    result = json.loads(done.stdout)
+    assert result["problems"] == []
+    assert done.returncode == 0
+
+
+@pytest.mark.skipif(not INSTALLATIONS, reason=NO_OPENSIPS)
+def test_a_database_that_went_away(mariadb: MariaDbServer, new_database: Callable[[], str]) -> None:
+    able = [each for each in INSTALLATIONS if "db_mysql" in each.modules]
+    if not able:
+        pytest.skip("no OpenSIPS here has db_mysql")
+    with lab_of(able[-1], new_database()) as lab:
+        lab.ok("start")
+        assert lab.json("status")["fault"] == ""
+        lab.ok("stop")
+        mariadb.kill()
+        try:
+            failed = lab("start")
+            assert failed.returncode == 1
+            assert "hint:" in failed.stderr
+            assert not lab.processes
+        finally:
+            mariadb.start()
+        lab.ok("start")
+        mariadb.kill()
+        try:
+            assert "database cannot be used" in lab.json("status")["fault"]
+        finally:
+            mariadb.start()
+        until(lambda: lab.json("status")["fault"] == "")
