@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -27,6 +28,8 @@ _VARIABLES = re.compile(
 )
 # What a module says in its dep_export_t; other kinds can do without.
 _DEPENDENCY = re.compile(r'\{\s*MOD_TYPE_DEFAULT\s*,\s*"(\w+)"\s*,\s*DEP_ABORT\b')
+# Names and lines for a backtrace, without the values: a quarter less time than upstream's -g.
+_DEBUG = "-g1"
 _END_SECONDS = 5.0
 
 
@@ -93,7 +96,7 @@ class Build:
             # preprocessor for each file.
             "depends=",
             f"PREFIX={self.prefix}/",
-            *self.release.make_variables,
+            f"CC_EXTRA_OPTS={' '.join((*self.release.compiler_options, _DEBUG))}",
         ]
 
     def _has_target(self, name: str) -> bool:
@@ -135,7 +138,7 @@ class Build:
         on_progress(BuildProgress(0, total, "core" if self.core else "", None))
         command = self.command()
         with log.open("ab") as file:
-            file.write(f"\n$ cd {self.source} && {' '.join(command)}\n".encode())
+            file.write(f"\n$ cd {self.source} && {shlex.join(command)}\n".encode())
             file.flush()
             offset = file.tell()
             with _make_process(command, self.source, lock) as process:

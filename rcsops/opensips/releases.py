@@ -47,13 +47,13 @@ class Release:
         return f"{UPSTREAM}/archive/refs/tags/{self.tag or self.version}.tar.gz"
 
     @property
-    def make_variables(self) -> tuple[str, ...]:
-        """What its Makefile must be told on today's compilers.
+    def compiler_options(self) -> tuple[str, ...]:
+        """What today's compilers must be told (``CC_EXTRA_OPTS`` of its Makefile).
 
         Up to 3.0 variables are defined in headers, once for each file that includes them; gcc 10
         made that an error of the linker.
         """
-        return ("CC_EXTRA_OPTS=-fcommon",) if self.line <= (3, 0) else ()
+        return ("-fcommon",) if self.line <= (3, 0) else ()
 
 
 RELEASES: tuple[Release, ...] = (

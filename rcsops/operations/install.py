@@ -268,7 +268,7 @@ def _build(
             "tree": checked.tree,
             "verified": checked.verified,
             "prefix": str(plan.prefix),
-            "variables": plan.release.make_variables,
+            "compiler_options": plan.release.compiler_options,
             "built": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "rcsops": __version__,
         },

@@ -101,7 +101,7 @@ class Plan:
         steps.append(f"check it: {self._check()}")
         steps.append(f"unpack it in {self.source_dir}")
         if self.core:
-            extra = " ".join(self.release.make_variables)
+            extra = " ".join(self.release.compiler_options)
             steps.append(f"build the server ({self.jobs} jobs{', ' + extra if extra else ''})")
         beyond = ", and all others that need no further library" if self.everything else ""
         steps.append(f"build {len(self.building)} modules: {' '.join(self.building)}{beyond}")

@@ -41,7 +41,7 @@ def build(directory: Path, release: str, *, core: bool = True) -> list[str]:
 def test_the_command_of_an_old_release(tmp_path: Path) -> None:
     command = build(source(tmp_path), "3.0.2")
     assert command[0] == "make"
-    assert {"--jobs=3", "PREFIX=/opt/x/", "CC_EXTRA_OPTS=-fcommon"} <= {*command}
+    assert {"--jobs=3", "PREFIX=/opt/x/", "CC_EXTRA_OPTS=-fcommon -g1"} <= {*command}
     assert {"app", "install-modules", "modules=modules/sl modules/tm"} <= {*command}
     assert "BASEDIR=/opt/.stage" in command
     assert "install-modules-dbschema" not in command
@@ -49,7 +49,7 @@ def test_the_command_of_an_old_release(tmp_path: Path) -> None:
 
 def test_the_command_of_a_new_one(tmp_path: Path) -> None:
     command = build(source(tmp_path, "install-modules-dbschema:\n\ttrue\n"), "3.6.8")
-    assert not any("CC_EXTRA_OPTS" in word for word in command)
+    assert "CC_EXTRA_OPTS=-g1" in command
     assert "install-modules-dbschema" in command
 
 

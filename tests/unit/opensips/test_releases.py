@@ -52,8 +52,8 @@ def test_every_release_can_be_fetched_and_checked() -> None:
 
 
 def test_old_sources_and_new_compilers() -> None:
-    assert resolve_release("3.0.2").make_variables == ("CC_EXTRA_OPTS=-fcommon",)
-    assert resolve_release("3.4").make_variables == ()
+    assert resolve_release("3.0.2").compiler_options == ("-fcommon",)
+    assert resolve_release("3.4").compiler_options == ()
 
 
 @pytest.mark.parametrize("text", ["3", "3.x", "x3.0", ""])
