@@ -67,7 +67,8 @@ class DemoOpenSips:
             except RcsopsError as error:
                 errors.append(error)
                 continue
-            return changed
+            # Read anew: the password of the database has been made meanwhile.
+            return Project.find(project.directory, environment={})
         if errors:
             raise errors[0]
         raise UsageError(

@@ -131,7 +131,7 @@ def reload(project: Project) -> tuple[str, ...]:
         raise EngineError(
             f"OpenSIPS {installation.version} does not survive a reload: its workers refuse the "
             "second one, and its FIFO falls silent",
-            hint="rcsops restart does the same; registrations stay, and so do calls",
+            hint="rcsops restart does the same; registrations stay",
         )
     started = _record(files)
     if group := started.get("group"):
