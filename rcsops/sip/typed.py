@@ -84,10 +84,16 @@ class TypedHeaders:
         found = self._typed.get(name, _MISSING)
         if found is not _MISSING:
             return found  # type: ignore[no-any-return]
-        values = self._field_values(name)
-        if len(values) > 1:
-            raise SipParseError(f"more than one {name} header")
-        value = self._typed[name] = parse(values[0]) if values else None
+        text = self._values.get(name)
+        if type(text) is not str or "\n" in text:
+            values = self._field_values(name)
+            if len(values) > 1:
+                raise SipParseError(f"more than one {name} header")
+            if not values:
+                self._typed[name] = None
+                return None
+            text = values[0]
+        value = self._typed[name] = parse(text.strip(" \t"))
         return value
 
     def _single(self, name: str, parse: Callable[[str], T]) -> T:
@@ -166,7 +172,8 @@ class TypedHeaders:
     @property
     def contact_star(self) -> bool:
         """Whether Contact is ``*``, which must stand alone (RFC 3261 §10.2.2)."""
-        return "contact" in self._names and self._field_values("contact") == ["*"]
+        # Where addresses have been read it is none.
+        return not self._typed.get("contact") and self._field_values("contact") == ["*"]
 
     @property
     def routes(self) -> tuple[NameAddr, ...]:
