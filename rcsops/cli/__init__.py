@@ -1,1 +1,1 @@
-"""placeholder"""
+"""The command line: one module a command group, imported when the command is used."""

@@ -1,1 +1,1 @@
-"""placeholder"""
+"""The use cases: each one function, called by the commands and by programs alike."""

@@ -1,1 +1,1 @@
-"""placeholder"""
+"""The embedded engine: registrar, location service, stateful proxy and its management interface."""
