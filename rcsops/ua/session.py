@@ -124,8 +124,8 @@ class MsrpCall(CallUser):
             raise SessionClosed("there is no session yet")
         session = link.session
         try:
-            if not session.remote_path:
-                session.set_remote_path(agreement.remote_path)
+            # Also when the peer was here before its answer: its From-Path was then only a claim.
+            session.set_remote_path(agreement.remote_path)
             session.active = agreement.active
             session.direction = agreement.direction
             session.remote_max_size = agreement.remote.max_size
