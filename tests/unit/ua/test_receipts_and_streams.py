@@ -1,12 +1,14 @@
 """Receipts advance and never go back; streams hand on what comes."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 
 from rcsops.errors import DeliveryError, SessionClosed
+from rcsops.ua import events
 from rcsops.ua.receipts import MessageStatus, Receipt
-from rcsops.ua.streams import Stream
+from rcsops.ua.streams import MAX_WEIGHT, Stream
 
 
 async def test_a_receipt_advances_and_never_goes_back() -> None:
