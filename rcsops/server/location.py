@@ -211,11 +211,12 @@ class LocationService:
         self._ticks += 1
         heapq.heappush(self._alarms, (binding.expires, self._ticks, binding))
         if len(self._alarms) > 64 + 4 * self._count:
+            # Numbered like the others: two alarms never come to compare their bindings.
+            held = (each for bindings in self._records.values() for each in bindings)
             self._alarms = [
-                (each.expires, each.contact_id, each)
-                for bindings in self._records.values()
-                for each in bindings
+                (each.expires, number, each) for number, each in enumerate(held, self._ticks + 1)
             ]
+            self._ticks += len(self._alarms)
             heapq.heapify(self._alarms)
         self._by_contact[contact_index(binding.uri)] = binding
         self.changed[binding.contact_id] = binding

@@ -54,6 +54,19 @@ def test_a_contact_is_found_whatever_its_parameters() -> None:
     assert service.by_contact(Uri.parse("sip:bob@192.0.2.1:5061")) is None
 
 
+def test_alarms_of_one_moment_are_told_apart() -> None:
+    # The number of a binding that comes from the database may be that of any later alarm.
+    for number in range(1, 150):
+        service = LocationService()
+        current = make()
+        current.contact_id = number
+        service.restore([current])
+        for _ in range(150):
+            old, current = current, make()
+            service.replace(old, current)
+        assert service.expire(100.0) == 1
+
+
 def test_many_refreshes_do_not_pile_up() -> None:
     service = LocationService()
     service.add(held := make())
