@@ -32,11 +32,13 @@ class Alarm:
     The callback must set the alarm again with what is due next.
     """
 
-    __slots__ = ("_callback", "_handle", "_loop")
+    __slots__ = ("_callback", "_due", "_handle", "_loop")
 
     def __init__(self, callback: Callable[[], None]) -> None:
         self._callback = callback
         self._handle: asyncio.TimerHandle | None = None
+        # Not the handle's when(): uvloop's has none where the deadline was already past.
+        self._due = 0.0
         self._loop = asyncio.get_running_loop()
 
     def set(self, deadline: float | None) -> None:
@@ -45,9 +47,10 @@ class Alarm:
         if deadline is None:
             return
         if handle is not None:
-            if handle.when() <= deadline:
+            if self._due <= deadline:
                 return
             handle.cancel()
+        self._due = deadline
         self._handle = self._loop.call_at(deadline, self._ring)
 
     def cancel(self) -> None:
