@@ -245,6 +245,11 @@ class MsrpSession:
         if self._bound and not self.closed:
             self._sender.send_empty()
 
+    @property
+    def octets_waiting(self) -> int:
+        """How much of what was given to ``send`` has not gone out yet."""
+        return self._sender.queued
+
     def can_send(self) -> bool:
         """Whether another message may be queued without more than 1 MiB waiting in memory."""
         return not self.closed and self._sender.queued < HIGH_WATER

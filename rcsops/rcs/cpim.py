@@ -21,7 +21,6 @@ _HEADER = re.compile(
 )
 _MIME_HEADER = re.compile(r"([A-Za-z0-9!#$%&'*+\-^_`|~]+):[ \t]*(.*)", re.DOTALL)
 _NS = re.compile(r"(?:(\S+?)[ \t]*)?<([^<>]*)>")
-_ADDRESS = re.compile(r"(.*?)[ \t]*<([^<>]*)>", re.DOTALL)
 _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _ESCAPE = re.compile(r"\\(u[0-9A-Fa-f]{4}|.)")
 _ESCAPES = {"b": "\b", "t": "\t", "n": "\n", "r": "\r"}
@@ -231,13 +230,14 @@ def _unescape(match: re.Match[str]) -> str:
 
 def parse_address(value: str) -> tuple[str, str]:
     """Display name and URI of From, To or cc; raise CpimParseError (RFC 3862 §4.1)."""
-    match = _ADDRESS.fullmatch(value.strip())
-    if match is None:
+    text = value.strip()
+    display, opening, uri = text[:-1].rpartition("<")
+    if not opening or not text.endswith(">") or ">" in uri:
         raise CpimParseError(f"not a CPIM address: {value[:80]!r}")
-    display = match[1].strip()
+    display = display.strip()
     if len(display) >= 2 and display[0] == display[-1] == '"':
         display = display[1:-1]
-    return _unescaped(display), match[2].strip()
+    return _unescaped(display), uri.strip()
 
 
 def parse_date_time(text: str) -> datetime:

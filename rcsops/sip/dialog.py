@@ -38,7 +38,8 @@ class Dialog:
     """One dialog, seen from our side.
 
     ``route_set`` is fixed when the dialog is made, ``remote_target`` moves with target refreshes;
-    ``local_cseq`` and ``remote_cseq`` are the last numbers used, None before any.
+    ``local_cseq`` and ``remote_cseq`` are the last numbers used, None before any. Making it raises
+    SipParseError for a route or a target that cannot be read.
     """
 
     __slots__ = (
@@ -75,8 +76,8 @@ class Dialog:
         self.remote_tag = remote_tag
         self.local_uri = local_uri
         self.remote_uri = remote_uri
-        self.remote_target = remote_target
-        self.route_set = tuple(route_set)
+        self.remote_target = _target(remote_target)
+        self.route_set = _readable(route_set)
         self.local_cseq = local_cseq
         self.remote_cseq = remote_cseq
         self.secure = secure
@@ -148,7 +149,7 @@ class Dialog:
             return
         self.state = DialogState.CONFIRMED
         if self.remote_cseq is None:
-            self.route_set = tuple(reversed(response.record_routes))
+            self.route_set = _readable(reversed(response.record_routes))
             self.update_target(response)
 
     def terminate(self) -> None:
@@ -201,7 +202,7 @@ class Dialog:
         """Take the Contact of a target refresh: an INVITE or UPDATE, or the 2xx to ours (§12.2)."""
         contacts = message.contacts
         if contacts:
-            self.remote_target = contacts[0].uri
+            self.remote_target = _target(contacts[0].uri)
 
     def _make(
         self, method: str, number: int, headers: Iterable[tuple[str, str]], body: bytes
@@ -225,6 +226,19 @@ class Dialog:
         # A strict router finds its own URI in the Request-URI, and the target last in Route.
         first = self.route_set[0].uri.without_headers().without_param("method")
         return first, [*routes[1:], f"<{self.remote_target}>"]
+
+
+def _readable(routes: Iterable[NameAddr]) -> tuple[NameAddr, ...]:
+    """The routes, each read now: later, in the middle of a BYE, nobody could refuse them."""
+    route_set = tuple(routes)
+    for route in route_set:
+        _target(route.uri)
+    return route_set
+
+
+def _target(uri: Uri) -> Uri:
+    _ = uri.params
+    return uri
 
 
 def _address(uri: Uri, tag: str) -> str:

@@ -177,7 +177,9 @@ class ConnectionTable:
         self._sweeper = None
         now = self._loop.time()
         for connection in tuple(self._connections.values()):
-            if connection.pong_due is not None and now > connection.pong_due:
+            if connection.close_due is not None and now > connection.close_due:
+                connection.abort("the peer does not read")
+            elif connection.pong_due is not None and now > connection.pong_due:
                 connection.abort("no answer to the keep-alive")
             elif now - connection.last_activity > self._endpoint.limits.idle_seconds:
                 self._endpoint.statistics.idle_closed += 1

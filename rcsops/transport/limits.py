@@ -14,6 +14,7 @@ class EndpointLimits:
     idle_seconds: float = 7200.0
     connect_seconds: float = 10.0
     pong_seconds: float = 10.0
+    linger_seconds: float = 10.0
     max_head: int = 65536
     max_body: int = 1 << 20
     max_buffered: int = 4 << 20

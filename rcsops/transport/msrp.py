@@ -33,10 +33,12 @@ _CLOSE_SECONDS = 1.0
 class MsrpLimits:
     """Bounds of an MSRP endpoint; times in seconds.
 
-    ``bind_seconds`` is how long a stranger's connection may stay without a session of ours.
+    ``bind_seconds`` is how long a stranger's connection may stay without a session of ours,
+    ``linger_seconds`` how long one that we closed may take to fetch what it was sent.
     """
 
     connect_seconds: float = 10.0
+    linger_seconds: float = 10.0
     bind_seconds: float = 30.0
     max_connections: int = 1024
 
@@ -307,6 +309,7 @@ class _Stream(asyncio.Protocol):
         self._closing = False
         self._alarm = Alarm(self._timer_due)
         self._unbound: asyncio.TimerHandle | None = None
+        self._unsent: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         stream = cast(asyncio.Transport, transport)
@@ -350,6 +353,8 @@ class _Stream(asyncio.Protocol):
         self._alarm.cancel()
         if self._unbound is not None:
             self._unbound.cancel()
+        if self._unsent is not None:
+            self._unsent.cancel()
         self._endpoint.gone(self)
         reason = str(error) if error else "the connection was closed"
         links = self._links()
@@ -397,6 +402,10 @@ class _Stream(asyncio.Protocol):
         if self._transport is not None and not self._closing:
             self._write()
             self._transport.close()
+            # A peer that does not read would keep the socket for as long as it likes.
+            self._unsent = asyncio.get_running_loop().call_later(
+                self._endpoint.limits.linger_seconds, self.abort
+            )
         self._closing = True
 
     def abort(self) -> None:

@@ -9,7 +9,7 @@ that agents and server can have thousands of them.
 import asyncio
 from collections.abc import Callable, Sequence
 
-from rcsops.errors import AgentError, LocalProtocolError, RcsopsError
+from rcsops.errors import AgentError, LocalProtocolError, RcsopsError, RemoteProtocolError
 from rcsops.sip import (
     ClientTransaction,
     DigestClient,
@@ -175,7 +175,13 @@ class Walk(TransactionUser):
             self._done = True
             self._forget(event.transaction)
             if self._digest is not None and status < 300:
-                self._digest.receive_info(response)
+                try:
+                    self._digest.receive_info(response)
+                except RemoteProtocolError as error:
+                    # Forged. A 2xx to an INVITE comes again, and is then seen as one of a fork.
+                    if self._on_done is not None:
+                        self._on_done(None, str(error))
+                    return
         if self._on_response is not None:
             self._on_response(event)
         if status >= 200 and self._on_done is not None:

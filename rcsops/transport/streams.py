@@ -40,6 +40,7 @@ class StreamConnection(asyncio.Protocol):
         self.outgoing = outgoing
         self.last_activity = endpoint.now
         self.pong_due: float | None = None
+        self.close_due: float | None = None
         # Flows without a number whose messages went this way: their transactions fail with it.
         self.used_by: set[Flow] = set()
         self.on_pong: Callable[[], None] | None = None
@@ -105,6 +106,9 @@ class StreamConnection(asyncio.Protocol):
             self.close()
             return
         if parser.take_pings() and self._transport is not None:
+            if self._transport.get_write_buffer_size() > endpoint.limits.max_buffered:
+                self.abort("the peer does not read")
+                return
             self._transport.write(PONG)
         if parser.take_pongs():
             self.pong_due = None
@@ -143,10 +147,13 @@ class StreamConnection(asyncio.Protocol):
         (RFC 5626 §4.4.1)."""
         if self._transport is not None and not self._closed and self.pong_due is None:
             self._transport.write(PING)
+            self._parser.ping_sent()
             self.pong_due = self._endpoint.now + self._endpoint.limits.pong_seconds
 
     def close(self) -> None:
         """Closes after what is buffered has gone."""
+        if not self._closed:
+            self.close_due = self._endpoint.now + self._endpoint.limits.linger_seconds
         self._closed = True
         if self._transport is not None:
             self._transport.close()

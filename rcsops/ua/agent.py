@@ -1,6 +1,7 @@
 """The agent: one user's RCS endpoint, for scripts and programs."""
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from rcsops.transport import Tap
 from rcsops.ua import dialing
 from rcsops.ua.chat import Chat
 from rcsops.ua.core import AgentCore, AgentOptions
-from rcsops.ua.events import Event, is_from_peer
+from rcsops.ua.events import Event, burden
 from rcsops.ua.files import OutgoingFile
 from rcsops.ua.history import History
 from rcsops.ua.host import ALLOW, AgentHost
@@ -24,6 +25,8 @@ from rcsops.ua.streams import Stream
 from rcsops.ua.transfer import Transfer
 
 __all__ = ["Agent"]
+
+logger = logging.getLogger(__name__)
 
 _UNREGISTER_SECONDS = 3.0
 _TRANSPORTS = ("udp", "tcp")
@@ -173,10 +176,15 @@ class Agent(AgentCore):
         self._closing = True
         for pending in self._pending:
             pending.reject(480)
-        await asyncio.gather(
+        outcomes = await asyncio.gather(
             *(transfer.cancel() for transfer in self._transfers),
             *(chat.close("the agent was closed") for chat in (*self._chats, *self._opening)),
+            return_exceptions=True,
         )
+        for outcome in outcomes:
+            # One session that does not end as it should must not keep the sockets open.
+            if isinstance(outcome, Exception):
+                logger.error("a session could not be closed", exc_info=outcome)
         if self._registrar is not None:
             await self._registrar.unregister(_UNREGISTER_SECONDS)
             self._registrar = None
@@ -294,7 +302,7 @@ class Agent(AgentCore):
 
         Each call gives a feed of its own, which ends when the agent is closed.
         """
-        feed: Stream[Event] = Stream(weighs=is_from_peer)
+        feed: Stream[Event] = Stream(weighs=burden)
         if self._closed:
             feed.close()
         if self._feeds is None:

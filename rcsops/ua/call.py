@@ -84,9 +84,11 @@ class Call:
         "_known",
         "_on_progress",
         "_outcome",
+        "_parting",
         "_server",
         "_transaction",
         "_walk",
+        "_ways",
         "call_id",
         "dialog",
         "final",
@@ -112,8 +114,11 @@ class Call:
         self._server: InviteServer | None = None
         self._transaction: ServerTransaction | None = None
         self._walk: Walk | None = None
+        # Where the INVITE went to or came from: our server, where we have one.
+        self._ways: frozenset[tuple[str, int]] = frozenset()
         self._known: DialogId | None = None
         self._bye: asyncio.Future[None] | None = None
+        self._parting: str | None = None
         self._outcome: asyncio.Future[Response] | None = None
         self._on_progress: Callable[[int, Response], None] | None = None
         self._alarm = Alarm(self._timer_due)
@@ -135,6 +140,7 @@ class Call:
         """
         endpoint = self._host.endpoint
         self._digest = digest
+        self._ways = frozenset(target.flow.remote for target in targets)
         self._on_progress = on_progress
         self._outcome = asyncio.get_running_loop().create_future()
         deadline = endpoint.now + time_limit
@@ -234,7 +240,11 @@ class Call:
         on_done: Callable[[Response | None, str], None] | None = None,
     ) -> None:
         def send(targets: tuple[Target, ...]) -> None:
-            walk = Walk(self._host.endpoint, request, targets, digest=self._digest, on_done=on_done)
+            digest = self._digest
+            if not dialog.route_set and not self._ways.issuperset(t.flow.remote for t in targets):
+                # Straight to the peer, whom a digest of ours would only help to guess the password.
+                digest = None
+            walk = Walk(self._host.endpoint, request, targets, digest=digest, on_done=on_done)
             walk.start()
 
         self._host.with_targets(dialog.next_hop, send)
@@ -247,6 +257,7 @@ class Call:
         """Takes the INVITE that this call was made with; ``headers`` go into our responses."""
         endpoint = self._host.endpoint
         self.flow = flow
+        self._ways = frozenset((flow.remote,))
         self._headers = tuple(headers)
         self._digest = digest
         self._transaction = endpoint.accept(self.request, flow)
@@ -316,6 +327,8 @@ class Call:
                     endpoint.respond(transaction, event.response)
             elif isinstance(event, Acknowledged):
                 self.user.call_acknowledged()
+                if self._parting is not None:
+                    self._hang_up(self._parting)
             elif isinstance(event, AckTimeout):
                 self._hang_up('SIP;cause=408;text="No ACK"')
                 self.user.call_ended("the peer never acknowledged our answer", by_peer=False)
@@ -366,9 +379,15 @@ class Call:
     def _hang_up(self, reason: str) -> None:
         if self.state is not CallState.CONFIRMED or self.dialog is None:
             return
+        if self._bye is None:
+            self._bye = asyncio.get_running_loop().create_future()
+        if self._server is not None and self._server.state is InviteServerState.ACCEPTED:
+            # RFC 3261 §15: who was called sends no BYE before the ACK, or the end of its wait.
+            self._parting = reason
+            return
         headers = [("Reason", reason)] if reason else []
         bye = self.dialog.create_request("BYE", headers)
-        done = self._bye = asyncio.get_running_loop().create_future()
+        done = self._bye
         dialog = self.dialog
         self._end()
 
@@ -385,10 +404,13 @@ class Call:
             server.reject(487, self._host.endpoint.now)
             self._drain_server()
         self._end()
+        if self._bye is not None and not self._bye.done():
+            self._bye.set_result(None)
         self.user.call_ended(reason_text(request), by_peer=True)
 
     def _receive_reinvite(self, request: Request, flow: Flow) -> None:
-        if self._server is not None and self._server.state is InviteServerState.ACCEPTED:
+        unfinished = (InviteServerState.PROCEEDING, InviteServerState.ACCEPTED)
+        if self._server is not None and self._server.state in unfinished:
             # RFC 3261 §14.2: a second INVITE before the first is done.
             self._host.refuse(request, flow, 500, headers=[("Retry-After", "1")])
             return

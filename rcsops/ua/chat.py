@@ -1,5 +1,7 @@
 """A chat with one peer: texts with receipts, files, events."""
 
+import asyncio
+import logging
 import os
 from collections import OrderedDict
 from collections.abc import AsyncIterator
@@ -32,10 +34,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Chat"]
 
+logger = logging.getLogger(__name__)
+
 _MAX_RECEIPTS = 10_000
-# With so many events that nobody took, no more is read from the peer.
+# With events of such a weight that nobody took, or that are being stored, no more is read from the
+# peer.
 _HIGH_WATER = 1000
 _LOW_WATER = 100
+# A peer that reads our receipts and answers none makes them wait here, up to so many octets.
+_MAX_REPORTS = 16 << 20
 
 
 class Chat(SessionUser):
@@ -58,6 +65,7 @@ class Chat(SessionUser):
         "_over",
         "_receipts",
         "_storing",
+        "_storing_weight",
         "chat_id",
         "contribution_id",
         "conversation_id",
@@ -87,10 +95,11 @@ class Chat(SessionUser):
         self.session = session
         self._agent = agent
         self._codec = ChatCodec(agent.tokens, display=False)
-        self._events: Stream[events.Event] = Stream(weighs=events.is_from_peer)
+        self._events: Stream[events.Event] = Stream(weighs=events.burden)
         self._followers = 0
         self._receipts: OrderedDict[str, Receipt] = OrderedDict()
         self._storing = 0
+        self._storing_weight = 0
         self._opened = False
         self._over = False
         self._held_back = False
@@ -144,8 +153,12 @@ class Chat(SessionUser):
                 conversation_id=self.conversation_id,
             )
         session = link.session
-        await link.wait_for(session.can_send)
         self._remember(receipt)
+        try:
+            await link.wait_for(session.can_send)
+        except asyncio.CancelledError:
+            self._message_failed(message.message_id, 0, "given up before it was sent")
+            raise
         try:
             session.send(message.content_type, message.body, message_id=message.message_id)
         except LocalProtocolError as error:
@@ -240,6 +253,9 @@ class Chat(SessionUser):
     def _publish(self, event: events.Event) -> None:
         self._events.put(event)
         self._agent.publish(event)
+        self._hold_if_full()
+
+    def _hold_if_full(self) -> None:
         if not self._held_back and self._backlog() >= _HIGH_WATER and not self.ended:
             link = self.session.link
             if link is not None:
@@ -260,7 +276,7 @@ class Chat(SessionUser):
         # script that does not follow at all, nothing is held back: it may wait for receipts.
         own = self._events.weight if self._followers else None
         counts = [count for count in (own, self._agent.backlog()) if count is not None]
-        return min(counts, default=0)
+        return max(min(counts, default=0), self._storing_weight)
 
     # --- messages that come ------------------------------------------------------------------
 
@@ -273,8 +289,8 @@ class Chat(SessionUser):
         elif isinstance(message, ComposingReceived):
             self._publish(events.Composing(self.peer, self.chat_id, message.active))
         elif isinstance(message, ContentReceived):
-            # Of a type that our SDP takes and nothing here reads: it has arrived all the same.
-            self._report_delivery(message)
+            # Neither shown nor kept, so no receipt may say that our user has it.
+            logger.info("a message of type %.80s is not read here", message.content_type)
 
     def _text_received(self, message: TextReceived, msrp_id: str) -> None:
         message_id = message.message_id or msrp_id
@@ -285,10 +301,14 @@ class Chat(SessionUser):
                 self._show(message, message_id, now)
             self._report_delivery(message)
             return
+        weight = 1 + (len(message.text) >> 10)
         self._storing += 1
+        self._storing_weight += weight
+        self._hold_if_full()
 
         def stored(result: bool | DatabaseError) -> None:
             self._storing -= 1
+            self._storing_weight -= weight
             if result is True:
                 self._show(message, message_id, now)
             if isinstance(result, bool):
@@ -296,6 +316,7 @@ class Chat(SessionUser):
             else:
                 # Not kept, so neither shown as received nor receipted: the sender may try again.
                 self._publish(events.Failed(self.peer, self.chat_id, message_id, 0, str(result)))
+            self.let_flow()
             self._finish()
 
         history.incoming(
@@ -314,9 +335,11 @@ class Chat(SessionUser):
             )
         )
 
-    def _report_delivery(self, message: TextReceived | ContentReceived) -> None:
+    def _report_delivery(self, message: TextReceived) -> None:
         link = self.session.link
         if not message.wants_delivery or link is None or self.ended or link.session.closed:
+            return
+        if link.session.octets_waiting > _MAX_REPORTS:
             return
         report = self._codec.delivery_report(message, wall_clock())
         try:

@@ -235,6 +235,10 @@ class AgentCore(ABC):
                     return asserted.uri.aor
         return request.from_.uri.aor
 
+    def is_from_server(self, flow: Flow) -> bool:
+        """Whether a request came from a host of our server, by a connection of its own perhaps."""
+        return any(target.flow.remote[0] == flow.remote[0] for target in self._targets)
+
     def peer_uri(self, text: str) -> Uri:
         """The URI of a peer, of our own domain when it has none. Raises UsageError."""
         full = text

@@ -27,7 +27,7 @@ from rcsops.ua.files import OutgoingFile
 from rcsops.ua.incoming import Invitation
 from rcsops.ua.reception import CROSSED
 from rcsops.ua.session import MsrpCall, sdp_of
-from rcsops.ua.transfer import OutgoingTransfer
+from rcsops.ua.transfer import OutgoingTransfer, TransferStatus
 
 if TYPE_CHECKING:
     from rcsops.ua.core import AgentCore
@@ -59,6 +59,11 @@ class Attempt:
         self._call.cancel()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def refuse_crossed(self) -> None:
+        """An INVITE of the peer that nothing came of must not ring for ever."""
+        if self._crossed is not None:
+            self._crossed.reject(486)
 
     async def crossed(self, error: InviteError, response: Response | None) -> Invitation | None:
         """The invitation that our INVITE gave way to; None when it just failed.
@@ -132,6 +137,7 @@ async def invite(
             raise
     finally:
         agent.remove_attempt(attempt)
+        attempt.refuse_crossed()
     agreement = await _agree(session, response, lambda sdp: chat_accepted(stream, sdp))
     await session.open(msrp, agreement)
     chat.opened()
@@ -169,6 +175,9 @@ async def _send_file(
     try:
         targets = await agent.targets_for(uri)
         msrp = await agent.host.msrp()
+        if transfer.status is TransferStatus.FAILED:
+            # Cancelled before there was anything to cancel.
+            return
         path = msrp.new_path(_host_of(targets[0]))
         stream = file_stream(path, send=True, content_type=file.content_type)
         selector = FileSelector(file.name, file.content_type, file.size, file.sha1)

@@ -35,7 +35,7 @@ __all__ = [
     "TextReceived",
     "Trying",
     "Unregistered",
-    "is_from_peer",
+    "burden",
 ]
 
 
@@ -257,6 +257,9 @@ class FileFailed(Event):
     incoming: bool
 
 
-def is_from_peer(event: Event) -> bool:
-    """Whether a peer can make as many of these as it likes, so that they must be held back."""
-    return isinstance(event, TextReceived | Composing)
+def burden(event: Event) -> int:
+    """What an event weighs that a peer can make as many and as large of as it likes: 1, and 1 for
+    each KiB. 0 for the others, which need not be held back."""
+    if isinstance(event, TextReceived):
+        return 1 + (len(event.text) >> 10)
+    return int(isinstance(event, Composing))

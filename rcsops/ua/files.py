@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import mimetypes
 import os
@@ -17,6 +18,7 @@ __all__ = ["IncomingFile", "OutgoingFile"]
 
 _BLOCK = 1 << 20
 _MAX_COPIES = 10_000
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,20 +163,32 @@ class IncomingFile:
             name = self._name if number == 0 else f"{stem} ({number}){suffix}"
             final = self._directory / name
             try:
-                # link, not rename: it fails when the name is taken, without a gap in between.
-                os.link(self._temporary, final, follow_symlinks=False)
+                self._name_it(final)
             except FileExistsError:
                 continue
             self._sync_directory()
             return final
         raise TransferError(f"{self._name}: every name like it is taken")
 
-    def _sync_directory(self) -> None:
-        descriptor = os.open(self._directory, os.O_RDONLY | os.O_CLOEXEC)
+    def _name_it(self, final: Path) -> None:
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            # link, not rename: it fails when the name is taken, without a gap in between.
+            os.link(self._temporary, final, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            # A file system without hard links (FAT, some of the network): take the name first.
+            os.close(os.open(final, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            os.replace(self._temporary, final)
+
+    def _sync_directory(self) -> None:
+        # The file has its name; where directories cannot be synced it stays a good file.
+        with contextlib.suppress(OSError):
+            descriptor = os.open(self._directory, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def _facts(file: BinaryIO) -> _Facts:

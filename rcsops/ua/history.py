@@ -88,7 +88,7 @@ class History:
         """Notes what became of a message of ours."""
         self._store.post(
             lambda connection: table.set_status(
-                connection, message_id, status, peer=peer, reason=reason
+                connection, message_id, status, peer=_storable(peer), reason=_storable(reason)
             )
         )
 
@@ -120,14 +120,20 @@ def _entry(
     file: table.Attachment | None,
 ) -> table.HistoryMessage:
     return table.HistoryMessage(
-        peer=peer,
+        peer=_storable(peer),
         direction=direction,
-        message_id=message_id,
-        text=text,
+        message_id=_storable(message_id),
+        text=_storable(text),
         status=status,
         sent_at=at.timestamp(),
         stored_at=datetime.now(UTC).timestamp(),
         content_type="text/plain" if file is None else "application/octet-stream",
-        conversation_id=conversation_id,
+        conversation_id=_storable(conversation_id),
         attachment=file,
     )
+
+
+def _storable(text: str) -> str:
+    # What a peer's header held that was no UTF-8 stands in a string as half of a surrogate pair,
+    # which no database takes.
+    return text.encode("utf-8", "replace").decode()

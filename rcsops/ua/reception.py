@@ -89,7 +89,7 @@ def _receive_file(
     if agent.has_too_many_files():
         host.refuse(request, flow, 486)
         return
-    chat = _chat_for(agent, peer, request.get("Conversation-ID"))
+    chat = _chat_for(agent, peer, flow, request.get("Conversation-ID"))
     call = _ring(agent, request, flow)
     if call is None:
         return
@@ -115,11 +115,21 @@ def _file_of(offer: SessionDescription) -> OfferedFile | None:
     return read_file_offer(offer)
 
 
-def _chat_for(agent: "AgentCore", peer: str, conversation_id: str | None) -> "Chat | None":
-    """The open chat that a file belongs to: of its thread, else with the same peer."""
-    for chat in agent.chats:
-        if conversation_id and chat.conversation_id == conversation_id:
-            return chat
+def _chat_for(
+    agent: "AgentCore", peer: str, flow: Flow, conversation_id: str | None
+) -> "Chat | None":
+    """The open chat that a file belongs to, with the same peer.
+
+    Without a server nobody vouches for any name, and the thread tells who it is as well. With one,
+    an offer that does not come from there belongs to no chat, whoever it names as its sender: files
+    of a chat may be taken without asking.
+    """
+    if agent.options.server is None:
+        for chat in agent.chats:
+            if conversation_id and chat.conversation_id == conversation_id:
+                return chat
+    elif not agent.is_from_server(flow):
+        return None
     for chat in agent.chats:
         if chat.peer == peer:
             return chat

@@ -19,7 +19,7 @@ from rcsops.msrp import (
 )
 from rcsops.msrp.incoming import ReceiveLimits
 from rcsops.rcs import Agreement
-from rcsops.sdp import SessionDescription, find_msrp, parse_sdp
+from rcsops.sdp import SessionDescription, find_msrp, parse_sdp, reverse_direction
 from rcsops.sip import Message, Request, SipParseError
 from rcsops.transport.msrp import MsrpEndpoint, MsrpLink
 from rcsops.ua.call import Call, CallState, CallUser
@@ -102,7 +102,12 @@ class MsrpCall(CallUser):
         limits: ReceiveLimits | None = None,
         stream_incoming: bool = False,
     ) -> None:
-        """Makes the MSRP session known under our path, before that is told to the peer."""
+        """Makes the MSRP session known under our path, before that is told to the peer.
+
+        Raises InviteError when the call has ended meanwhile.
+        """
+        if self._ended:
+            raise InviteError("the session ended before it was open", status=487)
         session = MsrpSession(
             path,
             tokens=self._host.endpoint.tokens,
@@ -123,9 +128,13 @@ class MsrpCall(CallUser):
         if link is None:
             raise SessionClosed("there is no session yet")
         session = link.session
+        remote = agreement.remote_path
+        if session.remote_path and not session.remote_path[-1].same_session(remote[-1]):
+            # Every fork of our INVITE was told our path, also one that then declined.
+            await self._fail("it was taken by another than who answered")
         try:
-            if not session.remote_path:
-                session.set_remote_path(agreement.remote_path)
+            # Also when the peer was here before its answer: its From-Path was then only a claim.
+            session.set_remote_path(remote)
             session.active = agreement.active
             session.direction = agreement.direction
             session.remote_max_size = agreement.remote.max_size
@@ -147,7 +156,11 @@ class MsrpCall(CallUser):
         """Waits for the ACK of our 200. Raises InviteError when the call ends before it."""
         if self._acknowledged is None:
             self._acknowledged = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._acknowledged)
+        try:
+            await asyncio.shield(self._acknowledged)
+        except asyncio.CancelledError:
+            self._host.spawn(self.end("given up"))
+            raise
         if self._ended:
             raise InviteError("the session ended before it was open", status=487)
 
@@ -216,7 +229,8 @@ class MsrpCall(CallUser):
         if request.body:
             try:
                 _, media = find_msrp(sdp_of(request))
-                if parse_path(media.path) != session.remote_path:
+                moved = parse_path(media.path) != session.remote_path
+                if moved or reverse_direction(media.direction) != session.direction:
                     return 488, b""
             except (SdpParseError, MsrpParseError):
                 return 488, b""

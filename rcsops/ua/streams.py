@@ -10,14 +10,15 @@ __all__ = ["Stream"]
 _T = TypeVar("_T")
 
 MAX_WAITING = 10_000
+MAX_WEIGHT = 65_536
 
 
 class Stream(AsyncIterator[_T], Generic[_T]):
     """A queue that ends; ``async for`` takes from it until then.
 
-    What nobody takes waits, up to a limit; beyond it the oldest are dropped and counted in
-    ``dropped``. Several readers share what comes. ``weight`` counts those of the waiting items for
-    which ``weighs`` is true.
+    What nobody takes waits, up to ``limit`` items and a weight of ``MAX_WEIGHT``; beyond that the
+    oldest are dropped and counted in ``dropped``. Several readers share what comes. ``weight`` is
+    what ``weighs`` says of the waiting items together.
     """
 
     __slots__ = (
@@ -32,7 +33,7 @@ class Stream(AsyncIterator[_T], Generic[_T]):
     )
 
     def __init__(
-        self, limit: int = MAX_WAITING, *, weighs: Callable[[_T], bool] | None = None
+        self, limit: int = MAX_WAITING, *, weighs: Callable[[_T], int] | None = None
     ) -> None:
         self._items: deque[_T] = deque()
         self._waiters: deque[asyncio.Future[None]] = deque()
@@ -54,12 +55,14 @@ class Stream(AsyncIterator[_T], Generic[_T]):
         """Adds an item; after ``close`` it is ignored."""
         if self._closed:
             return
-        if len(self._items) >= self._limit:
+        weight = 0 if self._weighs is None else self._weighs(item)
+        while self._items and (
+            len(self._items) >= self._limit or self.weight + weight > MAX_WEIGHT
+        ):
             self._take()
             self.dropped += 1
         self._items.append(item)
-        if self._weighs is not None and self._weighs(item):
-            self.weight += 1
+        self.weight += weight
         self._wake(one=True)
 
     def close(self) -> None:
@@ -87,8 +90,8 @@ class Stream(AsyncIterator[_T], Generic[_T]):
 
     def _take(self) -> _T:
         item = self._items.popleft()
-        if self._weighs is not None and self._weighs(item):
-            self.weight -= 1
+        if self._weighs is not None:
+            self.weight -= self._weighs(item)
         return item
 
     def _wake(self, *, one: bool) -> None:

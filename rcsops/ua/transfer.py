@@ -28,6 +28,7 @@ __all__ = ["IncomingTransfer", "OutgoingTransfer", "Transfer", "TransferStatus"]
 
 _PROGRESS_SECONDS = 0.1
 _REPORT_SECONDS = 30.0
+_PARTING_SECONDS = 10.0
 
 
 class TransferStatus(StrEnum):
@@ -116,6 +117,8 @@ class Transfer(SessionUser):
         self.status = TransferStatus.RUNNING
 
     def _progress(self, octets: int) -> None:
+        if octets == self.octets:
+            return
         self.octets = octets
         now = asyncio.get_running_loop().time()
         if now - self._shown_at >= _PROGRESS_SECONDS or octets == self.size:
@@ -368,3 +371,14 @@ class IncomingTransfer(Transfer):
                 self.peer, self.chat_id, self.transfer_id, self.name, path, self.size, sha1
             )
         )
+        await self._see_off()
+
+    async def _see_off(self) -> None:
+        """The sender ends the session; one that does not is not kept for good."""
+        link = self._call.link
+        try:
+            async with asyncio.timeout(_PARTING_SECONDS):
+                if link is not None:
+                    await link.wait_for(lambda: False)
+        except TimeoutError:
+            await self._call.end("received")

@@ -184,3 +184,12 @@ def test_writing_a_date() -> None:
     assert format_date_time(moment) == "2026-11-23T22:00:09.123Z"
     with pytest.raises(LocalProtocolError):
         format_date_time(moment.replace(tzinfo=None))
+
+
+def test_an_address_is_read_in_linear_time() -> None:
+    with pytest.raises(CpimParseError):
+        parse_address("x" + " " * 1_000_000 + "y")
+    assert parse_address(" a  < sip:a@b >") == ("a", "sip:a@b")
+    for wrong in ("", "<", ">", "sip:a@b", "<a>b>", "a <b", "a b>"):
+        with pytest.raises(CpimParseError):
+            parse_address(wrong)

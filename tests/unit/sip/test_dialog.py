@@ -248,3 +248,22 @@ def test_a_peer_of_rfc_2543_has_no_tag() -> None:
     dialog = Dialog.from_uac(invite(), response)
     assert dialog.id == DialogId("call-1", "a1", "")
     assert dialog.create_request("BYE").get("To") == "<sip:bob@example.org>"
+
+
+@pytest.mark.parametrize("status", [180, 200])
+def test_a_route_that_cannot_be_read_makes_no_dialog(status: int) -> None:
+    broken = ["<sip:p1.example.com;lr>", "<sip:not a host;lr>"]
+    request = invite()
+    with pytest.raises(SipParseError):
+        Dialog.from_uac(request, answer(request, status, routes=broken))
+    for route in broken:
+        request.add("Record-Route", route)
+    with pytest.raises(SipParseError):
+        Dialog.from_uas(request, answer(request, status, routes=[]))
+
+
+def test_a_2xx_with_a_route_that_cannot_be_read_confirms_nothing() -> None:
+    request = invite()
+    dialog = Dialog.from_uac(request, answer(request, 180))
+    with pytest.raises(SipParseError):
+        dialog.confirm(answer(request, routes=["<sip:not a host;lr>"]))

@@ -12,7 +12,7 @@ from rcsops.errors import LocalProtocolError, SipParseError
 from rcsops.sip import Request, Response
 from rcsops.sip.events import Event, RequestReceived, ResponseReceived, TransportFailed
 from rcsops.sip.target import Flow
-from rcsops.transport import EndpointLimits, SipEndpoint, TapRecord, TransactionUser
+from rcsops.transport import EndpointLimits, SipEndpoint, TapRecord, TransactionUser, connections
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -384,3 +384,73 @@ async def test_close_leaves_no_task_and_no_socket() -> None:
         await asyncio.wait_for(waiter.future, 5)
     assert asyncio.all_tasks() == before
     assert a.endpoint.connections == ()
+
+
+async def test_an_answered_keep_alive_is_not_taken_for_one() -> None:
+    got = bytearray()
+
+    async def pongs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(100):
+            got.extend(data)
+            writer.write(b"\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(pongs, "127.0.0.1", 0)
+    async with peer() as a:
+        target = a.endpoint.target("tcp", server.sockets[0].getsockname()[:2])
+        a.endpoint.send_request(options(), target)
+        await until(lambda: bool(got))
+        request = len(got)
+        connection = a.endpoint._table.find(target.flow)
+        assert connection is not None
+        for count in range(1, 5):
+            assert a.endpoint.keep_alive(target.flow)
+            await until(lambda: connection.pong_due is None)
+            assert got[request:] == b"\r\n\r\n" * count
+    server.close()
+
+
+class _FullTransport(asyncio.Transport):
+    """A transport whose peer reads nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aborted = False
+
+    def get_write_buffer_size(self) -> int:
+        return 1 << 30
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+async def test_who_pings_and_does_not_read_is_cut_off() -> None:
+    async with peer() as a:
+        address = a.endpoint.addresses[0]
+        _, writer = await asyncio.open_connection(address.host, address.port)
+        await until(lambda: bool(a.endpoint.connections))
+        connection = a.endpoint._table.find(a.endpoint.connections[0])
+        assert connection is not None
+        real, full = connection._transport, _FullTransport()
+        connection._transport = full
+        connection.data_received(b"\r\n\r\n")
+        assert full.aborted
+        assert connection.closed
+        connection._transport = real
+        writer.close()
+
+
+async def test_a_connection_that_was_closed_does_not_wait_for_ever_for_its_reader(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "_SWEEP_SECONDS", 0.02)
+    async with peer(limits=EndpointLimits(linger_seconds=0.05)) as a:
+        address = a.endpoint.addresses[0]
+        with socket.create_connection((address.host, address.port)):
+            await until(lambda: bool(a.endpoint.connections))
+            flow = a.endpoint.connections[0]
+            connection = a.endpoint._table.find(flow)
+            assert connection is not None
+            connection._write(b"x" * (8 << 20))
+            a.endpoint.close_flow(flow)
+            await until(lambda: not a.endpoint._table._connections)

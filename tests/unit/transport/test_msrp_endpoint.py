@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -14,6 +15,7 @@ from rcsops.msrp import (
     MessageReceived,
     MessageSent,
     MsrpSession,
+    MsrpUri,
     SessionEvent,
 )
 from rcsops.transport import TapRecord, system_tokens
@@ -184,4 +186,21 @@ async def test_a_port_that_is_taken_is_told() -> None:
     other = MsrpEndpoint("127.0.0.1", end.endpoint.port, tokens=system_tokens())
     with pytest.raises(AgentError, match="cannot listen for MSRP"):
         await other.start()
+    await end.endpoint.close()
+
+
+async def test_a_session_that_was_closed_does_not_wait_for_ever_for_its_reader() -> None:
+    end = End(limits=MsrpLimits(linger_seconds=0.05))
+    link = await end.start()
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        path = MsrpUri("127.0.0.1", deaf.getsockname()[1], "deaf567890123456")
+        link.session.set_remote_path((path,))
+        await end.endpoint.connect(link, *path.address)
+        link.session.send_stream("x/y", 64 << 20, lambda count: b"x" * count)
+        link.pump()
+        taken, _ = await asyncio.to_thread(deaf.accept)
+        with taken:
+            link.close()
+            assert end.endpoint._streams
+            await until(lambda: not end.endpoint._streams)
     await end.endpoint.close()

@@ -205,6 +205,24 @@ async def test_credentials_are_sent_ahead_the_next_time() -> None:
         assert len(seen) == 4
 
 
+async def test_an_answer_of_who_does_not_know_the_password_counts_as_none() -> None:
+    tokens = system_tokens()
+    auth = DigestServer("rcs.example", b"secret", tokens)
+    digest = DigestClient([Credential.from_password("a", "rcs.example", "right")], tokens)
+
+    def forge(end: SipEndpoint, event: RequestReceived) -> None:
+        if event.request.proxy_authorizations:
+            given = event.request.proxy_authorizations[0]
+            info = f'qop=auth, rspauth="{"0" * 32}", cnonce="{given.cnonce}", nc={given.nc}'
+            reply(200, ("Authentication-Info", info))(end, event)
+        else:
+            guard(auth, "right")(end, event)
+
+    async with endpoint(forge) as (b, _), endpoint() as (a, _):
+        with pytest.raises(AgentError, match="rspauth"):
+            await asyncio.wait_for(send(a, request(), [target(a, b)], digest=digest), 5)
+
+
 async def test_an_invite_is_cancelled() -> None:
     results: list[Response | None] = []
 

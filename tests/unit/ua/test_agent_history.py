@@ -1,15 +1,24 @@
 """Stored before shown, once, and honestly when it cannot be."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from rcsops import Agent
 from rcsops.errors import DatabaseError
+from rcsops.msrp import MsrpSession
 from rcsops.rcs import ChatCodec
+from rcsops.sip import Flow
 from rcsops.transport import wall_clock
-from rcsops.ua import Chat, Failed, SessionEnded, TextReceived
+from rcsops.ua import Chat, Failed, SessionEnded, TextReceived, chat
+from rcsops.ua.history import History
+from rcsops.ua.receipts import Receipt
+from rcsops.ua.reception import _chat_for
+from rcsops.ua.transfer import Transfer
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -92,3 +101,139 @@ async def test_a_history_that_cannot_be_opened_is_told_at_the_start(tmp_path: Pa
     with pytest.raises(DatabaseError):
         await agent.start()
     await agent.close()
+
+
+async def test_no_more_is_read_than_can_be_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        Agent("sip:alex@rcs.example") as alex,
+        Agent("sip:bob@rcs.example", history=tmp_path / "bob.db") as bob,
+    ):
+        ours, theirs = await talk(alex, bob)
+        history = bob.history
+        assert history is not None
+        waiting: list[Callable[[], None]] = []
+
+        def slow(*args: Any, **named: Any) -> None:
+            waiting.append(lambda: incoming(*args, **named))
+
+        incoming = history.incoming
+        monkeypatch.setattr(History, "incoming", lambda self, *a, **n: slow(*a, **n))
+        sending = asyncio.create_task(_send_all(ours, ["x" * 300_000] * 40))
+        async with asyncio.timeout(10):
+            while not theirs._held_back:
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(0.05)
+            assert len(waiting) < 20
+            while not sending.done() or sending.result()[-1].status != "delivered":
+                while waiting:
+                    waiting.pop(0)()
+                await asyncio.sleep(0.005)
+        assert theirs._storing_weight == 0
+
+
+async def _send_all(chat: Chat, texts: list[str]) -> list[Receipt]:
+    return [await chat.send(text) for text in texts]
+
+
+async def test_a_peer_that_answers_no_receipt_does_not_fill_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(chat, "_MAX_REPORTS", 3000)
+    async with Agent("sip:alex@rcs.example") as alex, Agent("sip:bob@rcs.example") as bob:
+        ours, theirs = await talk(alex, bob)
+        link = theirs.session.link
+        assert link is not None
+        # As if every chunk of a full window waited for its answer.
+        link.session._sender.window = 0
+        receipts = await _send_all(ours, [str(number) for number in range(50)])
+        for receipt in receipts:
+            await receipt.sent(timeout=5)
+        assert 3000 < link.session.octets_waiting < 5000
+        link.session._sender.window = 512
+        link.pump()
+        await receipts[0].delivered(timeout=5)
+
+
+async def test_what_nobody_here_reads_is_not_called_delivered() -> None:
+    async with Agent("sip:alex@rcs.example") as alex, Agent("sip:bob@rcs.example") as bob:
+        ours, _ = await talk(alex, bob)
+        link = ours.session.link
+        assert link is not None
+        place = "application/vnd.gsma.rcspushlocation+xml"
+        message = ChatCodec(alex.tokens).compose(place, b"<rcsenvelope/>", wall_clock())
+        receipt = Receipt(message.message_id, "")
+        ours._remember(receipt)
+        link.session.send(message.content_type, message.body, message_id=message.message_id)
+        link.pump()
+        await (await ours.send("after it")).delivered(timeout=5)
+        assert receipt.status == "sent"
+
+
+async def test_a_message_that_was_given_up_before_it_was_sent_is_kept_as_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        Agent("sip:alex@rcs.example", history=tmp_path / "alex.db") as alex,
+        Agent("sip:bob@rcs.example") as bob,
+    ):
+        ours, _ = await talk(alex, bob)
+        monkeypatch.setattr(MsrpSession, "can_send", lambda self: False)
+        sending = asyncio.create_task(ours.send("never mind"))
+        async with asyncio.timeout(5):
+            while not ours._receipts:
+                await asyncio.sleep(0.005)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        assert alex.history is not None
+        assert [entry.status for entry in await alex.history.messages()] == ["failed"]
+
+
+async def test_a_peer_whose_headers_are_no_utf_8_does_not_break_the_history(
+    tmp_path: Path,
+) -> None:
+    history = await History.open(tmp_path / "bob.db")
+    stored: asyncio.Future[bool | DatabaseError] = asyncio.get_running_loop().create_future()
+    history.incoming(
+        "sip:a@b", "m", "text", wall_clock(), conversation_id="c\udcff", done=stored.set_result
+    )
+    assert await stored is True
+    await history.outgoing("sip:a@b", "n", "half \ud800", wall_clock())
+    history.status("sip:a@b", "n", "failed", "no \udcff")
+    incoming, outgoing = await history.messages()
+    assert (incoming.conversation_id, outgoing.text) == ("c?", "half ?")
+    assert (outgoing.status, outgoing.reason) == ("failed", "no ?")
+    await history.close()
+
+
+def test_an_offer_that_does_not_come_from_the_server_belongs_to_no_chat() -> None:
+    flow = Flow("tcp", ("127.0.0.1", 1), ("192.0.2.1", 5060))
+    open_chat = SimpleNamespace(peer="sip:alex@rcs.example", conversation_id="c")
+
+    def chat_for(server: object, peer: str, *, trusted: bool = False) -> object:
+        agent = SimpleNamespace(
+            options=SimpleNamespace(server=server),
+            chats=(open_chat,),
+            is_from_server=lambda _: trusted,
+        )
+        return _chat_for(agent, peer, flow, "c")  # type: ignore[arg-type]
+
+    assert chat_for("sip:server", open_chat.peer) is None
+    assert chat_for("sip:server", open_chat.peer, trusted=True) is open_chat
+    # Who knows the thread is not who it is with.
+    assert chat_for("sip:server", "sip:eve@rcs.example", trusted=True) is None
+    assert chat_for(None, "sip:alex@192.0.2.1") is open_chat
+
+
+async def test_progress_that_is_none_is_not_told() -> None:
+    told: list[object] = []
+    agent = SimpleNamespace(publish=told.append)
+    transfer = Transfer(
+        agent,  # type: ignore[arg-type]
+        peer="p", chat=None, transfer_id="t", name="n", size=5, sha1="", incoming=True,
+    )  # fmt: skip
+    for _ in range(3):
+        transfer._progress(5)
+    assert len(told) == 1

@@ -74,6 +74,9 @@ async def test_a_move_is_refused_and_the_session_goes_on(method: str) -> None:
         moved = ours.session._description.replace(b"127.0.0.1", b"127.0.0.2")
         assert (await ask(alex, ours, method, moved)).status == 488
         assert (await ask(alex, ours, method, b"nonsense")).status == 488
+        on_hold = ours.session._description.replace(b"a=sendrecv", b"a=inactive")
+        assert b"a=inactive" in on_hold
+        assert (await ask(alex, ours, method, on_hold)).status == 488
         await (await ours.send("still here")).delivered(timeout=5)
 
 

@@ -1,5 +1,6 @@
 """Files are written whole or not at all."""
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -96,3 +97,18 @@ async def test_a_fifo_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(TransferError, match="not a file"):
         await OutgoingFile.open(tmp_path / "fifo")
+
+
+async def test_a_file_system_without_hard_links_keeps_files_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    for name in ("a.bin", "a (1).bin"):
+        file = IncomingFile(tmp_path, "a.bin", len(DATA), SHA1)
+        file.write(0, DATA)
+        path, _ = await file.commit()
+        assert (path.name, path.read_bytes()) == (name, DATA)
+    assert sorted(os.listdir(tmp_path)) == ["a (1).bin", "a.bin"]

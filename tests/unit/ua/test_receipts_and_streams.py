@@ -1,12 +1,14 @@
 """Receipts advance and never go back; streams hand on what comes."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 
 from rcsops.errors import DeliveryError, SessionClosed
+from rcsops.ua import events
 from rcsops.ua.receipts import MessageStatus, Receipt
-from rcsops.ua.streams import Stream
+from rcsops.ua.streams import MAX_WEIGHT, Stream
 
 
 async def test_a_receipt_advances_and_never_goes_back() -> None:
@@ -85,3 +87,22 @@ async def test_several_readers_share_and_a_cancelled_one_loses_nothing() -> None
     stream.close()
     with pytest.raises(StopAsyncIteration):
         await late
+
+
+async def test_a_stream_is_bounded_by_weight_too() -> None:
+    stream: Stream[int] = Stream(weighs=lambda item: item)
+    for weight in (5, MAX_WEIGHT - 5, 1, MAX_WEIGHT + 1):
+        stream.put(weight)
+        assert stream.weight <= MAX_WEIGHT + 1
+    stream.close()
+    # What is too heavy by itself is kept all the same, alone.
+    assert [item async for item in stream] == [MAX_WEIGHT + 1]
+    assert (stream.dropped, stream.weight) == (3, 0)
+
+
+def test_what_a_peer_can_make_weighs_by_its_size() -> None:
+    moment = datetime.now(UTC)
+    long = events.TextReceived("p", "c", "m", "x" * 10240, None, moment)
+    assert events.burden(long) == 11
+    assert events.burden(events.Composing("p", "c", True)) == 1
+    assert events.burden(events.Sent("p", "c", "m")) == 0
