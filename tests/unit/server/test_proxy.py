@@ -13,6 +13,7 @@ def picks(phone: Phone, status: int) -> None:
     phone.answer = lambda request: phone.reply(request, status)
 
 
+@pytest.mark.rfc("3261", "16.2", "16.6", "16.7")
 async def test_a_call_goes_through_and_its_dialog_stays_on_the_route(lab: Lab) -> None:
     bob = await lab.registered("bob")
     alex = await lab.phone("alex")
@@ -44,6 +45,7 @@ async def test_a_call_goes_through_and_its_dialog_stays_on_the_route(lab: Lab) -
     assert not received.has("Route")
 
 
+@pytest.mark.rfc("3261", "16.6")
 async def test_the_callee_ends_the_call(lab: Lab) -> None:
     bob = await lab.registered("bob")
     alex = await lab.phone("alex")
@@ -69,6 +71,8 @@ async def test_the_callee_ends_the_call(lab: Lab) -> None:
     assert (await alex.received())[0].method == "BYE"
 
 
+@pytest.mark.rfc("3261", "16.6")
+@pytest.mark.rfc("5658", "3")
 async def test_udp_and_tcp_get_a_record_route_each(lab: Lab) -> None:
     bob = await lab.registered("bob", "tcp")
     alex = await lab.phone("alex", "udp")
@@ -84,12 +88,14 @@ async def test_udp_and_tcp_get_a_record_route_each(lab: Lab) -> None:
     assert (await alex.final(alex.send(bye))).status == 200
 
 
+@pytest.mark.rfc("3261", "16.5")
 async def test_unknown_users_are_404_and_absent_ones_480(lab: Lab) -> None:
     alex = await lab.phone("alex")
     assert (await alex.ask(alex.make("MESSAGE", f"sip:nobody@{DOMAIN}"))).status == 404
     assert (await alex.ask(alex.make("MESSAGE", f"sip:bob@{DOMAIN}"))).status == 480
 
 
+@pytest.mark.rfc("3261", "11.2")
 async def test_options_is_answered_by_the_server(lab: Lab) -> None:
     alex = await lab.phone("alex")
     for uri in (f"sip:{DOMAIN}", f"sip:127.0.0.1:{lab.port}"):
@@ -98,6 +104,7 @@ async def test_options_is_answered_by_the_server(lab: Lab) -> None:
         assert "INVITE" in response.option_tags("Allow")
 
 
+@pytest.mark.rfc("3261", "8.2.1")
 async def test_what_the_server_itself_does_not_do_is_405(lab: Lab) -> None:
     alex = await lab.phone("alex")
     response = await alex.ask(alex.make("INVITE", f"sip:{DOMAIN}"))
@@ -105,6 +112,7 @@ async def test_what_the_server_itself_does_not_do_is_405(lab: Lab) -> None:
     assert response.get("Allow") == "OPTIONS, REGISTER"
 
 
+@pytest.mark.rfc("3261", "16.3")
 async def test_a_method_nobody_knows_is_forwarded(lab: Lab) -> None:
     bob = await lab.registered("bob")
     picks(bob, 200)
@@ -112,6 +120,7 @@ async def test_a_method_nobody_knows_is_forwarded(lab: Lab) -> None:
     assert (await alex.ask(alex.make("DANCE", bob.aor))).status == 200
 
 
+@pytest.mark.rfc("3261", "16.3")
 @pytest.mark.parametrize(
     ("header", "status"),
     [
@@ -142,6 +151,7 @@ async def _raw(phone: Phone, data: bytes) -> int:
         return int(answer.split()[1])
 
 
+@pytest.mark.rfc("3261", "16.3")
 async def test_broken_requests_get_400_or_505(lab: Lab) -> None:
     alex = await lab.phone("alex")
     head = (
@@ -159,6 +169,7 @@ async def test_broken_requests_get_400_or_505(lab: Lab) -> None:
         assert await _raw(alex, text.encode()) == status
 
 
+@pytest.mark.rfc("3261", "16.3")
 async def test_schemes_that_are_not_sip_are_416(lab: Lab) -> None:
     alex = await lab.phone("alex")
     for uri in ("tel:+123", "soap.beep://x"):
@@ -172,6 +183,8 @@ async def test_too_large_a_body_is_513(lab: Lab) -> None:
     assert (await alex.ask(request)).status == 513
 
 
+@pytest.mark.rfc("3261", "16.3")
+@pytest.mark.rfc("5393", "4.2")
 async def test_a_contact_that_leads_back_is_a_loop(lab: Lab) -> None:
     bob = await lab.phone("bob")
     await bob.register(contact=f"<sip:bob@127.0.0.1:{lab.port}>")
@@ -180,6 +193,7 @@ async def test_a_contact_that_leads_back_is_a_loop(lab: Lab) -> None:
     assert response.status == 482
 
 
+@pytest.mark.rfc("3261", "16.6", "16.7")
 async def test_all_contacts_ring_and_the_first_answer_cancels_the_others(lab: Lab) -> None:
     one = await lab.registered("bob")
     two = await lab.registered("bob", "tcp")
@@ -198,6 +212,7 @@ async def test_all_contacts_ring_and_the_first_answer_cancels_the_others(lab: La
     assert cancel.get("Reason") == 'SIP;cause=200;text="Call completed elsewhere"'
 
 
+@pytest.mark.rfc("3261", "16.6")
 async def test_contacts_of_lower_q_are_tried_when_the_higher_ones_failed(lab: Lab) -> None:
     first = await lab.phone("bob")
     second = await lab.phone("bob")
@@ -212,6 +227,7 @@ async def test_contacts_of_lower_q_are_tried_when_the_higher_ones_failed(lab: La
     assert second.requests.qsize() == 1
 
 
+@pytest.mark.rfc("3261", "16.7")
 async def test_603_ends_the_search(lab: Lab) -> None:
     first = await lab.phone("bob")
     second = await lab.phone("bob")
@@ -224,6 +240,7 @@ async def test_603_ends_the_search(lab: Lab) -> None:
     assert second.requests.empty()
 
 
+@pytest.mark.rfc("3261", "9.2", "16.10")
 async def test_cancel_ends_all_branches_with_487(lab: Lab) -> None:
     bob = await lab.registered("bob")
     bob.answer = lambda request: bob.reply(request, 180)
@@ -239,12 +256,14 @@ async def test_cancel_ends_all_branches_with_487(lab: Lab) -> None:
     assert cancel.get("Reason") == 'SIP;cause=487;text="Enough"'
 
 
+@pytest.mark.rfc("3261", "9.2")
 async def test_cancel_without_its_invite_is_481(lab: Lab) -> None:
     alex = await lab.phone("alex")
     request = alex.make("CANCEL", f"sip:bob@{DOMAIN}")
     assert (await alex.ask(request, login=False)).status == 481
 
 
+@pytest.mark.rfc("3261", "16.7")
 async def test_503_of_the_callee_goes_back_as_500(lab: Lab) -> None:
     bob = await lab.registered("bob")
     picks(bob, 503)
@@ -252,6 +271,7 @@ async def test_503_of_the_callee_goes_back_as_500(lab: Lab) -> None:
     assert (await alex.ask(alex.make("MESSAGE", bob.aor))).status == 500
 
 
+@pytest.mark.rfc("3261", "16.9")
 async def test_a_contact_where_nobody_listens_is_480(lab: Lab) -> None:
     for transport in ("udp", "tcp"):
         bob = await lab.registered("bob", transport)
@@ -262,6 +282,7 @@ async def test_a_contact_where_nobody_listens_is_480(lab: Lab) -> None:
         lab.running.location.remove_address(f"bob@{DOMAIN}")
 
 
+@pytest.mark.rfc("5626", "5.3.1")
 async def test_a_dead_flow_of_outbound_is_forgotten_and_the_next_one_tried(lab: Lab) -> None:
     instance = '+sip.instance="<urn:uuid:3f1b6c52-8d0e-4c0b-9a57-1c2d3e4f5a6b>"'
     supported = ("Supported", "outbound, path")
@@ -278,6 +299,8 @@ async def test_a_dead_flow_of_outbound_is_forgotten_and_the_next_one_tried(lab: 
     assert lab.running.location.contacts == 1
 
 
+@pytest.mark.rfc("3327", "5.3")
+@pytest.mark.rfc("3261", "16.5")
 async def test_path_becomes_the_route(lab: Lab) -> None:
     edge = await lab.phone("carol")
     bob = await lab.phone("bob")
@@ -291,6 +314,7 @@ async def test_path_becomes_the_route(lab: Lab) -> None:
     assert received.get("Route") == f"<{path}>"
 
 
+@pytest.mark.rfc("3261", "16.6")
 async def test_a_strict_router_on_the_path_gets_what_it_expects(lab: Lab) -> None:
     edge = await lab.phone("carol")
     bob = await lab.phone("bob")
@@ -304,6 +328,7 @@ async def test_a_strict_router_on_the_path_gets_what_it_expects(lab: Lab) -> Non
     assert received.get("Route") == f"<{bob.contact}>"
 
 
+@pytest.mark.rfc("3261", "16.4")
 async def test_what_a_strict_router_did_to_the_request_is_undone(lab: Lab) -> None:
     bob = await lab.registered("bob")
     alex = await lab.phone("alex")
@@ -320,6 +345,7 @@ async def test_what_a_strict_router_did_to_the_request_is_undone(lab: Lab) -> No
     assert received.uri == bob.contact
 
 
+@pytest.mark.rfc("3261", "16.8")
 async def test_what_rings_without_end_is_cancelled(lab: Lab) -> None:
     bob = await lab.registered("bob")
     alex = await lab.phone("alex")
@@ -331,6 +357,7 @@ async def test_what_rings_without_end_is_cancelled(lab: Lab) -> None:
     assert (await bob.received()).request.method == "CANCEL"
 
 
+@pytest.mark.rfc("3261", "16.5", "16.6")
 async def test_foreign_targets_are_resolved_and_reached(lab: Lab) -> None:
     carol = await lab.phone("carol")
     picks(carol, 200)

@@ -7,6 +7,7 @@ from rcsops.server.response_context import best_response, group_by_priority
 from rcsops.sip import Response
 
 
+@pytest.mark.rfc("3261", "16.7")
 @pytest.mark.parametrize(
     ("statuses", "best"),
     [
@@ -34,6 +35,7 @@ def test_no_response_is_none() -> None:
     assert best_response([]) is None
 
 
+@pytest.mark.rfc("3261", "16.7")
 def test_the_challenges_of_all_branches_go_up_together() -> None:
     one = Response(407, headers=[("Proxy-Authenticate", 'Digest realm="a", nonce="1"')])
     two = Response(401, headers=[("WWW-Authenticate", 'Digest realm="b", nonce="2"')])
@@ -61,12 +63,14 @@ def binding(number: int, q: float = -1.0, instance: str = "", modified: float = 
     return made
 
 
+@pytest.mark.rfc("3261", "16.6")
 def test_groups_go_by_q_and_none_means_one() -> None:
     groups = group_by_priority([binding(1, 0.2), binding(2), binding(3, 1.0), binding(4, 0.2)])
     hosts = [[each.uri[-1] for each in group] for group in groups]
     assert hosts == [["2", "3"], ["1", "4"]]
 
 
+@pytest.mark.rfc("5626", "5.3")
 def test_flows_of_one_device_are_tried_one_after_the_other_the_newest_first() -> None:
     groups = group_by_priority(
         [binding(1, instance="<urn:a>", modified=1), binding(2, instance="<urn:a>", modified=2)]
