@@ -173,14 +173,21 @@ class OpenSipsServer:
     ) -> None:
         self.stop()
 
-    def add_user(self, username: str, password: str) -> None:
-        """Makes an account, with every hash that this release knows."""
+    def add_user(self, username: str, password: str, *, domain: str = "") -> None:
+        """Makes an account, with every hash that this release knows, in its own domain or
+        another."""
         if not self._prepared:
             self.prepare()
-        hashes = {name: hash_a1(username, self.domain, password, name) for name in ALGORITHMS}
+        domain = domain or self.domain
+        hashes = {name: hash_a1(username, domain, password, name) for name in ALGORITHMS}
         with self._writing() as connection:
             line = shape_of(self.installation.line).line
-            Subscribers(connection, line).add(username, self.domain, hashes)
+            Subscribers(connection, line).add(username, domain, hashes)
+
+    def change(self, statement: str) -> None:
+        """Lets its database execute a statement."""
+        with self._writing() as connection:
+            connection.exec_driver_sql(statement)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What a query of its database finds."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rcsops.sip import Message, Response
+from rcsops.sip import Credential, DigestClient, Message, Response
 from rcsops.testing.opensips import OpenSipsServer
 from tests.live.phones import DOMAIN, Phone
 from tests.live.test_opensips_config import MakePhone, call, in_dialog
@@ -45,6 +45,72 @@ def test_registering_as_somebody_else(phone: MakePhone) -> None:
     for to in (bob.uri, f"sip:{alice.name.upper()}@{DOMAIN}", f"sip:{DOMAIN}"):
         assert alice.register(To=f"<{to}>").status == 403, to
     assert alice.register(To=f"<sip:{alice.name}@{ELSEWHERE}>").status == 403
+
+
+def with_decoy(request: Message, name: str, decoy: str, realm: str) -> bytes:
+    """The request with credentials of ``decoy`` in front of those in the header ``name``."""
+    field = (
+        f'{name}: Digest username="{decoy}", realm="{realm}", nonce="x", uri="sip:{DOMAIN}", '
+        f'response="{"0" * 32}", algorithm=MD5\r\n'
+    )
+    real = b"Authorization: " if request.get("Authorization") else b"Proxy-Authorization: "
+    return bytes(request).replace(b"\r\n" + real, b"\r\n" + field.encode() + real, 1)
+
+
+@pytest.mark.parametrize("header", ["Authorization", "Proxy-Authorization"])
+def test_credentials_of_somebody_else_before_ones_own(phone: MakePhone, header: str) -> None:
+    mallory, bob, carol = phone(), phone(), phone()
+    carol.register()
+    for realm in (DOMAIN, ELSEWHERE):
+        request = mallory.request("REGISTER", f"sip:{DOMAIN}", {"To": f"<{bob.uri}>"})
+        mallory.send(with_decoy(mallory.authorized(request), header, bob.name, realm))
+        assert mallory.final(request).status in (401, 403), realm
+    assert bob.ask(bob.request("REGISTER", f"sip:{DOMAIN}", {"Contact": ""})).get("Contact") is None
+    forged = {"From": f"<{bob.uri}>;tag=x"}
+    for realm in (DOMAIN, ELSEWHERE):
+        request = mallory.request("MESSAGE", carol.uri, forged, body="it is bob")
+        mallory.send(with_decoy(mallory.authorized(request), header, bob.name, realm))
+        assert mallory.final(request).status in (403, 407), realm
+    assert carol.nothing(anything, 0.3)
+
+
+def test_the_callee_sees_no_credentials(phone: MakePhone) -> None:
+    alice, bob = phone(), phone()
+    bob.register()
+    request = alice.authorized(alice.request("MESSAGE", bob.uri, body="hello"))
+    alice.send(with_decoy(request, "Proxy-Authorization", "alice", ELSEWHERE))
+    arrived = bob.incoming("MESSAGE")
+    bob.answer(arrived, 200)
+    assert alice.final(request).status == 200
+    assert arrived.get("Proxy-Authorization") is None
+
+
+def test_the_same_name_in_another_domain_of_the_table(
+    opensips: OpenSipsServer, phone: MakePhone
+) -> None:
+    bob = phone()
+    opensips.add_user(bob.name, "of another", domain=ELSEWHERE)
+    credential = Credential.from_password(bob.name, ELSEWHERE, "of another")
+    # The realm is ours, the name and the hash are those of the other account.
+    name = f"{bob.name}@{ELSEWHERE}"
+    twin = Credential(name, DOMAIN, credential.ha1)
+    other = phone(name=bob.name)
+    other.digest = DigestClient([twin], other.tokens)
+    assert other.register().status in (401, 403)
+
+
+def test_an_account_without_a_hash(opensips: OpenSipsServer, phone: MakePhone) -> None:
+    bob = phone()
+    whole = bob.hash_of(bob.name, f"of {bob.name}")
+    table = "UPDATE subscriber SET ha1 = '{}' WHERE username = '" + bob.name + "'"
+    # 3.0 copies what there is and a NUL over its buffer and compares all 32 octets of that.
+    opensips.change(table.format(whole[:31]))
+    cut = Credential(bob.name, DOMAIN, {"MD5": whole[:31] + "\0"})
+    bob.digest = DigestClient([cut], bob.tokens, min_algorithm="MD5")
+    assert bob.register().status != 200
+    opensips.change(table.format(""))
+    bob.digest = DigestClient([Credential(bob.name, DOMAIN, {"MD5": "\0" * 32})], bob.tokens)
+    assert bob.register().status != 200
 
 
 @pytest.mark.parametrize("method", ["MESSAGE", "INVITE", "OPTIONS"])
