@@ -3,11 +3,13 @@
 #   make demo     two users register, invite and chat through the embedded server, with the ladder
 #   make test     installs what is missing, then lint, types, layers and every test with coverage
 #   make check    lint, types and layers only
-#   make live     only the tests against real peers: Kamailio, sipp, opensips-cli, tshark
+#   make live     the tests against real peers, on every OpenSIPS and database; fills docs/matrix.json
+#                 (make live ARGS="--resume 3.6.8": see scripts/live.sh)
+#   make matrix   docs/matrix.md from docs/matrix.json
 #   make bench    the benchmarks, each beside its peers
 #   make clean    removes what the above have made
 
-.PHONY: demo test check live bench clean
+.PHONY: demo test check live matrix bench clean
 
 demo:
 	@scripts/demo.sh
@@ -19,7 +21,10 @@ check:
 	@scripts/check.sh
 
 live:
-	@scripts/live.sh
+	@scripts/live.sh $(ARGS)
+
+matrix:
+	@.venv/bin/python -m tests.live.matrix table
 
 bench:
 	@scripts/bench.sh

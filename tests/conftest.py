@@ -20,6 +20,21 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "rcsops"))
 _OURS = "RCSOPS_"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("rcsops", "tests on real servers (tests/live)")
+    group.addoption(
+        "--smoke",
+        action="store_true",
+        help="of the tests on OpenSIPS only those marked smoke, on one release",
+    )
+    group.addoption(
+        "--release",
+        metavar="VERSION",
+        help='only the tests on this OpenSIPS; "none": those that are not on one alone',
+    )
+    group.addoption("--matrix", metavar="FILE", help="write what was found into this file")
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test sees no RCSOPS_* variable of the person who runs it, but those meant for tests."""

@@ -14,7 +14,7 @@ from rcsops.errors import EngineError
 from rcsops.testing.process import ManagedProcess
 from rcsops.testing.waiting import free_port
 
-_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"))
+PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"))
 _START_SECONDS = 60.0
 
 
@@ -38,7 +38,7 @@ class MariaDbServer:
     def missing() -> str:
         """Why MariaDB cannot be run here; "" when it can."""
         for program in ("mariadbd", "mariadb-install-db"):
-            if shutil.which(program, path=_PATH) is None:
+            if shutil.which(program, path=PATH) is None:
                 return f"{program} is not installed (apt-get install mariadb-server)"
         try:
             import MySQLdb  # noqa: F401
@@ -90,7 +90,7 @@ class MariaDbServer:
         data = self.directory / "data"
         if not data.exists():
             self._install(data)
-        program = shutil.which("mariadbd", path=_PATH)
+        program = shutil.which("mariadbd", path=PATH)
         assert program is not None
         self._process = ManagedProcess(
             [
@@ -145,7 +145,7 @@ class MariaDbServer:
         self.stop()
 
     def _install(self, data: Path) -> None:
-        program = shutil.which("mariadb-install-db", path=_PATH)
+        program = shutil.which("mariadb-install-db", path=PATH)
         assert program is not None
         if os.geteuid() == 0:
             shutil.chown(self.directory, "mysql")
@@ -169,7 +169,10 @@ class MariaDbServer:
             check=False,
         )
         if done.returncode != 0:
-            raise EngineError(f"MariaDB could not make its files: {done.stdout[-2000:]}")
+            # Advice of many lines stands below the reason.
+            wrong = [line for line in done.stdout.splitlines() if "ERROR" in line]
+            said = "\n".join(wrong) or done.stdout[-2000:]
+            raise EngineError(f"MariaDB could not make its files: {said}")
 
     @staticmethod
     def _as_user() -> list[str]:

@@ -5,16 +5,86 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from rcsops.opensips.installed import Installation
 from rcsops.testing.mariadb import MariaDbServer
-from rcsops.testing.opensips import OpenSipsServer, find_opensips
+from rcsops.testing.opensips import OpenSipsServer
+from tests.live import matrix
 from tests.live.phones import Phone
+from tests.live.subjects import CASES, INSTALLATIONS, NO_OPENSIPS, Case, Subject, subject_of
 
-INSTALLATIONS = find_opensips()
-NO_OPENSIPS = "no OpenSIPS with db_sqlite here; RCSOPS_TEST_OPENSIPS names the prefixes of some"
+HERE = Path(__file__).parent
+
+__all__ = ["INSTALLATIONS", "NO_OPENSIPS"]
+
+
+# --- which tests run, and the record of what came of them ------------------------------------
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    path = config.getoption("matrix")
+    if path is None:
+        return
+    partly = [config.getoption(name, None) for name in ("keyword", "deselect", "lf", "smoke")]
+    asked = [Path(str(each)).resolve() for each in config.args]
+    if any(partly) or config.getoption("markexpr") or asked != [HERE]:
+        raise pytest.UsageError("--matrix takes the whole of tests/live -m '', nothing less")
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Recorder(Path(path)), "rcsops-matrix")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    smoke, release = config.getoption("smoke"), config.getoption("release")
+    one = INSTALLATIONS[0].version if INSTALLATIONS else ""
+    dropped = []
+    for item in items:
+        if not item.path.is_relative_to(HERE):
+            continue
+        subject = subject_of(item)
+        item.user_properties.append(("subject", list(subject)))
+        on_opensips = subject.server.startswith("OpenSIPS")
+        unwanted = (
+            smoke
+            and on_opensips
+            and (item.get_closest_marker("smoke") is None or subject.release not in (one, ""))
+        )
+        if unwanted or (release and (subject.release or "none") != release):
+            dropped.append(item)
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        gone = set(dropped)
+        items[:] = [item for item in items if item not in gone]
+
+
+class Recorder:
+    """Writes the matrix when a run has come to its end, well or badly."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.record = matrix.Record()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Takes the outcome of a test; the two phases around it count when they went wrong."""
+        if report.when != "call" and report.outcome == "passed":
+            return
+        subject = dict(report.user_properties).get("subject")
+        assert isinstance(subject, list)
+        reason = ""
+        if report.outcome == "skipped" and isinstance(report.longrepr, tuple):
+            reason = report.longrepr[2].removeprefix("Skipped: ")
+        self.record.add(report.nodeid, Subject(*subject), report.outcome, reason)
+
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        """Nothing is written of a run that was broken off, or could not begin."""
+        if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            matrix.write(self.path, self.record)
+
+
+# --- the servers -----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
@@ -56,24 +126,59 @@ def short_path() -> Iterator[Path]:
     shutil.rmtree(made, ignore_errors=True)
 
 
-_CASES = [
-    pytest.param(
-        SimpleNamespace(installation=installation, database=database),
-        id=f"{installation.version}-{database}",
-    )
-    for installation in INSTALLATIONS
-    for database in ("sqlite", "mariadb")
-    if database == "sqlite" or "db_mysql" in installation.modules
-]
-_MISSING = [pytest.param(None, id="none", marks=pytest.mark.skip(reason=NO_OPENSIPS))]
+def _params(found: list[Any], name: str) -> list[Any]:
+    """Every OpenSIPS, or one parameter that says why there is none."""
+    if not found:
+        return [pytest.param(None, id="none", marks=pytest.mark.skip(reason=NO_OPENSIPS))]
+    return [pytest.param(each, id=getattr(each, name)) for each in found]
 
 
-@pytest.fixture(scope="module", params=_CASES or _MISSING)
+ON_EVERY_RELEASE = _params(INSTALLATIONS, "version")
+ON_EVERY_DATABASE = _params(CASES, "name")
+
+
+@pytest.fixture(params=ON_EVERY_RELEASE)
+def installation(request: pytest.FixtureRequest) -> Installation:
+    """Every OpenSIPS of the machine."""
+    found = request.param
+    assert isinstance(found, Installation)
+    return found
+
+
+@pytest.fixture(params=ON_EVERY_DATABASE)
+def case(request: pytest.FixtureRequest, _started: None) -> Case:
+    """Every OpenSIPS of the machine on every database."""
+    found = request.param
+    assert isinstance(found, Case)
+    return found
+
+
+@pytest.fixture(scope="module")
+def _started(request: pytest.FixtureRequest) -> None:
+    """MariaDB, before the tests: one that a test starts would be a process that it leaves."""
+    if not MariaDbServer.missing():
+        request.getfixturevalue("mariadb")
+
+
+@pytest.fixture
+def new_server(
+    case: Case, short_path: Path, new_database: Callable[[], str]
+) -> Callable[..., OpenSipsServer]:
+    """Makes an `OpenSipsServer` of this case, which is yet to be started."""
+
+    def make(**changes: Any) -> OpenSipsServer:
+        url = new_database() if case.database == "mariadb" else None
+        return OpenSipsServer(case.installation, short_path, database_url=url, **changes)
+
+    return make
+
+
+@pytest.fixture(scope="module", params=ON_EVERY_DATABASE)
 def opensips(
     request: pytest.FixtureRequest, new_database: Callable[[], str]
 ) -> Iterator[OpenSipsServer]:
     """A running OpenSIPS, one after the other."""
-    case = request.param
+    case: Case = request.param
     directory = Path(tempfile.mkdtemp(prefix="rcsops-"))
     url = new_database() if case.database == "mariadb" else None
     try:

@@ -22,21 +22,12 @@ from rcsops.operations.db_migrate import migrate
 from rcsops.settings import Project
 from rcsops.testing.mariadb import MariaDbServer
 from rcsops.testing.opensips import OpenSipsServer
-from tests.live.conftest import INSTALLATIONS, NO_OPENSIPS
 from tests.live.phones import Phone
+from tests.live.subjects import ALL_RELEASES, INSTALLATIONS, NO_OPENSIPS
 from tests.unit.operations.conftest import Lab
 
-if not INSTALLATIONS:
-    pytest.skip(NO_OPENSIPS, allow_module_level=True)
-
+pytestmark = pytest.mark.feature("tables")
 BY_LINE: dict[Line, Installation] = {each.line: each for each in INSTALLATIONS}
-
-
-@pytest.fixture(params=INSTALLATIONS, ids=[each.version for each in INSTALLATIONS])
-def installation(request: pytest.FixtureRequest) -> Installation:
-    found = request.param
-    assert isinstance(found, Installation)
-    return found
 
 
 @pytest.fixture
@@ -114,6 +105,7 @@ def test_the_tables_are_those_of_the_releases_own_scripts(
                 assert shape.versions[name] == theirs[name].version
 
 
+@pytest.mark.database("mariadb")
 def test_all_tables_of_a_release(installation: Installation, lab: Lab) -> None:
     if installation.scripts_dir is None or not (installation.scripts_dir / "mysql").is_dir():
         pytest.skip(f"{installation.prefix} has no scripts for mysql")
@@ -192,6 +184,10 @@ def shared(source: Line, target: Line) -> dict[str, list[str]]:
     }
 
 
+@pytest.mark.skipif(not INSTALLATIONS, reason=NO_OPENSIPS)
+@pytest.mark.server(f"OpenSIPS, {ALL_RELEASES}")
+@pytest.mark.database("mariadb")
+@pytest.mark.feature("migration")
 @pytest.mark.parametrize(
     "number", [2000, pytest.param(100_000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
 )

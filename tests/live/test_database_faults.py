@@ -24,7 +24,11 @@ from rcsops.testing.mariadb import MariaDbServer
 from tests.unit.operations.conftest import Lab
 from tests.unit.operations.test_db_migrate import content, same
 
-pytestmark = pytest.mark.skipif(bool(MariaDbServer.missing()), reason=MariaDbServer.missing())
+pytestmark = [
+    pytest.mark.skipif(bool(MariaDbServer.missing()), reason=MariaDbServer.missing()),
+    pytest.mark.feature("faults"),
+    pytest.mark.database("mariadb"),
+]
 
 ROUNDS = [pytest.param(2), pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
 USERS = 3000

@@ -16,7 +16,9 @@ import pytest
 
 from rcsops.opensips import RELEASES, Installation, find, inspect
 from rcsops.settings import Project
-from rcsops.testing.opensips import find_opensips
+from tests.live.conftest import ON_EVERY_RELEASE
+
+pytestmark = pytest.mark.feature("install")
 
 SOURCE = os.environ.get("RCSOPS_TEST_OPENSIPS_SOURCE", "")
 BUILD = os.environ.get("RCSOPS_TEST_OPENSIPS_BUILD", "3.6").split(",")
@@ -36,7 +38,7 @@ def rcsops(directory: Path, *words: str) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("server", find_opensips(), ids=lambda each: each.version)
+@pytest.mark.parametrize("server", ON_EVERY_RELEASE)
 def test_adopting_what_is_here(server: Installation, tmp_path: Path) -> None:
     result = rcsops(tmp_path, "install", "--adopt", str(server.prefix))
     assert result["version"] == server.version
@@ -50,6 +52,7 @@ def test_adopting_what_is_here(server: Installation, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not SOURCE, reason="RCSOPS_TEST_OPENSIPS_SOURCE names no source")
 @pytest.mark.timeout(1800)
+@pytest.mark.server("OpenSIPS, built from source")
 @pytest.mark.parametrize("release", BUILD)
 def test_building_a_release(release: str, tmp_path: Path) -> None:
     words = ("install", "--release", release, "--from", SOURCE)

@@ -14,7 +14,11 @@ from rcsops.trace import TraceEntry, merge
 from rcsops.transport.tap import TapRecord
 from rcsops.ua.events import TextReceived
 
-pytestmark = pytest.mark.skipif(bool(KamailioServer.missing()), reason=KamailioServer.missing())
+pytestmark = [
+    pytest.mark.skipif(bool(KamailioServer.missing()), reason=KamailioServer.missing()),
+    pytest.mark.server("Kamailio"),
+    pytest.mark.feature("registration, invitation and chat of the agents"),
+]
 
 DOMAIN = "rcs.example"
 

@@ -15,20 +15,11 @@ from rcsops.operations import config as operations
 from rcsops.operations import db
 from rcsops.settings import Project
 from rcsops.testing.opensips import OpenSipsServer
-from tests.live.conftest import INSTALLATIONS, NO_OPENSIPS
 
-if not INSTALLATIONS:
-    pytest.skip(NO_OPENSIPS, allow_module_level=True)
+pytestmark = pytest.mark.feature("configuration")
 
 LISTEN = ("udp:127.0.0.1:5060", "tcp:[::1]:5060")
 SECURE = (*LISTEN, "tls:127.0.0.1:5061", "ws:127.0.0.1:5080", "wss:127.0.0.1:5443")
-
-
-@pytest.fixture(params=INSTALLATIONS, ids=[each.version for each in INSTALLATIONS])
-def installation(request: pytest.FixtureRequest) -> Installation:
-    found = request.param
-    assert isinstance(found, Installation)
-    return found
 
 
 def written(directory: Path, model: ConfigModel) -> Path:

@@ -13,6 +13,11 @@ import pytest
 
 from rcsops.testing import EmbeddedServer
 
+pytestmark = [
+    pytest.mark.server("opensips-cli"),
+    pytest.mark.feature("management of the embedded server"),
+]
+
 ROOT = Path(__file__).parent.parent.parent
 # Its database back end is imported on use only; MI needs the opensips package.
 PACKAGES = ("opensipscli==0.4.1",)

@@ -13,6 +13,8 @@ from rcsops.testing.opensips import OpenSipsServer
 from tests.live.phones import DOMAIN, Phone
 from tests.live.test_opensips_cli import opensips_cli  # noqa: F401
 
+pytestmark = pytest.mark.feature("opensips-cli")
+
 Cli = Callable[..., str]
 
 

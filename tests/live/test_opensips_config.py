@@ -13,6 +13,11 @@ from rcsops.testing import wait_until
 from rcsops.testing.opensips import OpenSipsServer
 from tests.live.phones import DOMAIN, Phone, ack_of
 
+pytestmark = pytest.mark.feature("calls")
+REGISTRATION = pytest.mark.feature("registration")
+MESSAGES = pytest.mark.feature("messages")
+OFFLINE = pytest.mark.feature("offline messages")
+
 MakePhone = Callable[..., Phone]
 TRANSPORTS = pytest.mark.parametrize("transport", ["udp", "tcp"])
 
@@ -32,6 +37,8 @@ def text_of(request: Request) -> str:
 # --- registration ----------------------------------------------------------------------------
 
 
+@pytest.mark.smoke
+@REGISTRATION
 def test_the_flow_of_the_prototype_is_challenged(phone: MakePhone) -> None:
     """REGISTER and INVITE without credentials, with line ends as it had them."""
     socket, somebody = phone(), phone()
@@ -55,6 +62,8 @@ def test_the_flow_of_the_prototype_is_challenged(phone: MakePhone) -> None:
     assert somebody.nothing(lambda _: True, 0.3)
 
 
+@pytest.mark.smoke
+@REGISTRATION
 @TRANSPORTS
 def test_register_with_the_right_password(
     opensips: OpenSipsServer, phone: MakePhone, transport: str
@@ -71,6 +80,7 @@ def test_register_with_the_right_password(
     assert bob.address in found["Contacts"][0]["Contact"]
 
 
+@REGISTRATION
 def test_register_with_a_wrong_password_or_name(phone: MakePhone) -> None:
     bob = phone()
     assert phone(name=bob.name, password="of somebody else").register().status == 401
@@ -80,6 +90,8 @@ def test_register_with_a_wrong_password_or_name(phone: MakePhone) -> None:
 # --- messages --------------------------------------------------------------------------------
 
 
+@pytest.mark.smoke
+@MESSAGES
 @TRANSPORTS
 def test_a_message_arrives_with_the_identity_of_its_sender(
     phone: MakePhone, transport: str
@@ -105,6 +117,7 @@ def test_a_message_arrives_with_the_identity_of_its_sender(
     assert not answer.has("P-Asserted-Identity")
 
 
+@MESSAGES
 def test_who_wants_privacy_is_not_named(phone: MakePhone) -> None:
     alice, bob = phone(), phone()
     bob.register()
@@ -114,6 +127,8 @@ def test_who_wants_privacy_is_not_named(phone: MakePhone) -> None:
     bob.answer(came, 200)
 
 
+@pytest.mark.smoke
+@OFFLINE
 @TRANSPORTS
 def test_a_message_to_somebody_away_is_kept_and_delivered_once(
     opensips: OpenSipsServer, phone: MakePhone, transport: str
@@ -139,6 +154,7 @@ def test_a_message_to_somebody_away_is_kept_and_delivered_once(
         wait_until(lambda: not stored_for(opensips, bob.name), 20)
 
 
+@OFFLINE
 def test_a_message_that_is_sent_again_is_stored_once(
     opensips: OpenSipsServer, phone: MakePhone
 ) -> None:
@@ -151,6 +167,7 @@ def test_a_message_that_is_sent_again_is_stored_once(
     assert len(stored_for(opensips, bob.name)) == 1
 
 
+@OFFLINE
 def test_an_expiry_in_the_contact_alone_delivers_too(
     opensips: OpenSipsServer, phone: MakePhone
 ) -> None:
@@ -164,6 +181,7 @@ def test_an_expiry_in_the_contact_alone_delivers_too(
     bob.answer(came, 200)
 
 
+@OFFLINE
 def test_a_stored_message_that_is_refused_stays(opensips: OpenSipsServer, phone: MakePhone) -> None:
     alice, bob = phone(), phone()
     assert alice.ask(alice.request("MESSAGE", bob.uri, body="again")).status == 202
@@ -173,6 +191,7 @@ def test_a_stored_message_that_is_refused_stays(opensips: OpenSipsServer, phone:
     assert len(stored_for(opensips, bob.name)) == 1
 
 
+@OFFLINE
 def test_a_contact_that_does_not_answer_counts_as_away(
     opensips: OpenSipsServer, phone: MakePhone
 ) -> None:
@@ -185,6 +204,7 @@ def test_a_contact_that_does_not_answer_counts_as_away(
     assert (domain, target) == (DOMAIN, bob.uri)
 
 
+@OFFLINE
 def test_a_connection_that_is_gone_counts_as_away(
     opensips: OpenSipsServer, phone: MakePhone
 ) -> None:
@@ -195,6 +215,7 @@ def test_a_connection_that_is_gone_counts_as_away(
     assert len(stored_for(opensips, bob.name)) == 1
 
 
+@OFFLINE
 def test_one_of_two_devices_is_enough(opensips: OpenSipsServer, phone: MakePhone) -> None:
     alice, bob = phone(), phone()
     bob.register()
@@ -208,6 +229,7 @@ def test_one_of_two_devices_is_enough(opensips: OpenSipsServer, phone: MakePhone
     assert stored_for(opensips, bob.name) == []
 
 
+@OFFLINE
 def test_what_is_not_kept(opensips: OpenSipsServer, phone: MakePhone) -> None:
     alice, bob, carol = phone(), phone(), phone()
     typing = {"Content-Type": "application/im-iscomposing+xml"}
@@ -249,6 +271,7 @@ def in_dialog(
     return request
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(("one", "other"), [("udp", "udp"), ("udp", "tcp"), ("tcp", "udp")])
 def test_a_call_from_invite_to_bye(
     opensips: OpenSipsServer, phone: MakePhone, one: str, other: str

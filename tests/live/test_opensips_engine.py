@@ -1,6 +1,7 @@
 """start, stop, reload, status, mi and chat on every OpenSIPS of the machine, by the commands."""
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -21,11 +22,13 @@ from rcsops.opensips.installed import Installation
 from rcsops.opensips.process import server_processes
 from rcsops.testing.mariadb import MariaDbServer
 from rcsops.testing.waiting import free_port
-from tests.live.conftest import INSTALLATIONS, NO_OPENSIPS
+from tests.live.subjects import INSTALLATIONS, NO_OPENSIPS, Case
+
+pytestmark = pytest.mark.feature("start, stop, status")
 
 
 class Lab:
-    """A project with that OpenSIPS, an SQLite database, and the users alex and bob."""
+    """A project with that OpenSIPS, and a database: an SQLite file unless ``url`` is another."""
 
     def __init__(
         self, installation: Installation, directory: Path, url: str, created: tuple[str, ...]
@@ -35,7 +38,8 @@ class Lab:
         self.port = free_port()
         self.http = free_port()
         self.run = directory / ".rcsops" / "run"
-        url = url or f"sqlite:///{directory}/rcsops.db"
+        self.file = None if url else directory / "rcsops.db"
+        url = url or f"sqlite:///{self.file}"
         (directory / "rcsops.toml").write_text(
             f'engine = "opensips"\nrelease = "{installation.version}"\n'
             f'prefix = "{installation.prefix}"\n'
@@ -102,13 +106,20 @@ def lab_of(
         shutil.rmtree(directory, ignore_errors=True)
 
 
-@pytest.fixture(
-    params=[pytest.param(each, id=each.version) for each in INSTALLATIONS]
-    or [pytest.param(None, id="none", marks=pytest.mark.skip(reason=NO_OPENSIPS))]
-)
-def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    with lab_of(request.param) as made:
+@pytest.fixture
+def lab(case: Case, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    if case.database == "sqlite":
+        with lab_of(case.installation) as made:
+            yield made
+        return
+    server: MariaDbServer = request.getfixturevalue("mariadb")
+    name = f"lab{next(_numbers)}"
+    url = server.url(name, name)
+    with lab_of(case.installation, url, ("--admin-url", server.admin_url)) as made:
         yield made
+
+
+_numbers = itertools.count(1)
 
 
 def until(condition: Callable[[], bool], seconds: float = 10) -> None:
@@ -118,6 +129,7 @@ def until(condition: Callable[[], bool], seconds: float = 10) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.smoke
 def test_start_status_mi_reload_stop(lab: Lab) -> None:
     started = lab.json("start")
     assert started["already"] is False
@@ -156,6 +168,7 @@ def test_start_status_mi_reload_stop(lab: Lab) -> None:
     assert "was not running" in lab.ok("stop")
 
 
+@pytest.mark.feature("mi")
 def test_mi_over_http(lab: Lab) -> None:
     if not {"httpd", "mi_http"} <= set(lab.installation.modules):
         pytest.skip("this OpenSIPS has no httpd or mi_http")
@@ -185,6 +198,7 @@ def test_reload(lab: Lab) -> None:
     assert lab.options()
 
 
+@pytest.mark.feature("faults")
 def test_kill_9_of_the_main_process_and_of_a_worker(lab: Lab) -> None:
     lab.ok("start")
     first = lab.pid
@@ -218,6 +232,7 @@ def test_kill_9_of_the_main_process_and_of_a_worker(lab: Lab) -> None:
     lab.ok("start")
 
 
+@pytest.mark.feature("faults")
 def test_a_stuck_server_is_seen_and_ended(lab: Lab) -> None:
     lab.ok("start")
     os.killpg(lab.pid, signal.SIGSTOP)
@@ -227,6 +242,7 @@ def test_a_stuck_server_is_seen_and_ended(lab: Lab) -> None:
     assert lab.json("stop")["how"] == "SIGKILL"
 
 
+@pytest.mark.feature("faults")
 def test_what_keeps_it_from_starting_is_said(lab: Lab) -> None:
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
         with socket.socket(socket.AF_INET, kind) as taken:
@@ -257,11 +273,12 @@ def test_what_keeps_it_from_starting_is_said(lab: Lab) -> None:
         assert "hint:" in failed.stderr
         assert not lab.processes
     config.write_text(text)
-    (lab.directory / "rcsops.db").rename(lab.directory / "away")
-    failed = lab("start")
-    assert failed.returncode == 1
-    assert "rcsops db create" in failed.stderr
-    (lab.directory / "away").rename(lab.directory / "rcsops.db")
+    if lab.file is not None:
+        lab.file.rename(lab.directory / "away")
+        failed = lab("start")
+        assert failed.returncode == 1
+        assert "rcsops db create" in failed.stderr
+        (lab.directory / "away").rename(lab.file)
     lab.ok("start")
     assert lab.options()
 
@@ -306,18 +323,19 @@ def test_as_another_user_with_a_group(lab: Lab) -> None:
 
     user = pwd.getpwnam("nobody")
     group = next(each.gr_name for each in grp.getgrall() if each.gr_gid not in (0, user.pw_gid))
-    refused = lab("start", "--user", "nobody")
-    assert refused.returncode == 1
-    assert "may not write the database" in refused.stderr
     shared = Path(tempfile.mkdtemp(prefix="rcsops-db-"))
-    os.chown(shared, user.pw_uid, user.pw_gid)
-    run = None
+    run, database = None, {}
     try:
-        url = f"sqlite:///{shared}/rcsops.db"
-        lab.ok("db", "create", RCSOPS_DATABASE_URL=url)
-        os.chown(shared / "rcsops.db", user.pw_uid, user.pw_gid)
-        lab.ok("start", "--user", "nobody", "--group", group, RCSOPS_DATABASE_URL=url)
-        found = json.loads(lab.ok("status", "--json", RCSOPS_DATABASE_URL=url))
+        if lab.file is not None:
+            refused = lab("start", "--user", "nobody")
+            assert refused.returncode == 1
+            assert "may not write the database" in refused.stderr
+            database = {"RCSOPS_DATABASE_URL": f"sqlite:///{shared}/rcsops.db"}
+            lab.ok("db", "create", **database)
+            for path in (shared, shared / "rcsops.db"):
+                os.chown(path, user.pw_uid, user.pw_gid)
+        lab.ok("start", "--user", "nobody", "--group", group, **database)
+        found = json.loads(lab.ok("status", "--json", **database))
         assert found["answers"] is True
         assert os.stat(f"/proc/{found['pid']}").st_uid == user.pw_uid
         run = Path(found["log"]).parent
@@ -335,6 +353,7 @@ def test_as_another_user_with_a_group(lab: Lab) -> None:
             shutil.rmtree(run)
 
 
+@pytest.mark.feature("chat")
 def test_contacts_survive_a_restart_and_chat_goes_through_it(lab: Lab) -> None:
     for name in ("alex", "bob"):
         lab.ok("user", "add", name, "--generate")
@@ -359,6 +378,8 @@ def test_contacts_survive_a_restart_and_chat_goes_through_it(lab: Lab) -> None:
     assert lab.ok("contacts") == "nobody is registered\n"
 
 
+@pytest.mark.smoke
+@pytest.mark.feature("chat")
 def test_the_demo(lab: Lab) -> None:
     done = lab("demo", "--engine", "opensips", "--prefix", str(lab.installation.prefix), "--json")
     result = json.loads(done.stdout)

@@ -12,6 +12,8 @@ from rcsops.testing.opensips import OpenSipsServer
 from tests.live.phones import DOMAIN, Phone
 from tests.live.test_opensips_config import MakePhone, call, in_dialog
 
+pytestmark = pytest.mark.feature("safety")
+
 ELSEWHERE = "elsewhere.example"
 
 
@@ -234,6 +236,7 @@ def test_the_mark_of_stored_messages_cannot_be_guessed(phone: MakePhone) -> None
 # --- what makes no sense, and what is too much -----------------------------------------------
 
 
+@pytest.mark.feature("limits")
 def test_requests_that_make_no_sense(phone: MakePhone) -> None:
     alice = phone()
 
@@ -255,6 +258,7 @@ def test_requests_that_make_no_sense(phone: MakePhone) -> None:
     assert answer.startswith(b"SIP/2.0 400 ")
 
 
+@pytest.mark.feature("limits")
 def test_the_server_outlives_rubbish(opensips: OpenSipsServer, phone: MakePhone) -> None:
     alice = phone()
     for data in (b"", b"\0" * 200, b"\r\n\r\n", os.urandom(500), b"INVITE sip:x SIP/2.0\r\n\r\n"):
@@ -265,12 +269,14 @@ def test_the_server_outlives_rubbish(opensips: OpenSipsServer, phone: MakePhone)
     assert opensips.running
 
 
+@pytest.mark.feature("limits")
 def test_a_scanner_gets_no_answer(phone: MakePhone) -> None:
     alice = phone()
     alice.send(alice.request("OPTIONS", f"sip:{DOMAIN}", {"User-Agent": "friendly-scanner"}))
     assert alice.nothing(anything, 0.5)
 
 
+@pytest.mark.feature("limits")
 def test_a_flood_is_shut_out(opensips: OpenSipsServer, phone: MakePhone) -> None:
     with Phone(opensips.address, "flood", source="127.0.0.77") as flood:
         for _ in range(20):
@@ -285,6 +291,7 @@ def test_a_flood_is_shut_out(opensips: OpenSipsServer, phone: MakePhone) -> None
     assert alice.ask(alice.request("OPTIONS", f"sip:{DOMAIN}")).status == 200
 
 
+@pytest.mark.feature("limits")
 def test_guessing_passwords_is_slow(opensips: OpenSipsServer, phone: MakePhone) -> None:
     if "ratelimit" not in opensips.installation.modules:
         pytest.skip(f"{opensips.installation.prefix} has no ratelimit")
@@ -306,6 +313,7 @@ def test_guessing_passwords_is_slow(opensips: OpenSipsServer, phone: MakePhone) 
 # --- the management interface ----------------------------------------------------------------
 
 
+@pytest.mark.feature("mi")
 def test_nobody_else_may_open_the_management_interface(opensips: OpenSipsServer) -> None:
     modes = {
         name: stat.S_IMODE((opensips.directory / name).stat().st_mode)

@@ -18,42 +18,18 @@ import pytest
 
 from rcsops import Agent
 from rcsops.opensips.config import Tls
-from rcsops.opensips.installed import Installation
 from rcsops.testing import free_port, wait_until
 from rcsops.testing.opensips import OpenSipsServer
 from rcsops.ua.events import TextReceived
-from tests.live.conftest import INSTALLATIONS, NO_OPENSIPS
 from tests.live.phones import DOMAIN, Phone
+from tests.live.subjects import Case
 
-if not INSTALLATIONS:
-    pytest.skip(NO_OPENSIPS, allow_module_level=True)
-
-
-@pytest.fixture(params=INSTALLATIONS, ids=[each.version for each in INSTALLATIONS])
-def installation(request: pytest.FixtureRequest) -> Installation:
-    found = request.param
-    assert isinstance(found, Installation)
-    return found
+NewServer = Callable[..., OpenSipsServer]
 
 
-@pytest.fixture(scope="module", params=["sqlite", "mariadb"])
-def database(request: pytest.FixtureRequest) -> str:
-    if request.param == "mariadb":
-        # Started here, for all: a test must leave no process of its own.
-        request.getfixturevalue("mariadb")
-    return str(request.param)
-
-
-def test_contacts_calls_and_messages_survive_a_restart(
-    installation: Installation,
-    database: str,
-    short_path: Path,
-    new_database: Callable[[], str],
-) -> None:
-    if database == "mariadb" and "db_mysql" not in installation.modules:
-        pytest.skip(f"{installation.prefix} has no db_mysql")
-    url = new_database() if database == "mariadb" else None
-    server = OpenSipsServer(installation, short_path, database_url=url)
+@pytest.mark.feature("restart")
+def test_contacts_calls_and_messages_survive_a_restart(new_server: NewServer) -> None:
+    server = new_server()
     for name in ("alice", "bob", "carol"):
         server.add_user(name, f"of {name}")
     with (
@@ -89,11 +65,12 @@ def test_contacts_calls_and_messages_survive_a_restart(
         carol.answer(came, 200)
 
 
-def test_without_udp(installation: Installation, short_path: Path) -> None:
+@pytest.mark.feature("transports")
+def test_without_udp(new_server: NewServer) -> None:
     """Stored messages then come to the server itself over TCP, from a port that it does not listen
     at."""
     port = free_port()
-    server = OpenSipsServer(installation, short_path, listen=(f"tcp:127.0.0.1:{port}",))
+    server = new_server(listen=(f"tcp:127.0.0.1:{port}",))
     server.port = port
     for name in ("alice", "bob"):
         server.add_user(name, f"of {name}")
@@ -107,9 +84,10 @@ def test_without_udp(installation: Installation, short_path: Path) -> None:
             bob.answer(came, 200)
 
 
-def test_clients_behind_nat(installation: Installation, short_path: Path) -> None:
+@pytest.mark.feature("nat")
+def test_clients_behind_nat(new_server: NewServer) -> None:
     """What they say of themselves is an address that leads nowhere."""
-    server = OpenSipsServer(installation, short_path, ping_seconds=2)
+    server = new_server(ping_seconds=2)
     for name in ("alice", "bob"):
         server.add_user(name, f"of {name}")
     with (
@@ -155,11 +133,11 @@ async def text_in(chat) -> str:  # type: ignore[no-untyped-def]
     raise AssertionError("the chat ended")
 
 
+@pytest.mark.smoke
+@pytest.mark.feature("chat")
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-async def test_two_agents_chat(
-    installation: Installation, transport: str, short_path: Path
-) -> None:
-    server = OpenSipsServer(installation, short_path)
+async def test_two_agents_chat(new_server: NewServer, transport: str) -> None:
+    server = new_server()
     for name in ("alex", "bob"):
         server.add_user(name, f"of {name}")
 
@@ -200,14 +178,13 @@ async def test_two_agents_chat(
 # --- the management interface ----------------------------------------------------------------
 
 
-def test_mi_for_a_group_and_over_http(installation: Installation, short_path: Path) -> None:
-    if not {"httpd", "mi_http"} <= set(installation.modules):
-        pytest.skip(f"{installation.prefix} has no mi_http")
+@pytest.mark.feature("mi")
+def test_mi_for_a_group_and_over_http(case: Case, new_server: NewServer, short_path: Path) -> None:
+    if not {"httpd", "mi_http"} <= set(case.installation.modules):
+        pytest.skip("this OpenSIPS has no httpd or mi_http")
     port = free_port()
     group = grp.getgrgid(os.getegid()).gr_name
-    with OpenSipsServer(
-        installation, short_path, mi_group=group, mi_http=f"127.0.0.1:{port}"
-    ) as server:
+    with new_server(mi_group=group, mi_http=f"127.0.0.1:{port}") as server:
         for name in ("fifo", "mi.sock"):
             found = (short_path / name).stat()
             assert stat.S_IMODE(found.st_mode) == 0o660
@@ -235,6 +212,7 @@ def certificate(tmp_path: Path) -> Tls:
     return Tls(str(made), str(key))
 
 
+TLS = {"tls_mgm", "proto_tls", "proto_ws", "proto_wss"}
 REGISTER = (
     f"REGISTER sip:{DOMAIN} SIP/2.0\r\nVia: SIP/2.0/%s x.invalid;branch=z9hG4bKa;rport\r\n"
     f"From: <sip:bob@{DOMAIN}>;tag=a\r\nTo: <sip:bob@{DOMAIN}>\r\nCall-ID: a\r\n"
@@ -243,14 +221,13 @@ REGISTER = (
 )
 
 
-def test_tls_and_websocket(installation: Installation, certificate: Tls, short_path: Path) -> None:
-    wanted = {"tls_mgm", "proto_tls", "proto_ws", "proto_wss"}
-    if not wanted <= set(installation.modules):
-        missing = ", ".join(sorted(wanted - set(installation.modules)))
-        pytest.skip(f"{installation.prefix} has no {missing}")
+@pytest.mark.feature("transports")
+def test_tls_and_websocket(case: Case, new_server: NewServer, certificate: Tls) -> None:
+    if missing := TLS - set(case.installation.modules):
+        pytest.skip(f"this OpenSIPS has no {', '.join(sorted(missing))}")
     ports = {name: free_port() for name in ("tls", "ws", "wss")}
     also = tuple(f"{name}:127.0.0.1:{port}" for name, port in ports.items())
-    server = OpenSipsServer(installation, short_path, tls=certificate, also=also)
+    server = new_server(tls=certificate, also=also)
     context = ssl.create_default_context(cafile=certificate.certificate)
     with server:
         for name in ("tls", "ws", "wss"):

@@ -8,7 +8,11 @@ import pytest
 from rcsops.testing import EmbeddedServer, ManagedProcess, SippRunner
 from rcsops.testing.waiting import free_port, wait_until
 
-pytestmark = pytest.mark.skipif(bool(SippRunner.missing()), reason=SippRunner.missing())
+pytestmark = [
+    pytest.mark.skipif(bool(SippRunner.missing()), reason=SippRunner.missing()),
+    pytest.mark.server("sipp"),
+    pytest.mark.feature("registration and calls through the embedded server"),
+]
 
 SCENARIOS = Path(__file__).parent / "sipp"
 

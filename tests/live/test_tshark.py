@@ -9,7 +9,11 @@ from rcsops.operations.demo import demonstrate
 from rcsops.testing import Capture, TsharkUnavailable
 from rcsops.trace import Arrow
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.server("tshark"),
+    pytest.mark.feature("decodes every message of the demo"),
+]
 
 
 def start_line(arrow: Arrow) -> str:
