@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.argument("user", metavar="USER", shell_complete=complete_user)
 @click.argument("peer", metavar="[PEER]", required=False)
 @click.option("--server", metavar="URI", help="SIP server: HOST[:PORT] or sip:… (own one).")
-@click.option("--transport", type=click.Choice(["tcp", "udp"]), help="To the server (tcp).")
+@click.option("--transport", type=click.Choice(["tcp", "udp", "auto"]), help="To the server (tcp).")
 @click.option("--domain", help="SIP domain of USER (the project's).")
 @click.option("--bind", metavar="ADDRESS", help="Our own address (one that reaches the server).")
 @click.option("--start", "start_server", is_flag=True, help="Start the local server if none runs.")
@@ -92,7 +92,7 @@ def chat(
     domain = (domain or settings.domain).lower()
     account = parse_user(user, domain)
     transport = transport or settings.agent_transport
-    if transport not in ("tcp", "udp"):
+    if transport not in ("tcp", "udp", "auto"):
         raise UsageError(f"{transport} is not there yet; agents talk tcp or udp to the server")
     server = server or settings.agent_server
     credential = secret_of(project, account, local=not server)
@@ -107,8 +107,9 @@ def chat(
             transport=transport,
             credential=credential,
             min_algorithm=settings.digest_min_algorithm,
-            bind=bind or choose_bind(settings.agent_bind, server),
+            bind=bind or choose_bind(settings.agent_bind, server, dns=settings.dns),
             tap=tap,
+            dns=settings.dns,
             history=own_directory / "history.db",
             instance_id=instance,
         )

@@ -1,5 +1,6 @@
 """What ``rcsops chat`` needs before there is an agent: a secret, a server, addresses, files."""
 
+import asyncio
 import contextlib
 import fcntl
 import ipaddress
@@ -7,7 +8,7 @@ import os
 import socket
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from rcsops.errors import DatabaseError, EngineError, UsageError
 if TYPE_CHECKING:
     from rcsops.operations.names import UserName
     from rcsops.settings import Project
-    from rcsops.sip import Credential
+    from rcsops.sip import Credential, Uri
     from rcsops.trace import TraceWriter
 
 __all__ = ["choose_bind", "instance_id", "kept_secret", "local_server", "secret_of", "tap_to"]
@@ -96,11 +97,11 @@ def local_server(project: "Project", transport: str, *, start: bool) -> str:
     return address.host_port
 
 
-def choose_bind(setting: str, server: str) -> str:
+def choose_bind(setting: str, server: str, *, dns: Sequence[str] = ()) -> str:
     """Our own address: the one that is set, unless it cannot reach the server.
 
     A loopback address is no use towards another machine; then it is the address from which the
-    system would send to that server.
+    system would send to that server, found by asking the servers ``dns``.
     """
     if not _is_loopback(setting):
         return setting
@@ -108,24 +109,51 @@ def choose_bind(setting: str, server: str) -> str:
     if not host or host == "localhost" or _is_loopback(host):
         # The same family, so that both ends can meet at all.
         return "::1" if ":" in host else setting
-    with contextlib.suppress(OSError):
-        for family, kind, _, _, address in socket.getaddrinfo(host, 5060, type=socket.SOCK_DGRAM):
-            with contextlib.suppress(OSError), socket.socket(family, kind) as probe:
-                probe.connect(address)
-                return str(probe.getsockname()[0])
+    for address in _addresses_of(server, dns):
+        if _is_loopback(address) and ":" not in address:
+            return setting
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, 5060))
+            return str(probe.getsockname()[0])
     return setting
+
+
+def _addresses_of(server: str, dns: Sequence[str]) -> list[str]:
+    """Where a server is; nothing when that cannot be found, which the agent then says."""
+    from rcsops.errors import AgentError
+    from rcsops.transport.resolver import Resolver
+
+    uri = _server_uri(server)
+    if uri is None:
+        return []
+
+    async def look_up() -> list[str]:
+        now = asyncio.get_running_loop().time
+        resolver = Resolver(dns, now=now, fraction=lambda: 0.0)
+        return [candidate.host for candidate in await resolver.resolve(uri)]
+
+    try:
+        return asyncio.run(look_up())
+    except AgentError:
+        return []
 
 
 def _host_of(server: str) -> str:
     """The host in HOST, HOST:PORT or a SIP URI, without brackets; empty when there is none."""
+    uri = _server_uri(server)
+    return "" if uri is None else uri.host
+
+
+def _server_uri(server: str) -> "Uri | None":
     from rcsops.sip import SipParseError, Uri
 
     text = server if server.lower().startswith(("sip:", "sips:")) else f"sip:{server}"
     try:
-        return Uri.parse(text).host or ""
+        return Uri.parse(text)
     except SipParseError:
         # The agent says what is wrong with it.
-        return ""
+        return None
 
 
 def _is_loopback(host: str) -> bool:

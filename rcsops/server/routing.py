@@ -5,7 +5,7 @@ from rcsops.server.location import Binding, LocationService
 from rcsops.server.response_context import Destination
 from rcsops.sip import NameAddr, Request, Target, Uri
 from rcsops.transport import SipEndpoint
-from rcsops.transport.resolver import Candidate, resolve, resolve_numeric
+from rcsops.transport.resolver import Candidate, resolve_numeric
 
 __all__ = ["FlowFailed", "Router", "set_routes"]
 
@@ -49,7 +49,10 @@ class Router:
         hop = destination.routes[0] if destination.routes else destination.uri
         found: list[Target] = []
         failure: RcsopsError | None = None
-        for candidate in await resolve(Uri.parse(hop)):
+        candidates = await self._endpoint.resolver.resolve(
+            Uri.parse(hop), supported=self._endpoint.transports
+        )
+        for candidate in candidates:
             try:
                 found.append(self._endpoint.target(candidate.transport, _address(candidate)))
             except LocalProtocolError as error:

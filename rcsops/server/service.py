@@ -65,7 +65,11 @@ class Server:
         self.statistics = Statistics()
         self.location = LocationService()
         self.endpoint = SipEndpoint(
-            on_event=self._event, on_bad_message=self._bad_message, tap=tap, timers=timers
+            on_event=self._event,
+            on_bad_message=self._bad_message,
+            tap=tap,
+            timers=timers,
+            nameservers=settings.dns,
         )
         self._core: ServerCore | None = None
         self._store: Store | None = None

@@ -22,7 +22,8 @@ ENGINES = ("embedded", "opensips")
 MI_TRANSPORTS = ("fifo", "datagram", "http")
 # From the weakest to the strongest: min_algorithm draws the line (RFC 8760 §2.4).
 DIGEST_ALGORITHMS = ("MD5", "SHA-256", "SHA-512-256")
-AGENT_TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
+# "auto": what the DNS says of the server (RFC 3263 §4.1).
+AGENT_TRANSPORTS = ("auto", "udp", "tcp", "tls", "ws", "wss")
 DEFAULT_MYSQL_URL = "mysql://opensips@localhost/opensips"
 DATABASE_SCHEMES = ("sqlite", "mysql", "mysql+mysqldb", "mariadb", "mariadb+mysqldb")
 
@@ -39,7 +40,8 @@ class Settings:
 
     An empty ``database_url`` stands for the engine's own: the project's SQLite file, or for a real
     OpenSIPS `DEFAULT_MYSQL_URL` (`Project.settings` fills it in, and the password that is kept
-    apart from it), an empty ``agent_server`` for the project's own server.
+    apart from it), an empty ``agent_server`` for the project's own server, an empty ``dns`` for the
+    DNS servers of the system.
     """
 
     domain: str = "rcs.example"
@@ -47,6 +49,7 @@ class Settings:
     listen: tuple[str, ...] = ("udp:127.0.0.1:5060", "tcp:127.0.0.1:5060")
     release: str = "3.0.2"
     prefix: str = ""
+    dns: tuple[str, ...] = ()
     database_url: str = ""
     mi_transport: str = "fifo"
     mi_group: str = ""
@@ -73,9 +76,10 @@ class Settings:
         ``transport`` is ``agent_transport`` unless given; None: the server does not listen so.
         """
         wanted = transport or self.agent_transport
-        for address in self.listen_addresses:
-            if address.transport == wanted:
-                return address.reachable
+        for name in ("tcp", "udp") if wanted == "auto" else (wanted,):
+            for address in self.listen_addresses:
+                if address.transport == name:
+                    return address.reachable
         return None
 
 
@@ -163,6 +167,22 @@ def _host(value: object) -> str:
     return text
 
 
+def _nameserver(value: object) -> str:
+    """``address:port`` of a DNS server; the port is 53 unless given."""
+    text = _text(value)
+    host, port = text, "53"
+    if text.count(":") == 1 or "]:" in text:
+        host, _, port = text.rpartition(":")
+    host = host.strip("[]")
+    try:
+        bracketed = f"[{host}]" if ipaddress.ip_address(host).version == 6 else host
+        return parse_listen(f"udp:{bracketed}:{port}").host_port
+    except (SettingsError, ValueError):
+        raise ValueError(
+            f'{text!r} is not the address of a DNS server; write "192.0.2.53" or "192.0.2.53:5353"'
+        ) from None
+
+
 def _loopback(value: object) -> str:
     """``address:port`` on this very machine: whoever reaches MI over HTTP commands the server."""
     text = _text(value)
@@ -195,6 +215,7 @@ _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "listen": ("listen", _strings(_listen)),
     "release": ("release", _release),
     "prefix": ("prefix", _text),
+    "dns": ("dns", _strings(_nameserver)),
     "database.url": ("database_url", _database_url),
     "mi.transport": ("mi_transport", _choice(MI_TRANSPORTS)),
     "mi.group": ("mi_group", _text),
@@ -210,7 +231,7 @@ _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "agent.transport": ("agent_transport", _choice(AGENT_TRANSPORTS)),
     "agent.bind": ("agent_bind", _host),
 }
-_LISTS = {"listen", "digest.algorithms"}
+_LISTS = {"listen", "dns", "digest.algorithms"}
 _TABLES = {key.partition(".")[0] for key in _KEYS if "." in key}
 
 

@@ -16,8 +16,9 @@ from rcsops.testing.waiting import free_port
 class EmbeddedServer:
     """A project in ``directory`` with ``users`` (name to password), and its running server.
 
-    A context manager. ``address`` (host:port) is where it listens on UDP and TCP. Everything goes
-    through the ``rcsops`` command, as a person would do it.
+    A context manager. ``address`` (host:port) is where it listens on UDP and TCP; ``settings`` are
+    further lines of its rcsops.toml. Everything goes through the ``rcsops`` command, as a person
+    would do it.
     """
 
     def __init__(
@@ -26,12 +27,14 @@ class EmbeddedServer:
         users: Mapping[str, str] | None = None,
         *,
         domain: str = "rcs.example",
+        settings: str = "",
     ) -> None:
         self.directory = directory
         self.domain = domain
         self.host = "127.0.0.1"
         self.port = free_port()
         self._users = dict(users or {})
+        self._settings = settings
 
     @property
     def address(self) -> str:
@@ -77,7 +80,9 @@ class EmbeddedServer:
         settings = self.directory / "rcsops.toml"
         if not settings.exists():
             listen = ", ".join(f'"{name}:{self.address}"' for name in ("udp", "tcp"))
-            settings.write_text(f'domain = "{self.domain}"\nlisten = [{listen}]\n')
+            settings.write_text(
+                f'domain = "{self.domain}"\nlisten = [{listen}]\n{self._settings}\n'
+            )
             self.command("db", "create")
             for username, password in self._users.items():
                 self.add_user(username, password)

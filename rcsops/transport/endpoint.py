@@ -9,7 +9,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from rcsops.errors import LocalProtocolError, SipParseError
 from rcsops.sip.client_transaction import ClientTransaction
@@ -26,6 +26,7 @@ from rcsops.transport.clock import Alarm, system_tokens
 from rcsops.transport.connections import ConnectionTable
 from rcsops.transport.datagrams import UdpSocket
 from rcsops.transport.limits import EndpointLimits, EndpointStatistics
+from rcsops.transport.resolver import Resolver
 from rcsops.transport.streams import PING
 from rcsops.transport.tap import Tap, guarded, record_now
 
@@ -54,7 +55,8 @@ class SipEndpoint:
     :class:`TransactionUser` go to that context instead. ``on_bad_message(error, flow)`` is told of
     datagrams that are not SIP (``error.partial`` may hold enough to answer 400);
     ``on_flow_closed(flow, error)`` of connections that are gone, and of addresses that the network
-    says cannot be reached by UDP.
+    says cannot be reached by UDP. ``nameservers`` are the DNS servers that find names for it,
+    instead of the system's.
 
     Make it inside a running loop. A callback that raises is logged and never reaches the loop.
     """
@@ -69,6 +71,7 @@ class SipEndpoint:
         timers: Timers | None = None,
         tap: Tap | None = None,
         limits: EndpointLimits | None = None,
+        nameservers: Sequence[str] = (),
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._time = self._loop.time
@@ -77,6 +80,7 @@ class SipEndpoint:
         self.limits = limits if limits is not None else EndpointLimits()
         self.statistics = EndpointStatistics()
         self.layer = TransactionLayer(timers=self.timers, tokens=self.tokens)
+        self.resolver = Resolver(nameservers, now=self._time, fraction=self.tokens.fraction)
         self._on_event = on_event
         self._on_bad_message = on_bad_message
         self._on_flow_closed = on_flow_closed
@@ -96,6 +100,11 @@ class SipEndpoint:
     def addresses(self) -> tuple[ListenAddress, ...]:
         """Where it listens, in the order of the calls to ``listen``."""
         return self._book.addresses
+
+    @property
+    def transports(self) -> tuple[str, ...]:
+        """The transports that it can send by."""
+        return tuple(dict.fromkeys(address.transport for address in self.addresses))
 
     @property
     def now(self) -> float:

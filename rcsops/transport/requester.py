@@ -23,8 +23,9 @@ from rcsops.sip import (
     TransportFailed,
     Uri,
 )
+from rcsops.sip.registrar_answer import retry_after
 from rcsops.transport.endpoint import SipEndpoint, TransactionUser
-from rcsops.transport.resolver import Candidate, resolve
+from rcsops.transport.resolver import Candidate
 
 __all__ = ["Walk", "find_targets", "send", "targets_of"]
 
@@ -32,6 +33,8 @@ MAX_DATAGRAM_REQUEST = 1300
 """A request larger than this goes on a stream when the path MTU is unknown (RFC 3261 §18.1.1)."""
 
 _VIA_OVERHEAD = 80
+# How long an address that did not answer is tried after all others.
+_AVOID_SECONDS = 30.0
 # What stands for the request in a transaction that has been answered.
 _SPENT = Request("OPTIONS", "sip:invalid")
 _MAX_ROUNDS = 2
@@ -55,7 +58,10 @@ async def find_targets(
 
     Raises AgentError when there is no address, or none that the endpoint has a socket for.
     """
-    targets = targets_of(endpoint, await resolve(uri, transport=transport, outbound=outbound))
+    candidates = await endpoint.resolver.resolve(
+        uri, transport=transport, outbound=outbound, supported=endpoint.transports
+    )
+    targets = targets_of(endpoint, candidates)
     if not targets:
         raise AgentError(f"no way to {outbound or uri} from the addresses that this agent uses")
     return targets
@@ -83,6 +89,7 @@ class Walk(TransactionUser):
         "_on_done",
         "_on_response",
         "_pending",
+        "_progressed",
         "_reason",
         "_rounds",
         "_saved",
@@ -112,6 +119,7 @@ class Walk(TransactionUser):
         self._digest = digest
         self._rounds = 0
         self._attempt = 0
+        self._progressed = False
         self._done = False
         self._cancelled = False
         self._reason: str | None = None
@@ -149,12 +157,23 @@ class Walk(TransactionUser):
         elif isinstance(event, TimedOut):
             if event.transaction is self.transaction and not self._done:
                 self.error = "no answer in time"
+                if self._progressed:
+                    # RFC 3263 §4.3: what has answered at all has not failed.
+                    self._pending.clear()
+                else:
+                    self._avoid(_AVOID_SECONDS)
                 self._next_target()
         elif isinstance(event, TransportFailed) and (
             event.transaction is self.transaction and not self._done
         ):
             self.error = event.error
+            self._avoid(_AVOID_SECONDS)
             self._next_target()
+
+    def _avoid(self, seconds: float) -> None:
+        if self.target is not None:
+            flow = self.target.flow
+            self._endpoint.resolver.avoidance.avoid(flow.transport, flow.remote, seconds)
 
     def _response(self, event: ResponseReceived) -> None:
         response = event.response
@@ -164,8 +183,17 @@ class Walk(TransactionUser):
             if 200 <= status < 300 and self._on_response is not None:
                 self._on_response(event)
             return
+        self._progressed = True
         if status in (401, 407) and self._answer_challenge(response):
             return
+        if status == 503:
+            # RFC 3261 §21.5.4: it wants to be left alone for so long.
+            wait = retry_after(response)
+            if wait is not None:
+                self._avoid(wait)
+        elif self.target is not None:
+            flow = self.target.flow
+            self._endpoint.resolver.avoidance.answered(flow.transport, flow.remote)
         if status == 503 and self._pending and not self._cancelled:
             self.error = "the server is not available (503)"
             self._saved = response
@@ -249,6 +277,7 @@ class Walk(TransactionUser):
 
     def _send(self, target: Target) -> None:
         self._attempt += 1
+        self._progressed = False
         self.target = target
         if self._on_attempt is not None:
             self._on_attempt(self.request)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,7 +29,7 @@ __all__ = ["Agent"]
 logger = logging.getLogger(__name__)
 
 _UNREGISTER_SECONDS = 3.0
-_TRANSPORTS = ("udp", "tcp")
+_TRANSPORTS = ("auto", "udp", "tcp")
 
 
 class Agent(AgentCore):
@@ -62,6 +62,7 @@ class Agent(AgentCore):
         bind: str = "127.0.0.1",
         port: int = 0,
         tap: Tap | None = None,
+        dns: Sequence[str] = (),
         history: str | os.PathLike[str] | None = None,
         host: AgentHost | None = None,
         expires: int = 3600,
@@ -79,8 +80,9 @@ class Agent(AgentCore):
 
         ``aor`` is the user's address of record, "sip:bob@rcs.example". ``server`` is the proxy and
         registrar, "HOST", "HOST:PORT" or a SIP URI; without one, requests go straight to the host
-        of the URI that is invited. ``transport`` is "tcp" or "udp"; a request of more than 1300
-        octets goes by TCP in any case.
+        of the URI that is invited. ``transport`` is "tcp", "udp" or "auto", what the DNS says of
+        the server (RFC 3263); a request of more than 1300 octets goes by TCP in any case. ``dns``
+        are the DNS servers to ask, "192.0.2.53" or "192.0.2.53:5353", instead of the system's.
 
         ``password``, or ``credential`` with its hashes, answers digest challenges for ``realm``
         (the domain of ``aor`` unless given), with no algorithm below ``min_algorithm``.
@@ -122,7 +124,7 @@ class Agent(AgentCore):
         )
         owns_host = host is None
         if host is None:
-            host = AgentHost(bind=bind, port=port, tap=tap)
+            host = AgentHost(bind=bind, port=port, tap=tap, dns=dns)
         super().__init__(uri, host, options, owns_host=owns_host)
         self.instance_id = instance_id
 

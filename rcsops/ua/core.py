@@ -256,7 +256,8 @@ class AgentCore(ABC):
         """Where requests for ``uri`` go: our server, or without one the host of the URI."""
         options = self.options
         wanted = options.server or uri
-        transport = None if wanted.param("transport") else options.transport
+        named = wanted.param("transport") is not None or options.transport == "auto"
+        transport = None if named else options.transport
         found = await find_targets(self.host.endpoint, wanted, transport=transport)
         if options.server is not None:
             self._targets = found

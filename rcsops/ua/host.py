@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -45,8 +45,9 @@ class AgentHost:
     """One SIP endpoint (UDP and TCP on one port) and one MSRP endpoint for any number of agents.
 
     An agent makes its own unless it is given one. ``bind`` is a numeric address; port 0 takes a
-    free one; ``tap`` gets a record of every SIP message and MSRP frame. The MSRP port opens with
-    the first session. Use it as an async context manager, or call ``start`` and ``close``.
+    free one; ``tap`` gets a record of every SIP message and MSRP frame; ``dns`` are the DNS servers
+    to ask instead of the system's. The MSRP port opens with the first session. Use it as an async
+    context manager, or call ``start`` and ``close``.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class AgentHost:
         port: int = 0,
         msrp_port: int = 0,
         tap: Tap | None = None,
+        dns: Sequence[str] = (),
         tokens: Tokens | None = None,
         timers: Timers | None = None,
         limits: EndpointLimits | None = None,
@@ -65,6 +67,7 @@ class AgentHost:
         self._port = port
         self._msrp_port = msrp_port
         self._tap = tap
+        self._dns = tuple(dns)
         self._tokens = tokens
         self._timers = timers
         self._limits = limits
@@ -122,6 +125,7 @@ class AgentHost:
             timers=self._timers,
             tap=self._tap,
             limits=self._limits,
+            nameservers=self._dns,
         )
         try:
             await endpoint.listen_pair(self._bind, self._port)

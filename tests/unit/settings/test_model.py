@@ -63,6 +63,30 @@ def test_every_key_is_read() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('dns = "192.0.2.53"', ("192.0.2.53:53",)),
+        ('dns = ["192.0.2.53:5353", "2001:db8::53"]', ("192.0.2.53:5353", "[2001:db8::53]:53")),
+        ('dns = ["[2001:db8::53]:5353"]', ("[2001:db8::53]:5353",)),
+    ],
+)
+def test_dns_servers_are_addresses(text: str, expected: tuple[str, ...]) -> None:
+    assert parse_settings(text).dns == expected
+
+
+def test_dns_servers_come_from_the_environment_too() -> None:
+    settings = parse_settings("", environment={"RCSOPS_DNS": "192.0.2.1,192.0.2.2:54"})
+    assert settings.dns == ("192.0.2.1:53", "192.0.2.2:54")
+
+
+def test_auto_takes_what_the_local_server_has() -> None:
+    settings = parse_settings('listen = ["udp:127.0.0.1:5070"]\nagent.transport = "auto"')
+    address = settings.local_server()
+    assert address is not None
+    assert str(address) == "udp:127.0.0.1:5070"
+
+
+@pytest.mark.parametrize(
     ("text", "place", "hint"),
     [
         ('engin = "embedded"', "line 1", "'engine'"),
@@ -103,6 +127,9 @@ def test_an_unknown_key_is_named_with_its_line_and_its_neighbour(
         "[digest]\nalgorithms = ['SHA-1']",
         "[digest]\nalgorithms = ['MD5']\nmin_algorithm = 'SHA-256'",
         '[agent]\nbind = "a b"',
+        'dns = "dns.example"',
+        'dns = "192.0.2.1:70000"',
+        "dns = []",
         'prefix = "a\\u001bb"',
         "domain = [",
     ],

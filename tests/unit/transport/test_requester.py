@@ -128,6 +128,36 @@ async def test_a_time_out_and_a_refused_connection_fall_over() -> None:
         assert ignored
 
 
+async def test_what_has_failed_is_tried_last_the_next_time() -> None:
+    async with (
+        endpoint(reply(503, ("Retry-After", "60"))) as (busy, _),
+        endpoint() as (silent, _),
+        endpoint(reply(200)) as (c, _),
+        endpoint() as (a, _),
+    ):
+        targets = [target(a, busy), target(a, silent), target(a, c)]
+        assert (await send(a, request(), targets)).status == 200
+        avoided = [a.resolver.avoidance.is_avoided("udp", each.flow.remote) for each in targets]
+        assert avoided == [True, True, False]
+
+
+async def test_what_has_answered_at_all_has_not_failed() -> None:
+    def slow(end: SipEndpoint, event: RequestReceived) -> None:
+        transaction = end.accept(event.request, event.flow)
+        end.respond(transaction, Response.to_request(event.request, 183, to_tag="t"))
+
+    async with (
+        endpoint(slow) as (b, first),
+        endpoint(reply(200)) as (c, second),
+        endpoint() as (a, _),
+    ):
+        # RFC 3263 §4.3: a time-out after a provisional response is no reason to go elsewhere.
+        with pytest.raises(AgentError, match="no answer in time"):
+            await send(a, request(), [target(a, b), target(a, c)])
+        assert first
+        assert not second
+
+
 async def test_no_answer_from_anybody_is_an_error_that_names_them() -> None:
     async with endpoint() as (silent, _), endpoint() as (a, _):
         one = target(a, silent)
