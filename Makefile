@@ -6,10 +6,11 @@
 #   make live     the tests against real peers, on every OpenSIPS and database; fills docs/matrix.json
 #                 (make live ARGS="--resume 3.6.8": see scripts/live.sh)
 #   make matrix   docs/matrix.md from docs/matrix.json
+#   make soak     a thousand agents register, call and chat for ten minutes; nothing may leak
 #   make bench    the benchmarks, each beside its peers
 #   make clean    removes what the above have made
 
-.PHONY: demo test check live matrix bench clean
+.PHONY: demo test check live matrix soak bench clean
 
 demo:
 	@scripts/demo.sh
@@ -25,6 +26,9 @@ live:
 
 matrix:
 	@.venv/bin/python -m tests.live.matrix table
+
+soak:
+	@scripts/soak.sh
 
 bench:
 	@scripts/bench.sh

@@ -46,6 +46,8 @@ GROUPS: dict[str, dict[str, Entry]] = {
     "Tools": {
         "demo": Entry("Show two users register, chat and hang up, with every message.",
                       "demo", "demo"),
+        "load": Entry("Put a SIP server under load: many agents register, call and chat.",
+                      "load", "load"),
         "completion": Entry("Print the completion script for bash, zsh or fish.",
                             "completion", "completion"),
     },

@@ -110,6 +110,11 @@ class AgentHost:
         return len(self._agents)
 
     @property
+    def call_count(self) -> int:
+        """How many dialogs there are, those that are being set up included."""
+        return len(self._calls)
+
+    @property
     def bind(self) -> str:
         """The address that it was told to listen on."""
         return self._bind

@@ -55,8 +55,10 @@ class Shell:
         """Where a project without rcsops.toml keeps its things."""
         return self.home / ".local" / "state" / "rcsops"
 
-    def __call__(self, *words: str, stdin: str = "", **environment: str) -> Finished:
-        """Runs it with ``stdin`` as a pipe."""
+    def __call__(
+        self, *words: str, stdin: str = "", limit: float = 60, **environment: str
+    ) -> Finished:
+        """Runs it with ``stdin`` as a pipe, for ``limit`` seconds at most."""
         done = subprocess.run(
             [sys.executable, "-m", "rcsops", *words],
             cwd=self.directory,
@@ -64,7 +66,7 @@ class Shell:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=limit,
             check=False,
         )
         assert "Traceback" not in done.stderr
