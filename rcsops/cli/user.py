@@ -70,7 +70,7 @@ def add(
     """
     from rcsops.operations.users import add_user, parse_user, require_user
 
-    known = parse_user(name, context.project.settings.domain)
+    known = parse_user(name, *context.project.settings.all_domains)
     require_user(context.project, known, present=False)
     password, generated = _password(str(known), password_stdin, generate)
     result = add_user(context.project, name, password=password, plain=store_password)
@@ -93,7 +93,7 @@ def passwd(
     """Give an account another password."""
     from rcsops.operations.users import parse_user, require_user, set_password
 
-    known = parse_user(name, context.project.settings.domain)
+    known = parse_user(name, *context.project.settings.all_domains)
     require_user(context.project, known)
     password, generated = _password(str(known), password_stdin, generate)
     result = set_password(context.project, name, password=password, plain=store_password)
@@ -193,7 +193,7 @@ def remove(context: Context, name: str, yes: bool, as_json: bool) -> None:
     """Remove an account, its contacts and the messages that wait for it, after a question."""
     from rcsops.operations.users import parse_user, remove_user, require_user
 
-    known = parse_user(name, context.project.settings.domain)
+    known = parse_user(name, *context.project.settings.all_domains)
     require_user(context.project, known)
     confirm(f"Remove {known} with contacts and waiting messages?", yes=yes)
     result = remove_user(context.project, name)

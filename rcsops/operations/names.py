@@ -2,6 +2,7 @@
 
 import re
 import secrets
+from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
@@ -27,8 +28,9 @@ class UserName(NamedTuple):
         return f"{self.username}@{self.domain}"
 
 
-def parse_user(text: str, domain: str) -> UserName:
-    """``bob``, ``bob@rcs.example`` or ``sip:bob@rcs.example`` as a user of ``domain``.
+def parse_user(text: str, domain: str, others: Sequence[str] = ()) -> UserName:
+    """``bob``, ``bob@rcs.example`` or ``sip:bob@rcs.example`` as a user of ``domain``, or, when it
+    is named, of one of ``others``.
 
     An escape of a character that needs none is undone and others are in capitals, since both forms
     are the same user (RFC 3261 §19.1.4). Raises `UsageError` for a name that cannot stand in a SIP
@@ -40,9 +42,12 @@ def parse_user(text: str, domain: str) -> UserName:
     user, at, other = given.rpartition("@")
     if not at:
         user = given
-    elif other.lower().rstrip(".") != domain:
+    elif (named := other.lower().rstrip(".")) in others:
+        domain = named
+    elif named != domain:
+        every = f"domains, which are {', '.join((domain, *others))}" if others else ""
         raise UsageError(
-            f"{text!r} is not of this project's domain, which is {domain}",
+            f"{text!r} is not of this project's {every or f'domain, which is {domain}'}",
             hint=f"type {user or 'the user'!r} alone, or choose another project with --project",
         )
     if not user:

@@ -112,7 +112,7 @@ def domain_hash(user: UserName, password: str) -> str:
 def add_user(project: Project, name: str, *, password: str, plain: bool = False) -> UserChanged:
     """Adds an account; raises `UsageError` for a name or password that will not do and
     `DatabaseError` when the account is there already. ``plain`` stores the password itself too."""
-    user = parse_user(name, project.settings.domain)
+    user = parse_user(name, *project.settings.all_domains)
     check_password(password, user)
     if plain:
         check_plain(password)
@@ -126,7 +126,7 @@ def add_user(project: Project, name: str, *, password: str, plain: bool = False)
 
 def set_password(project: Project, name: str, *, password: str, plain: bool = False) -> UserChanged:
     """Gives an account another password; raises like `add_user`, and when there is no account."""
-    user = parse_user(name, project.settings.domain)
+    user = parse_user(name, *project.settings.all_domains)
     check_password(password, user)
     if plain:
         check_plain(password)
@@ -143,7 +143,7 @@ def set_password(project: Project, name: str, *, password: str, plain: bool = Fa
 def remove_user(project: Project, name: str) -> UserRemoved:
     """Removes an account, its contacts, the messages that wait for it and its local credentials;
     raises `DatabaseError` when there is no such account."""
-    user = parse_user(name, project.settings.domain)
+    user = parse_user(name, *project.settings.all_domains)
     with _credentials(project, user, None), _changing(project) as (connection, accounts):
         if not accounts.remove(*user):
             raise _no_such(accounts, user)
@@ -184,7 +184,7 @@ def list_users(
 def show_user(project: Project, name: str, *, now: int) -> UserDetails:
     """One account; ``now`` (Unix seconds) leaves out the contacts that have expired. Raises
     `DatabaseError` when there is no such account."""
-    user = parse_user(name, project.settings.domain)
+    user = parse_user(name, *project.settings.all_domains)
     with _looking(project) as (connection, accounts):
         found: Subscriber | None = accounts.get(*user)
         if found is None:

@@ -20,7 +20,7 @@ from rcsops.server.logs import start_logging
 from rcsops.server.options import ServerOptions
 from rcsops.server.run_files import RunFiles, RunLock, load_secret
 from rcsops.server.service import Server
-from rcsops.settings import Project
+from rcsops.settings import Project, Settings
 from rcsops.trace import TraceWriter
 
 logger = logging.getLogger("rcsops.server")
@@ -78,7 +78,18 @@ async def _serve(
     project: Project, files: RunFiles, trace: TraceWriter | None, options: ServerOptions
 ) -> None:
     secret = load_secret(project.state_dir / "server-secret")
-    server = Server(project.settings, files, secret=secret, options=options, tap=trace)
+
+    def read_settings() -> Settings:
+        return Project.find(project.root).settings
+
+    server = Server(
+        project.settings,
+        files,
+        secret=secret,
+        options=options,
+        tap=trace,
+        read_settings=read_settings,
+    )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.ask_to_stop)
@@ -107,6 +118,7 @@ def _server_options(project: Project, options: argparse.Namespace) -> ServerOpti
     return ServerOptions(
         min_expires=settings.registrar_min_expires if least is None else least,
         max_expires=settings.registrar_max_expires if most is None else most,
+        follow_redirects=settings.proxy_redirects == "follow",
     )
 
 

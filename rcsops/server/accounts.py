@@ -19,8 +19,8 @@ class Known:
     __slots__ = ("algorithms", "subscribers", "user")
 
     def __init__(self) -> None:
-        self.subscribers: dict[str, Subscriber | None] = {}
-        self.algorithms: tuple[str, ...] | None = None
+        self.subscribers: dict[tuple[str, str], Subscriber | None] = {}
+        self.algorithms: dict[str, tuple[str, ...]] = {}
         self.user = ""
         """The user whose credentials were verified; "" before."""
 
@@ -34,36 +34,37 @@ class NeedsDatabase(Exception):
 
 
 class Accounts:
-    """The accounts of one domain."""
+    """The accounts of every local domain."""
 
-    def __init__(self, cache: SubscriberCache, domain: str, algorithms: tuple[str, ...]) -> None:
+    def __init__(self, cache: SubscriberCache, algorithms: tuple[str, ...]) -> None:
         self._cache = cache
-        self._domain = domain
         self._wanted = algorithms
 
-    def get(self, username: str, known: Known) -> Subscriber | None:
+    def get(self, username: str, domain: str, known: Known) -> Subscriber | None:
         """The account of a user; raises `NeedsDatabase`."""
-        if username in known.subscribers:
-            return known.subscribers[username]
-        found = self._cache.lookup(username, self._domain)
+        key = (username, domain)
+        if key in known.subscribers:
+            return known.subscribers[key]
+        found = self._cache.lookup(username, domain)
         if found is not NEEDS_REFRESH:
             return found
 
         async def load(into: Known) -> None:
-            into.subscribers[username] = await self._cache.refresh(username, self._domain)
+            into.subscribers[key] = await self._cache.refresh(username, domain)
 
         raise NeedsDatabase(load)
 
-    def algorithms(self, known: Known) -> tuple[str, ...]:
-        """What may be challenged with: every account has a hash for it; raises `NeedsDatabase`."""
-        if known.algorithms is not None:
-            return known.algorithms
-        found = self._cache.algorithms(self._domain, self._wanted)
+    def algorithms(self, domain: str, known: Known) -> tuple[str, ...]:
+        """What may be challenged with: every account of the domain has a hash for it; raises
+        `NeedsDatabase`."""
+        if domain in known.algorithms:
+            return known.algorithms[domain]
+        found = self._cache.algorithms(domain, self._wanted)
         if found is not NEEDS_REFRESH:
             return found or self._wanted
 
         async def load(into: Known) -> None:
-            usable = await self._cache.refresh_algorithms(self._domain, self._wanted)
-            into.algorithms = usable or self._wanted
+            usable = await self._cache.refresh_algorithms(domain, self._wanted)
+            into.algorithms[domain] = usable or self._wanted
 
         raise NeedsDatabase(load)

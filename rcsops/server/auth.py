@@ -1,6 +1,7 @@
 """Who sent this: digest authentication of requests (RFC 3261 §22)."""
 
 import logging
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from rcsops.server.accounts import Accounts, Known
@@ -27,18 +28,34 @@ class Judgement(NamedTuple):
 
 
 class Authenticator:
-    """Challenges and judges for one realm.
+    """Challenges and judges; the realm is the domain of the user.
 
-    Unknown users are challenged and refused exactly like known ones.
+    ``make_digest(realm)`` is called once for each realm. Unknown users are challenged and refused
+    exactly like known ones.
     """
 
-    def __init__(self, digest: DigestServer, accounts: Accounts, statistics: Statistics) -> None:
-        self._digest = digest
+    def __init__(
+        self,
+        make_digest: Callable[[str], DigestServer],
+        accounts: Accounts,
+        statistics: Statistics,
+    ) -> None:
+        self._make_digest = make_digest
+        self._digests: dict[str, DigestServer] = {}
         self._accounts = accounts
         self._counts = statistics.counts
 
-    def judge(self, request: Request, now: float, known: Known) -> Judgement:
-        """Raises `NeedsDatabase`; credentials that cannot be read are answered 400."""
+    def _digest_of(self, realm: str) -> DigestServer:
+        digest = self._digests.get(realm)
+        if digest is None:
+            digest = self._digests[realm] = self._make_digest(realm)
+        return digest
+
+    def judge(self, request: Request, domain: str, now: float, known: Known) -> Judgement:
+        """Whose credentials a request to or from ``domain``, one of ours, carries.
+
+        Raises `NeedsDatabase`; credentials that cannot be read are answered 400.
+        """
         if known.user:
             return Judgement(known.user)
         is_register = request.method == "REGISTER"
@@ -46,16 +63,17 @@ class Authenticator:
         try:
             given = request.authorizations if is_register else request.proxy_authorizations
             for credentials in given:
-                if credentials.is_digest and credentials.realm == self._digest.realm:
+                if credentials.is_digest and credentials.realm == domain:
                     break
             else:
                 return Judgement("", challenge)
             username = credentials.username
         except SipParseError:
             return Judgement("", 400)
-        account = self._accounts.get(username, known)
+        account = self._accounts.get(username, domain, known)
         hashes = _NO_HASHES if account is None else account.ha1
-        verdict = self._digest.verify(credentials, request.method, request.body, hashes, now)
+        digest = self._digest_of(domain)
+        verdict = digest.verify(credentials, request.method, request.body, hashes, now)
         if verdict is Verdict.OK:
             known.user = username
             return Judgement(username)
@@ -68,6 +86,7 @@ class Authenticator:
     def refuse(
         self,
         request: Request,
+        domain: str,
         judgement: Judgement,
         tag: str,
         now: float,
@@ -80,8 +99,8 @@ class Authenticator:
         if status == 400:
             return Response.to_request(request, 400, "Bad Credentials", tag)
         name = "WWW-Authenticate" if status == 401 else "Proxy-Authenticate"
-        algorithms = self._accounts.algorithms(known)
-        values = self._digest.challenges(now, judgement.stale, algorithms)
+        algorithms = self._accounts.algorithms(domain, known)
+        values = self._digest_of(domain).challenges(now, judgement.stale, algorithms)
         # Only now, since the way here may be gone twice.
         self._counts["auth:challenges"] += 1
         self._counts["auth:failures"] += judgement.failed
@@ -92,15 +111,16 @@ class Authenticator:
             request, status, "", tag, headers=[(name, value) for value in values]
         )
 
-    def remove_credentials(self, request: Request) -> None:
-        """Takes our realm's credentials off a request that goes on: they were for us alone."""
+    def remove_credentials(self, request: Request, realms: Sequence[str]) -> None:
+        """Takes the credentials for ``realms``, ours, off a request that goes on: they were for us
+        alone."""
         given = request.get_all("Proxy-Authorization")
         if not given:
             return
         kept = [
             str(credentials)
             for credentials in request.proxy_authorizations
-            if not (credentials.is_digest and credentials.realm == self._digest.realm)
+            if not (credentials.is_digest and credentials.realm in realms)
         ]
         request.remove("Proxy-Authorization")
         for value in kept:

@@ -11,25 +11,28 @@ from collections.abc import Hashable, Sequence
 from rcsops.errors import RcsopsError, SipParseError
 from rcsops.server.accounts import Accounts, Known, NeedsDatabase
 from rcsops.server.addresses import LocalNames
+from rcsops.server.arrival import Arrivals, Refusal, check_options
 from rcsops.server.auth import Authenticator
-from rcsops.server.dialog_token import PARAMETER, DialogTokens
+from rcsops.server.dialog_token import DialogTokens
 from rcsops.server.location import LocationService
+from rcsops.server.loops import LoopMarks, breadth_of
 from rcsops.server.options import ServerOptions
 from rcsops.server.policy import assert_identity, strip_asserted
 from rcsops.server.proxy import Proxy
 from rcsops.server.registrar import Registrar
-from rcsops.server.response_context import Destination, group_by_priority
+from rcsops.server.response_context import Destination, group_by_priority, request_uri
 from rcsops.server.statistics import Statistics
 from rcsops.sip import (
     AckReceived,
     Event,
     Flow,
-    NameAddr,
     Request,
     RequestReceived,
     Response,
     ServerTransaction,
     StrayResponse,
+    TransportFailed,
+    Uri,
     check_request,
 )
 from rcsops.transport import SipEndpoint
@@ -42,18 +45,6 @@ _SELF_METHODS = "OPTIONS, REGISTER"
 _ALLOWED = "INVITE, ACK, CANCEL, BYE, OPTIONS, MESSAGE, UPDATE, INFO, NOTIFY, SUBSCRIBE, REFER"
 _DIALOG_MAKING = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
 _MAX_BODY = 256 * 1024
-
-
-class _Refusal(Exception):
-    """Ends the handling of a request with a stateless answer."""
-
-    def __init__(
-        self, status: int, reason: str = "", headers: Sequence[tuple[str, str]] = ()
-    ) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
-        self.headers = headers
 
 
 class ServerCore:
@@ -71,12 +62,14 @@ class ServerCore:
         authenticator: Authenticator,
         location: LocationService,
         dialog_tokens: DialogTokens,
+        loop_marks: LoopMarks,
         options: ServerOptions,
         statistics: Statistics,
     ) -> None:
         self._endpoint = endpoint
         self._names = names
-        self._domain = names.domain
+        self._arrivals = Arrivals(names, dialog_tokens)
+        self._marks = loop_marks
         self._accounts = accounts
         self._auth = authenticator
         self._location = location
@@ -84,7 +77,7 @@ class ServerCore:
         self._options = options
         self._counts = statistics.counts
         self._registrar = Registrar(location, options, statistics)
-        self.proxy = Proxy(endpoint, location, authenticator, options, statistics)
+        self.proxy = Proxy(endpoint, location, options, statistics, self._reach)
         self._waiting: set[asyncio.Task[None]] = set()
         self._waiting_keys: set[Hashable] = set()
 
@@ -106,7 +99,10 @@ class ServerCore:
                 self._request(event.request, event.flow, Known())
         elif isinstance(event, AckReceived):
             self._counts["core:rcv_requests"] += 1
-            self._ack(event.request)
+            self._ack(event.request, event.flow)
+        elif isinstance(event, TransportFailed):
+            if isinstance(event.transaction, ServerTransaction):
+                self.proxy.caller_gone(event.transaction)
         elif isinstance(event, StrayResponse):
             self._counts["core:drop_replies"] += 1
 
@@ -132,7 +128,7 @@ class ServerCore:
             return
         try:
             self._handle(request, flow, known)
-        except _Refusal as refusal:
+        except Refusal as refusal:
             self._reply(request, flow, refusal.status, refusal.reason, refusal.headers)
         except SipParseError as error:
             self._reply(request, flow, error.status, _phrase(error))
@@ -173,105 +169,86 @@ class ServerCore:
     def _handle(self, request: Request, flow: Flow, known: Known) -> None:
         wrong = check_request(request)
         if wrong is not None:
-            raise _Refusal(wrong.status, wrong.reason or _short(str(wrong)))
+            raise Refusal(wrong.status, wrong.reason or _short(str(wrong)))
         if len(request.body) > _MAX_BODY:
-            raise _Refusal(513)
+            raise Refusal(513)
+        own_routes, token_ok = self._arrivals.prepare(request, flow)
         uri = request.request_uri
-        own_routes, token_ok = self._own_routes(request)
         is_local = self._names.is_local(uri)
         is_ours = is_local and not uri.user and len(request.routes) == own_routes
         if is_ours and request.method == "REGISTER":
             self._register(request, flow, known)
             return
-        if is_ours and request.method == "OPTIONS":
-            self._check_require(request, "Require")
+        if request.method == "OPTIONS" and (is_ours or request.max_forwards == 0):
+            check_options(request, "Require")
             self._options_answer(request, flow)
             return
         if request.max_forwards == 0:
-            raise _Refusal(483)
+            raise Refusal(483)
         if uri.scheme not in ("sip", "sips"):
-            raise _Refusal(416)
-        if len(request.vias) > 1 and self.proxy.is_loop(request):
-            raise _Refusal(482)
-        self._check_require(request, "Proxy-Require")
-        user = ""
+            raise Refusal(416)
+        mark = self._marks.make(request)
+        if len(request.vias) > 1 and self._marks.found(mark, request.vias):
+            raise Refusal(482)
+        check_options(request, "Proxy-Require")
+        if not breadth_of(request):
+            raise Refusal(440)
+        user = domain = ""
         if not token_ok:
-            user = self._caller(request, flow, known)
+            user, domain = self._caller(request, flow, known)
         if is_ours and not token_ok:
-            raise _Refusal(405, "", [("Allow", _SELF_METHODS)])
+            raise Refusal(405, "", [("Allow", _SELF_METHODS)])
         groups = self._destinations(request, own_routes, known)
-        self._forward(request, flow, own_routes, groups, user)
+        base = self._base(request, own_routes)
+        if user:
+            assert_identity(base, user, domain)
+        self._forward(request, flow, base, groups, mark)
 
-    def _own_routes(self, request: Request) -> tuple[int, bool]:
-        """How many Routes on top are this server, and whether one of them proves that the dialog
-        began here. Undoes what a strict router before us did (RFC 3261 §16.4)."""
-        if not request.has("Route"):
-            return 0, False
-        routes = request.routes
-        uri = request.request_uri
-        if PARAMETER in uri.params and self._names.is_local(uri) and "lr" in uri.params:
-            # The Request-URI is what we put into Record-Route: the real one is the last Route.
-            last = routes[-1]
-            rest = [str(route) for route in (NameAddr(request.uri), *routes[:-1])]
-            request.uri = last.uri_text
-            request.set("Route", ", ".join(rest))
-            routes = request.routes
-        count = 0
-        valid = False
-        for route in routes:
-            if not self._names.is_local(route.uri):
-                break
-            count += 1
-            valid = valid or self._tokens.valid(request, route)
-        return count, valid
-
-    def _check_require(self, request: Request, name: str) -> None:
-        if request.has(name):
-            supported = ("path", "outbound") if name == "Require" else ()
-            unknown = [tag for tag in request.option_tags(name) if tag.lower() not in supported]
-            if unknown:
-                raise _Refusal(420, "", [("Unsupported", ", ".join(unknown))])
-
-    def _authenticate(self, request: Request, flow: Flow, known: Known) -> str:
+    def _authenticate(self, request: Request, flow: Flow, domain: str, known: Known) -> str:
         now = self._endpoint.now
-        judgement = self._auth.judge(request, now, known)
+        judgement = self._auth.judge(request, domain, now, known)
         if judgement.user:
             return judgement.user
         tag = self._endpoint.layer.stateless_tag(request)
-        response = self._auth.refuse(request, judgement, tag, now, known, flow.remote)
+        response = self._auth.refuse(request, domain, judgement, tag, now, known, flow.remote)
         self._send(request, flow, response)
         return ""
 
     def _register(self, request: Request, flow: Flow, known: Known) -> None:
-        user = self._authenticate(request, flow, known)
+        to = request.to.uri
+        domain = (self._names.domain_of(to) if to.is_sip else "") or self._names.domain
+        user = self._authenticate(request, flow, domain, known)
         if not user:
             return
-        to = request.to.uri
         if not to.is_sip:
-            raise _Refusal(416)
-        if not self._names.is_local(to) or not to.user:
-            raise _Refusal(404)
+            raise Refusal(416)
+        # RFC 3261 §10.3 step 5. Our addresses and aliases are no domain of their own.
+        asked = request.request_uri.host
+        other = asked in self._names.domains and asked != domain
+        if not self._names.is_local(to) or not to.user or other:
+            raise Refusal(404)
         # RFC 3261 §10.3 step 4: nobody registers for somebody else here.
         if to.username != user:
-            raise _Refusal(403)
+            raise Refusal(403)
         transaction = self._endpoint.accept(request, flow)
         tag = self._endpoint.tokens.tag()
-        address = f"{user}@{self._domain}"
+        address = f"{user}@{domain}"
         response = self._registrar.register(request, flow, address, tag, self._endpoint.now)
         self._endpoint.respond(transaction, response)
 
-    def _caller(self, request: Request, flow: Flow, known: Known) -> str:
-        """The authenticated user that a request is from; refuses everybody else."""
+    def _caller(self, request: Request, flow: Flow, known: Known) -> tuple[str, str]:
+        """The authenticated user that a request is from, and the domain; refuses everybody else."""
         sender = request.from_.uri
-        if not sender.is_sip or not self._names.is_local(sender) or not sender.user:
+        domain = self._names.domain_of(sender) if sender.is_sip else ""
+        if not domain or not sender.user:
             # Neither a relay for strangers nor a way in for identities that nobody vouches for.
-            raise _Refusal(403)
-        user = self._authenticate(request, flow, known)
+            raise Refusal(403)
+        user = self._authenticate(request, flow, domain, known)
         if not user:
             raise _Answered
         if sender.username != user:
-            raise _Refusal(403)
-        return user
+            raise Refusal(403)
+        return user, domain
 
     def _destinations(
         self, request: Request, own_routes: int, known: Known
@@ -280,43 +257,51 @@ class ServerCore:
         routes = request.routes[own_routes:] if own_routes else request.routes
         if routes:
             return [[Destination(request.uri, (routes[0].uri_text,))]]
-        uri = request.request_uri
-        if not self._names.is_local(uri):
-            return [[Destination(request.uri)]]
-        user = uri.username
-        address = f"{user}@{self._domain}"
-        if not user or self._accounts.get(user, known) is None:
-            # What an account that was removed had registered must not be found any more.
-            self._location.remove_address(address)
-            raise _Refusal(404)
+        return self._targets(request.request_uri, known)
+
+    def _targets(self, uri: Uri, known: Known) -> list[list[Destination]]:
+        """The target set of a Request-URI (§16.5)."""
+        domain = self._names.domain_of(uri)
+        if domain and "maddr" not in uri.params:
+            user = uri.username
+            if not user or self._accounts.get(user, domain, known) is None:
+                # What an account that was removed had registered must not be found any more.
+                self._location.remove_address(f"{user}@{domain}")
+                raise Refusal(404)
+        groups = self._reach(uri)
+        if not groups:
+            raise Refusal(480)
+        return groups
+
+    def _reach(self, uri: Uri) -> list[list[Destination]]:
+        """Where a URI leads by what is in memory; this is all that the Contact of a 3xx gets."""
+        domain = self._names.domain_of(uri)
+        if not domain or "maddr" in uri.params:
+            return [[Destination(request_uri(str(uri)))]]
         now = self._endpoint.now
-        bindings = [each for each in self._location.lookup(address) if each.expires > now]
-        if not bindings:
-            raise _Refusal(480)
-        return group_by_priority(bindings[: self._options.max_forks])
+        held = self._location.lookup(f"{uri.username}@{domain}")
+        bindings = [each for each in held if each.expires > now]
+        return group_by_priority(bindings[: self._options.max_forks], secure=uri.scheme == "sips")
 
     def _forward(
         self,
         request: Request,
         flow: Flow,
-        own_routes: int,
+        base: Request,
         groups: list[list[Destination]],
-        user: str,
+        mark: str,
     ) -> None:
         if self.proxy.in_progress >= self._options.max_contexts:
-            raise _Refusal(503, "", [("Retry-After", "5")])
+            raise Refusal(503, "", [("Retry-After", "5")])
         transaction: ServerTransaction = self._endpoint.accept(request, flow)
         self._counts["tm:UAS_transactions"] += 1
         if request.method == "INVITE":
             # RFC 3261 §16.2: a proxy that may take longer than 200 ms says so at once.
             transaction.trying(self._endpoint.now)
-        base = self._base(request, own_routes)
-        if user:
-            assert_identity(base, user, self._domain)
         token = ""
         if request.method in _DIALOG_MAKING and request.to_tag is None:
             token = self._tokens.make(request)
-        self.proxy.forward(transaction, request, base, groups, token)
+        self.proxy.forward(transaction, base, groups, mark, token)
 
     def _base(self, request: Request, own_routes: int) -> Request:
         """The copy that goes on (RFC 3261 §16.6 steps 1 and 3)."""
@@ -328,13 +313,13 @@ class ServerCore:
         strip_asserted(base)
         # Inside a dialog nobody asked for them, but an agent copies them into the ACK (RFC 3261
         # §13.2.2.4) and may send them with a BYE: the peer could guess the password by them.
-        self._auth.remove_credentials(base)
+        self._auth.remove_credentials(base, self._names.domains)
         return base
 
-    def _ack(self, request: Request) -> None:
+    def _ack(self, request: Request, flow: Flow) -> None:
         """An ACK for a 2xx: forwarded without state, or dropped, but never answered."""
         try:
-            own_routes, token_ok = self._own_routes(request)
+            own_routes, token_ok = self._arrivals.prepare(request, flow)
             if not token_ok:
                 # Mostly for a challenge or refusal of ours that left no transaction.
                 return

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from rcsops import __version__
-from rcsops.errors import MiError, SipParseError
+from rcsops.errors import MiError, RcsopsError, SipParseError
+from rcsops.server.addresses import LocalNames
 from rcsops.server.location import Binding, LocationService
 from rcsops.server.logs import MI_LEVELS, set_mi_level
 from rcsops.server.mi import INVALID_PARAMS, MiDispatcher
@@ -34,14 +35,16 @@ class MiCommands:
         endpoint: SipEndpoint,
         location: LocationService,
         statistics: Statistics,
-        domain: str,
+        names: LocalNames,
         stop: Callable[[], None],
+        reload_domains: Callable[[], None] | None = None,
     ) -> None:
         self._dispatcher = dispatcher
         self._endpoint = endpoint
         self._location = location
         self._statistics = statistics
-        self._domain = domain
+        self._names = names
+        self._reload_domains = reload_domains
         self._stop = stop
         self._started = time.time()
         self._level = _DEFAULT_LEVEL
@@ -75,6 +78,8 @@ class MiCommands:
             required=("statistics",),
             array="statistics",
         )
+        add("domain_dump", self.domain_dump, "The domains that the server answers for.")
+        add("domain_reload", self.domain_reload, "Reads domains and aliases anew.")
         add("list_tcp_conns", self.list_tcp_conns, "The connections that are open.")
         add("ul_dump", self.ul_dump, "Every contact.", optional=("brief",))
         record = ("table_name", "aor")
@@ -166,6 +171,23 @@ class MiCommands:
             ]
         }
 
+    # --- domains -------------------------------------------------------------------------------
+
+    def domain_dump(self) -> dict[str, Any]:
+        names = self._names
+        domains = [{"name": domain} for domain in names.domains]
+        aliases = [{"name": name, "attributes": f"alias={names.domain}"} for name in names.aliases]
+        return {"Domains": [*domains, *aliases]}
+
+    def domain_reload(self) -> str:
+        if self._reload_domains is None:
+            raise MiError("Domain table reload failed", code=500)
+        try:
+            self._reload_domains()
+        except RcsopsError as error:
+            raise MiError(str(error), code=500) from None
+        return "OK"
+
     # --- contacts ------------------------------------------------------------------------------
 
     def ul_dump(self, brief: object = None) -> dict[str, Any]:
@@ -202,7 +224,7 @@ class MiCommands:
             raise MiError("Table not found", code=404)
         text = str(aor).removeprefix("sip:")
         user, at, domain = text.rpartition("@")
-        address = f"{user}@{domain.lower()}" if at else f"{text}@{self._domain}"
+        address = f"{user}@{domain.lower()}" if at else f"{text}@{self._names.domain}"
         if not self._location.lookup(address):
             raise MiError("AOR not found", code=404)
         return address

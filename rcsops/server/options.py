@@ -22,6 +22,8 @@ class ServerOptions:
     nonce_lifetime: float = 300.0
     flush_seconds: float = 1.0
     max_forks: int = 20
+    follow_redirects: bool = False
+    """Whether a 3xx is followed here (RFC 3261 §16.7 step 4), or told to the caller."""
     max_contexts: int = 50_000
     max_waiting: int = 2000
     """Requests that wait for the database or for a name to be resolved."""

@@ -3,11 +3,10 @@
 import asyncio
 import heapq
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from rcsops.errors import LocalProtocolError, RcsopsError, SipParseError
-from rcsops.server.auth import Authenticator
 from rcsops.server.location import LocationService
 from rcsops.server.options import ServerOptions
 from rcsops.server.policy import strip_asserted
@@ -17,42 +16,51 @@ from rcsops.server.routing import FlowFailed, Router, set_routes
 from rcsops.server.statistics import Statistics
 from rcsops.sip import (
     Event,
-    Flow,
+    InviteClientTransaction,
+    NameAddr,
     Request,
     Response,
     ResponseReceived,
     ServerTransaction,
+    State,
     Target,
     Terminated,
     TimedOut,
+    Transaction,
     TransportFailed,
+    Uri,
 )
 from rcsops.transport import Alarm, SipEndpoint, TransactionUser
 
-__all__ = ["Proxy", "fingerprint"]
+__all__ = ["Proxy"]
 
 logger = logging.getLogger(__name__)
 
 _ELSEWHERE = 'SIP;cause=200;text="Call completed elsewhere"'
 # Make a dialog, so that what follows has to come this way too (RFC 3261 §16.6 step 4).
 _DIALOG_MAKING = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
+_CALLER_GONE = 'SIP;cause=487;text="Connection of the caller lost"'
+Lookup = Callable[[Uri], list[list[Destination]]]
 
 
 class Proxy:
-    """Forwards requests statefully and brings their responses back."""
+    """Forwards requests statefully and brings their responses back.
+
+    ``lookup(uri)`` gives the destinations of the Contact of a redirection.
+    """
 
     def __init__(
         self,
         endpoint: SipEndpoint,
         location: LocationService,
-        authenticator: Authenticator,
         options: ServerOptions,
         statistics: Statistics,
+        lookup: Lookup,
     ) -> None:
         self._endpoint = endpoint
         self._location = location
-        self._auth = authenticator
         self._options = options
+        self._lookup = lookup
         self._counts = statistics.counts
         self.router = Router(endpoint, location)
         self._by_branch: dict[object, ResponseContext] = {}
@@ -72,28 +80,20 @@ class Proxy:
         for task in self._tasks:
             task.cancel()
 
-    def is_loop(self, request: Request) -> bool:
-        """Whether a request went out from here, and comes back with nothing changed (§16.3)."""
-        seen = fingerprint(request)
-        for via in request.vias:
-            context = self._by_branch.get((via.branch or "").lower())
-            if context is not None and context.fingerprint == seen:
-                return True
-        return False
-
     # --- requests ------------------------------------------------------------------------------
 
     def forward(
         self,
         server: ServerTransaction,
-        request: Request,
         base: Request,
         groups: Sequence[Sequence[Destination]],
+        mark: str,
         token: str,
     ) -> None:
-        """Sends ``base``, made of ``request`` for going on, to the destinations: each group in
-        parallel, one group after the other. ``token`` goes into the Record-Route."""
-        context = ResponseContext(server, base, groups, fingerprint(request), token)
+        """Sends ``base``, made of the request for going on, to the destinations: each group in
+        parallel, one group after the other. ``mark`` goes into the branches, ``token`` into the
+        Record-Route."""
+        context = ResponseContext(server, base, groups, mark, token)
         server.context = context
         self._next_group(context)
 
@@ -117,14 +117,18 @@ class Proxy:
         self._cancel_pending(context, reason)
         self._proceed(context)
 
+    def caller_gone(self, server: ServerTransaction) -> None:
+        """The connection of the caller is lost, and no other could be made for the responses: what
+        rings for it need not ring on."""
+        if server.method == "INVITE" and server.state is State.PROCEEDING:
+            self.cancel(server, _CALLER_GONE)
+
     def _next_group(self, context: ResponseContext) -> None:
         while not context.pending():
-            group = context.next_group()
-            if not group:
+            branches = context.next_branches()
+            if not branches:
                 self._answer(context)
                 return
-            branches = [Branch(context, destination) for destination in group]
-            context.branches += branches
             for branch in branches:
                 self._start(branch)
 
@@ -182,10 +186,13 @@ class Proxy:
         except SipParseError as error:
             self._unreachable(branch, error)
             return
+        request.set("Max-Breadth", str(branch.breadth))
         if context.token and request.method in _DIALOG_MAKING:
             self._record_route(request, context, target)
         user = _BranchUser(self, branch)
-        transaction = self._endpoint.send_request(request, target, context=user)
+        transaction = self._endpoint.send_request(
+            request, target, context=user, branch_suffix=context.mark
+        )
         branch.transaction = transaction
         self._by_branch[transaction.key[0]] = context
         self._counts["core:fwd_requests"] += 1
@@ -269,11 +276,36 @@ class Proxy:
         if status in (408, 430, 503) and self._retry(branch, status):
             return
         branch.done = True
-        context.responses.append(response)
+        if status >= 400 or not self._redirected(context, response):
+            context.responses.append(response)
         if status >= 600 and not context.sixth:
             context.sixth = True
             self._cancel_pending(context, None)
         self._proceed(context)
+
+    def _redirected(self, context: ResponseContext, response: Response) -> bool:
+        """Follows a 3xx where the settings want that, and whether nothing of it is left to tell the
+        caller (§16.7 step 4). Never from sips to sip (§16.5)."""
+        if not self._options.follow_redirects or context.cancelled or context.sixth:
+            return False
+        secure = context.base.uri[:5].lower() == "sips:"
+        left = []
+        try:
+            contacts = sorted(response.contacts, key=_q, reverse=True)
+        except SipParseError:
+            return False
+        for contact in contacts:
+            uri = contact.uri
+            usable = uri.is_sip and (uri.scheme == "sips" or not secure)
+            groups = self._lookup(uri) if usable else []
+            if not context.try_also(groups, self._options.max_forks):
+                left.append(contact)
+        if len(left) == len(contacts):
+            return False
+        response.remove("Contact")
+        for contact in left:
+            response.add("Contact", str(contact))
+        return not left
 
     def failed(self, branch: Branch, status: int) -> None:
         """A branch gave no final response: ``status`` stands for it (§16.8, §16.9)."""
@@ -285,6 +317,18 @@ class Proxy:
             status = self._failure_status(branch)
         self._local_response(branch, status)
         self._proceed(branch.context)
+
+    def connection_lost(self, branch: Branch, transaction: Transaction) -> None:
+        """A request could not be sent, or the connection it went by is gone: no answer will come
+        (§16.9). That of a phone which rings ends its branch at once; ICMP does not, since anybody
+        can forge it."""
+        if transaction is not branch.transaction:
+            return
+        if isinstance(transaction, InviteClientTransaction) and not transaction.terminated:
+            if not transaction.reliable or transaction.state is not State.PROCEEDING:
+                return
+            self._endpoint.give_up(transaction)
+        self.failed(branch, 503)
 
     def _retry(self, branch: Branch, status: int) -> bool:
         if status in (430, 503):
@@ -391,25 +435,14 @@ class _BranchUser(TransactionUser):
         elif isinstance(event, ResponseReceived):
             if event.transaction is branch.transaction or event.response.status < 300:
                 self._proxy.response_received(branch, event.response)
-        elif isinstance(event, TimedOut | TransportFailed) and (
-            event.transaction is branch.transaction
-        ):
-            self._proxy.failed(branch, 408 if isinstance(event, TimedOut) else 503)
+        elif isinstance(event, TransportFailed):
+            self._proxy.connection_lost(branch, event.transaction)
+        elif isinstance(event, TimedOut) and event.transaction is branch.transaction:
+            self._proxy.failed(branch, 408)
 
 
-def fingerprint(request: Request) -> tuple[str | None, ...]:
-    """What decides where a request goes: the same twice is a loop (§16.6 step 8, RFC 5393)."""
-    return (
-        request.method,
-        request.uri,
-        request.get("Call-ID"),
-        request.get("CSeq"),
-        request.from_tag,
-        request.to_tag,
-        request.get("Route"),
-    )
-
-
-def source_of(flow: Flow) -> str:
-    """An address for the log."""
-    return f"{flow.transport}:{flow.remote[0]}:{flow.remote[1]}"
+def _q(contact: NameAddr) -> float:
+    try:
+        return float(contact.params.get("q") or 1.0)
+    except ValueError:
+        return 0.0

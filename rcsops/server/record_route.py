@@ -6,9 +6,13 @@ from rcsops.sip import Request, Target
 __all__ = ["add_record_route", "own_uri"]
 
 
-def own_uri(target: Target, token: str) -> str:
-    """The URI under which the side of ``target`` reaches this server again."""
+def own_uri(target: Target, token: str, *, secure: bool = False) -> str:
+    """The URI under which the side of ``target`` reaches this server again; a sips one when
+    ``secure`` (RFC 3261 §16.6 step 4)."""
     transport = target.flow.transport
+    if secure:
+        suffix = ";transport=ws" if transport == "wss" else ""
+        return f"<sips:{target.sent_by}{suffix};lr;{PARAMETER}={token}>"
     suffix = "" if transport == "udp" else f";transport={transport}"
     return f"<sip:{target.sent_by}{suffix};lr;{PARAMETER}={token}>"
 
@@ -19,8 +23,9 @@ def add_record_route(request: Request, came_by: Target, goes_to: Target, token: 
     Each side needs an address that it can use: with different transports or listeners there are
     two entries, the one for the side that the request goes to on top.
     """
-    inner = own_uri(came_by, token)
-    outer = own_uri(goes_to, token)
+    secure = request.uri[:5].lower() == "sips:"
+    inner = own_uri(came_by, token, secure=secure)
+    outer = own_uri(goes_to, token, secure=secure)
     request.prepend("Record-Route", inner)
     if outer != inner:
         request.prepend("Record-Route", outer)

@@ -8,9 +8,17 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from rcsops.server.location import Binding
-from rcsops.sip import ClientTransaction, Request, Response, ServerTransaction, Target
+from rcsops.server.loops import MAX_BREADTH, breadth_of, shares
+from rcsops.sip import ClientTransaction, Request, Response, ServerTransaction, Target, Uri
 
-__all__ = ["Branch", "Destination", "ResponseContext", "best_response", "group_by_priority"]
+__all__ = [
+    "Branch",
+    "Destination",
+    "ResponseContext",
+    "best_response",
+    "group_by_priority",
+    "request_uri",
+]
 
 # RFC 3261 §16.7 step 6: within a class, those that tell the client what to do about it first.
 _TELLING = (401, 407, 415, 420, 484)
@@ -31,6 +39,7 @@ class Branch:
     """One destination that is being tried."""
 
     __slots__ = (
+        "breadth",
         "cancelled",
         "context",
         "destination",
@@ -41,9 +50,12 @@ class Branch:
         "transaction",
     )
 
-    def __init__(self, context: "ResponseContext", destination: Destination) -> None:
+    def __init__(
+        self, context: "ResponseContext", destination: Destination, breadth: int = MAX_BREADTH
+    ) -> None:
         self.context = context
         self.destination = destination
+        self.breadth = breadth
         self.transaction: ClientTransaction | None = None
         self.targets: list[Target] = []
         self.limit = 0.0
@@ -58,14 +70,16 @@ class ResponseContext:
     __slots__ = (
         "base",
         "branches",
+        "breadth",
         "cancelled",
-        "fingerprint",
         "groups",
         "is_invite",
+        "mark",
         "responses",
         "server",
         "sixth",
         "token",
+        "tried",
         "went",
     )
 
@@ -74,14 +88,17 @@ class ResponseContext:
         server: ServerTransaction,
         base: Request,
         groups: Sequence[Sequence[Destination]],
-        fingerprint: tuple[str | None, ...],
+        mark: str = "",
         token: str = "",
     ) -> None:
         self.server = server
         self.base = base
         self.groups = [list(group) for group in groups]
-        self.fingerprint = fingerprint
+        self.mark = mark
         self.token = token
+        self.breadth = max(1, breadth_of(base))
+        self.tried = {destination.uri for group in groups for destination in group}
+        """Request-URIs that are or will be tried: each is once (§16.5)."""
         self.is_invite = base.method == "INVITE"
         self.branches: list[Branch] = []
         self.responses: list[Response] = []
@@ -95,11 +112,40 @@ class ResponseContext:
         """The branches without a final response."""
         return [branch for branch in self.branches if not branch.done]
 
-    def next_group(self) -> list[Destination]:
-        """What is to be tried now that nothing is pending; empty when it is time to answer."""
+    def next_branches(self) -> list[Branch]:
+        """What is to be tried now that nothing is pending; empty when it is time to answer.
+
+        No more at once than Max-Breadth allows, which is shared out among them (RFC 5393 §5.3.3).
+        """
         if self.cancelled or self.sixth or self.went or not self.groups:
             return []
-        return self.groups.pop(0)
+        group = self.groups.pop(0)
+        if len(group) > self.breadth:
+            self.groups.insert(0, group[self.breadth :])
+            group = group[: self.breadth]
+        if not group:
+            return self.next_branches()
+        pairs = zip(group, shares(self.breadth, len(group)), strict=True)
+        branches = [Branch(self, destination, breadth) for destination, breadth in pairs]
+        self.branches += branches
+        return branches
+
+    def try_also(self, groups: Sequence[Sequence[Destination]], most: int) -> set[str]:
+        """Adds destinations, to be tried before those that wait, but at most ``most`` in all and
+        none a second time (§16.5, §16.6). Returns the Request-URIs that were added."""
+        added: set[str] = set()
+        fresh: list[list[Destination]] = []
+        for group in groups:
+            taken = []
+            for destination in group:
+                if destination.uri not in self.tried and len(self.tried) < most:
+                    self.tried.add(destination.uri)
+                    added.add(destination.uri)
+                    taken.append(destination)
+            if taken:
+                fresh.append(taken)
+        self.groups[:0] = fresh
+        return added
 
     def best(self) -> Response | None:
         """The response to answer with; None when no branch gave one."""
@@ -135,23 +181,39 @@ def _rank(response: Response) -> tuple[int, int]:
     return (status // 100, within)
 
 
-def group_by_priority(bindings: Iterable[Binding]) -> list[list[Destination]]:
+def group_by_priority(
+    bindings: Iterable[Binding], *, secure: bool = False
+) -> list[list[Destination]]:
     """Destinations in the order of q: a list for each value, to be tried in parallel (§16.6).
 
+    With ``secure``, for a sips Request-URI, sips contacts alone; otherwise a sips contact gets a
+    sip Request-URI, over TLS all the same (RFC 5630 §5.3).
     Flows of one device (the same instance) are one destination: the newest flow first, the others
     only when it fails (RFC 5626 §5.3).
     """
     devices: dict[str, list[Binding]] = {}
     for binding in bindings:
+        if secure and binding.uri.scheme != "sips":
+            continue
         own = binding.instance if binding.reg_id else f"#{binding.contact_id}"
         devices.setdefault(own, []).append(binding)
     groups: dict[float, list[Destination]] = {}
     for flows in devices.values():
         flows.sort(key=lambda binding: (binding.priority, binding.modified), reverse=True)
-        first, *others = (_destination(binding) for binding in flows)
+        first, *others = (_destination(binding, secure) for binding in flows)
         groups.setdefault(flows[0].priority, []).append(first._replace(others=tuple(others)))
     return [groups[priority] for priority in sorted(groups, reverse=True)]
 
 
-def _destination(binding: Binding) -> Destination:
-    return Destination(binding.uri_text, binding.path, binding)
+def _destination(binding: Binding, secure: bool) -> Destination:
+    text = request_uri(binding.uri_text)
+    if not secure and text[:5].lower() == "sips:":
+        text = f"sip:{text[5:]}"
+    return Destination(text, binding.path, binding)
+
+
+def request_uri(contact: str) -> str:
+    """A contact's URI without what a Request-URI must not have (RFC 3261 §16.6 step 2, §19.1.1)."""
+    if "?" not in contact and "method=" not in contact.lower():
+        return contact
+    return str(Uri.parse(contact).without_headers().without_param("method"))

@@ -6,6 +6,7 @@ import errno
 import gc
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -20,6 +21,7 @@ from rcsops.server.core import ServerCore
 from rcsops.server.dialog_token import DialogTokens
 from rcsops.server.location import LocationService
 from rcsops.server.location_writer import LocationWriter
+from rcsops.server.loops import LoopMarks
 from rcsops.server.mi import MiDispatcher
 from rcsops.server.mi_commands import MiCommands
 from rcsops.server.mi_datagram import MiDatagram
@@ -44,7 +46,7 @@ class Server:
 
     ``await start()`` and it serves until ``await stop()``; ``wait()`` returns when it is asked to
     end, over MI or by `ask_to_stop`. ``files`` may be None: then there is no MI. Make it inside a
-    running loop.
+    running loop. ``read_settings`` reads the project's file anew, for ``domain_reload``.
     """
 
     def __init__(
@@ -56,14 +58,17 @@ class Server:
         options: ServerOptions | None = None,
         tap: Tap | None = None,
         timers: Timers | None = None,
+        read_settings: Callable[[], Settings] | None = None,
     ) -> None:
         self._settings = settings
         self._files = files
         self._secret = secret
+        self._read_settings = read_settings
         self._options = options or ServerOptions()
         self._ended = asyncio.Event()
         self.statistics = Statistics()
         self.location = LocationService()
+        self.names = LocalNames(settings.domain, ())
         self.endpoint = SipEndpoint(
             on_event=self._event,
             on_bad_message=self._bad_message,
@@ -168,24 +173,40 @@ class Server:
         wanted = tuple(name for name in settings.digest_algorithms if name in ALGORITHMS)
         weakest = DIGEST_ALGORITHMS.index(settings.digest_min_algorithm)
         allowed = tuple(name for name in wanted if DIGEST_ALGORITHMS.index(name) >= weakest)
-        accounts = Accounts(cache, settings.domain, allowed)
-        digest = DigestServer(
+        accounts = Accounts(cache, allowed)
+
+        def make_digest(realm: str) -> DigestServer:
+            return DigestServer(
+                realm,
+                self._secret,
+                self.endpoint.tokens,
+                algorithms=allowed,
+                nonce_lifetime=options.nonce_lifetime,
+            )
+
+        self.names = LocalNames(
             settings.domain,
-            self._secret,
-            self.endpoint.tokens,
-            algorithms=allowed,
-            nonce_lifetime=options.nonce_lifetime,
+            self.endpoint.addresses,
+            domains=settings.domains,
+            aliases=settings.aliases,
         )
         return ServerCore(
             self.endpoint,
-            names=LocalNames(settings.domain, self.endpoint.addresses),
+            names=self.names,
             accounts=accounts,
-            authenticator=Authenticator(digest, accounts, self.statistics),
+            authenticator=Authenticator(make_digest, accounts, self.statistics),
             location=self.location,
             dialog_tokens=DialogTokens(self._secret),
+            loop_marks=LoopMarks(self._secret),
             options=options,
             statistics=self.statistics,
         )
+
+    def _reload_domains(self) -> None:
+        assert self._read_settings is not None
+        settings = self._read_settings()
+        self.names.set_names(settings.domains, settings.aliases)
+        logger.info("domains: %s", ", ".join((*self.names.domains, *self.names.aliases)))
 
     def _open_mi(self, files: RunFiles) -> None:
         dispatcher = MiDispatcher()
@@ -194,8 +215,9 @@ class Server:
             endpoint=self.endpoint,
             location=self.location,
             statistics=self.statistics,
-            domain=self._settings.domain,
+            names=self.names,
             stop=self.ask_to_stop,
+            reload_domains=self._reload_domains if self._read_settings else None,
         )
         try:
             # /tmp is where clients put their reply FIFO unless they are told otherwise.

@@ -19,6 +19,7 @@ from rcsops.errors import SettingsError
 from rcsops.settings.listen import Listen, parse_listen
 
 ENGINES = ("embedded", "opensips")
+REDIRECTS = ("relay", "follow")
 MI_TRANSPORTS = ("fifo", "datagram", "http")
 # From the weakest to the strongest: min_algorithm draws the line (RFC 8760 §2.4).
 DIGEST_ALGORITHMS = ("MD5", "SHA-256", "SHA-512-256")
@@ -45,6 +46,8 @@ class Settings:
     """
 
     domain: str = "rcs.example"
+    domains: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
     engine: str = "embedded"
     listen: tuple[str, ...] = ("udp:127.0.0.1:5060", "tcp:127.0.0.1:5060")
     release: str = "3.0.2"
@@ -61,6 +64,7 @@ class Settings:
     digest_min_algorithm: str = "MD5"
     registrar_min_expires: int = 60
     registrar_max_expires: int = 3600
+    proxy_redirects: str = "relay"
     agent_server: str = ""
     agent_transport: str = "tcp"
     agent_bind: str = "127.0.0.1"
@@ -69,6 +73,11 @@ class Settings:
     def listen_addresses(self) -> tuple[Listen, ...]:
         """``listen`` as values."""
         return tuple(parse_listen(text) for text in self.listen)
+
+    @property
+    def all_domains(self) -> tuple[str, tuple[str, ...]]:
+        """The domain, and the others that the embedded server has accounts of."""
+        return self.domain, self.domains
 
     def local_server(self, transport: str | None = None) -> Listen | None:
         """Where an agent on this machine finds the project's server by ``transport``.
@@ -124,11 +133,14 @@ def _choice(names: Sequence[str]) -> Callable[[object], str]:
     return check
 
 
-def _strings(check: Callable[[object], str]) -> Callable[[object], tuple[str, ...]]:
+def _strings(
+    check: Callable[[object], str], *, empty: bool = False
+) -> Callable[[object], tuple[str, ...]]:
     def check_all(value: object) -> tuple[str, ...]:
         items = [value] if isinstance(value, str) else value
-        if not isinstance(items, (list, tuple)) or not items:
-            raise ValueError("must be a list of strings with at least one entry")
+        if not isinstance(items, (list, tuple)) or not (items or empty):
+            more = "" if empty else " with at least one entry"
+            raise ValueError(f"must be a list of strings{more}")
         return tuple(dict.fromkeys(check(item) for item in items))
 
     return check_all
@@ -196,6 +208,15 @@ def _loopback(value: object) -> str:
     return text
 
 
+def _alias(value: object) -> str:
+    """Another name of the server: a domain name, or an address in figures."""
+    text = _text(value).strip("[]")
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return valid_domain(text)
+
+
 def _lifetime(value: object) -> int:
     """Seconds; a number, or its digits (from the environment)."""
     digits = _text(value) if isinstance(value, str) else value
@@ -211,6 +232,8 @@ def _lifetime(value: object) -> int:
 # key of rcsops.toml -> (attribute of Settings, its check)
 _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "domain": ("domain", valid_domain),
+    "domains": ("domains", _strings(valid_domain, empty=True)),
+    "aliases": ("aliases", _strings(_alias, empty=True)),
     "engine": ("engine", _choice(ENGINES)),
     "listen": ("listen", _strings(_listen)),
     "release": ("release", _release),
@@ -227,11 +250,12 @@ _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "digest.min_algorithm": ("digest_min_algorithm", _choice(DIGEST_ALGORITHMS)),
     "registrar.min_expires": ("registrar_min_expires", _lifetime),
     "registrar.max_expires": ("registrar_max_expires", _lifetime),
+    "proxy.redirects": ("proxy_redirects", _choice(REDIRECTS)),
     "agent.server": ("agent_server", _host),
     "agent.transport": ("agent_transport", _choice(AGENT_TRANSPORTS)),
     "agent.bind": ("agent_bind", _host),
 }
-_LISTS = {"listen", "dns", "digest.algorithms"}
+_LISTS = {"listen", "dns", "digest.algorithms", "domains", "aliases"}
 _TABLES = {key.partition(".")[0] for key in _KEYS if "." in key}
 
 
@@ -319,6 +343,11 @@ def parse_settings(
             f"{name}: registrar.min_expires ({settings.registrar_min_expires}) is more than "
             f"registrar.max_expires ({settings.registrar_max_expires})",
             hint="the server grants what a client asks for, between these two",
+        )
+    if doubled := {settings.domain, *settings.domains} & {*settings.aliases}:
+        raise SettingsError(
+            f"{name}: {sorted(doubled)[0]} is a domain and cannot be in aliases too",
+            hint="a name in `domains` has accounts of its own, one in `aliases` those of `domain`",
         )
     weakest = DIGEST_ALGORITHMS.index(settings.digest_min_algorithm)
     if all(DIGEST_ALGORITHMS.index(each) < weakest for each in settings.digest_algorithms):

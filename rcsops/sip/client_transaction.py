@@ -73,6 +73,10 @@ class InviteClientTransaction(ClientTransaction):
         # RFC 3261 §9.1: an INVITE that was cancelled is given up 64*T1 after its CANCEL.
         Arrow(PROCEEDING, On.CANCELLED, ("start_cancel_limit",), PROCEEDING),
         Arrow(PROCEEDING, On.TIMER_CANCEL, ("inform_timeout",), TERMINATED),
+        # Not in the figure: the connection is gone, while the answer may still come by another
+        # (§18.2.2). The TU is told, and may give the transaction up.
+        Arrow(PROCEEDING, On.TRANSPORT_ERROR, ("inform_transport_error",), PROCEEDING),
+        Arrow(PROCEEDING, On.GIVEN_UP, (), TERMINATED),
         Arrow(COMPLETED, On.RESPONSE_300_699, ("send_ack",), COMPLETED),
         Arrow(COMPLETED, On.TRANSPORT_ERROR, ("inform_transport_error",), TERMINATED),
         Arrow(COMPLETED, On.TIMER_D, (), TERMINATED),

@@ -203,16 +203,23 @@ class TransactionLayer:
     # --- the TU as a client -------------------------------------------------------------------
 
     def send_request(
-        self, request: Request, target: Target, now: float, *, context: object = None
+        self,
+        request: Request,
+        target: Target,
+        now: float,
+        *,
+        context: object = None,
+        branch_suffix: str = "",
     ) -> ClientTransaction:
         """Put our Via on top of the request, send it and wait for its responses.
 
         The request now belongs to the transaction: what is sent again elsewhere is a copy without
-        this Via. Raises :class:`LocalProtocolError` for an ACK, see :meth:`send_ack`.
+        this Via. ``branch_suffix`` is put behind the random part of the branch (RFC 5393 §4.2).
+        Raises :class:`LocalProtocolError` for an ACK, see :meth:`send_ack`.
         """
         if request.method == "ACK":
             raise LocalProtocolError("an ACK has no client transaction")
-        branch = self._put_via(request, target)
+        branch = self._put_via(request, target, branch_suffix)
         return self._open(request, target, branch, now, context)
 
     def send_ack(self, ack: Request, target: Target) -> None:
@@ -244,6 +251,10 @@ class TransactionLayer:
             transaction.cancel_reason = reason
             self._cancel_when_due(transaction, now)
         return True
+
+    def give_up(self, transaction: ClientTransaction, now: float) -> None:
+        """End a transaction whose answer nobody waits for any more; what still comes is a stray."""
+        transaction.step(On.GIVEN_UP, now)
 
     # --- for the transactions -----------------------------------------------------------------
 
@@ -357,8 +368,8 @@ class TransactionLayer:
         transaction.start(now)
         return transaction
 
-    def _put_via(self, request: Request, target: Target) -> str:
-        branch = self._tokens.branch()
+    def _put_via(self, request: Request, target: Target, suffix: str = "") -> str:
+        branch = self._tokens.branch() + suffix
         start = _VIA_START[target.flow.transport]
         request.prepend("Via", f"{start}{target.sent_by};branch={branch};rport")
         return branch

@@ -42,6 +42,7 @@ class On(StrEnum):
     RESPONSE_408 = "408 from TU"
     TRANSPORT_ERROR = "Transport Err."
     CANCELLED = "CANCEL sent"
+    GIVEN_UP = "given up by TU"
     TIMER_100 = "Timer 100 fires"
     TIMER_A = "Timer A fires"
     TIMER_B = "Timer B fires"

@@ -210,10 +210,17 @@ class SipEndpoint:
         self.pump()
 
     def send_request(
-        self, request: Request, target: Target, *, context: object = None
+        self,
+        request: Request,
+        target: Target,
+        *,
+        context: object = None,
+        branch_suffix: str = "",
     ) -> ClientTransaction:
         """Sends a request in a new client transaction, whose Via is put on top of ``request``."""
-        transaction = self.layer.send_request(request, target, self._time(), context=context)
+        transaction = self.layer.send_request(
+            request, target, self._time(), context=context, branch_suffix=branch_suffix
+        )
         self.pump()
         return transaction
 
@@ -225,6 +232,11 @@ class SipEndpoint:
     def cancel(self, transaction: ClientTransaction, reason: str | None = None) -> None:
         """Cancels an INVITE, as soon as a provisional response allows it."""
         self.layer.cancel(transaction, self._time(), reason)
+        self.pump()
+
+    def give_up(self, transaction: ClientTransaction) -> None:
+        """Ends an INVITE whose answer can no longer come, such as after TransportFailed."""
+        self.layer.give_up(transaction, self._time())
         self.pump()
 
     def send_message(self, message: Message, flow: Flow) -> None:

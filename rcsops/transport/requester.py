@@ -18,6 +18,7 @@ from rcsops.sip import (
     Request,
     Response,
     ResponseReceived,
+    State,
     Target,
     TimedOut,
     TransportFailed,
@@ -164,7 +165,10 @@ class Walk(TransactionUser):
                     self._avoid(_AVOID_SECONDS)
                 self._next_target()
         elif isinstance(event, TransportFailed) and (
-            event.transaction is self.transaction and not self._done
+            event.transaction is self.transaction
+            and not self._done
+            # Once it rings the answer may come by another connection (RFC 3261 §18.2.2).
+            and event.transaction.state is not State.PROCEEDING
         ):
             self.error = event.error
             self._avoid(_AVOID_SECONDS)

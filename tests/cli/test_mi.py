@@ -170,3 +170,20 @@ def test_an_error_answer_keeps_its_code(fake: FakeFifo) -> None:
     with pytest.raises(MiError, match=r"no \(why\)") as caught:
         MiClient(fake.files).call("ul_rm")
     assert caught.value.code == 404
+
+
+def test_domains_are_shown_and_read_anew(project: ServerShell) -> None:
+    assert project.ok("mi", "domain_dump", "--json").json == {"Domains": [{"name": "rcs.example"}]}
+    file = project.shell.directory / "rcsops.toml"
+    text = file.read_text()
+    file.write_text(f'domains = ["other.example"]\naliases = ["sip.rcs.example"]\n{text}')
+    assert project.ok("mi", "domain:reload").out == "OK\n"
+    names = [each["name"] for each in project.ok("mi", "domain_dump", "--json").json["Domains"]]
+    assert names == ["rcs.example", "other.example", "sip.rcs.example"]
+    project.ok("user", "add", "ann@other.example", "--generate")
+    users = project.ok("user", "list", "--json").json
+    assert "other.example" in str(users)
+    file.write_text(f"domains = 7\n{text}")
+    refused = project("mi", "domain_reload")
+    assert refused.code == 1
+    assert "domains: must be a list of strings" in refused.err

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,22 +36,29 @@ FAST = Timers(t1=0.05, t2=0.2, t4=0.2, trying=0.02, c=1.0)
 Answer = Callable[[Request], Response | None]
 
 
-def add_account(url: str, name: str, password: str = "") -> None:
+def add_account(url: str, name: str, password: str = "", domain: str = DOMAIN) -> None:
     """Writes an account from outside of the server, as another process would."""
     with writing(open_engine(url), url) as connection:
-        hashes = {a: hash_a1(name, DOMAIN, password or f"pw-{name}", a) for a in ALGORITHMS}
-        Subscribers(connection).add(name, DOMAIN, hashes)
+        hashes = {a: hash_a1(name, domain, password or f"pw-{name}", a) for a in ALGORITHMS}
+        Subscribers(connection).add(name, domain, hashes)
 
 
 class Phone:
     """A scripted user agent."""
 
-    def __init__(self, name: str, server: Target | None = None, transport: str = "udp") -> None:
+    def __init__(
+        self,
+        name: str,
+        server: Target | None = None,
+        transport: str = "udp",
+        domain: str = DOMAIN,
+    ) -> None:
         self.name = name
+        self.domain = domain
         self.transport = transport
         self.tokens: Tokens = system_tokens()
         self.digest = DigestClient(
-            [Credential.from_password(name, DOMAIN, f"pw-{name}")], self.tokens
+            [Credential.from_password(name, domain, f"pw-{name}")], self.tokens
         )
         self.endpoint = SipEndpoint(on_event=self._event, timers=FAST)
         self.requests: asyncio.Queue[Any] = asyncio.Queue()
@@ -75,7 +83,7 @@ class Phone:
 
     @property
     def aor(self) -> str:
-        return f"sip:{self.name}@{DOMAIN}"
+        return f"sip:{self.name}@{self.domain}"
 
     def _event(self, event: Event) -> None:
         if isinstance(event, RequestReceived):
@@ -160,7 +168,7 @@ class Phone:
 
     async def register(self, *headers: tuple[str, str], contact: str = "") -> Response:
         fields = [("Contact", contact or f"<{self.contact}>;expires=300"), *headers]
-        uri = f"sip:{DOMAIN}"
+        uri = f"sip:{self.domain}"
         return await self.ask(self.make("REGISTER", uri, *fields, to=self.aor))
 
     def ack(self, invite: Request, response: Response, uri: str = "") -> None:
@@ -210,14 +218,15 @@ class Lab:
         assert self.server is not None
         return self.server
 
-    async def start(self, options: ServerOptions | None = None) -> None:
+    async def start(self, options: ServerOptions | None = None, **more: Any) -> None:
         settings = Settings(
             domain=DOMAIN,
             database_url=self.url,
             listen=(f"udp:127.0.0.1:{self.port}", f"tcp:127.0.0.1:{self.port}"),
+            **more,
         )
         if not self.port:
-            settings = Settings(domain=DOMAIN, database_url=self.url, listen=("udp:127.0.0.1:0",))
+            settings = replace(settings, listen=("udp:127.0.0.1:0",))
         self.server = Server(
             settings,
             None,
@@ -227,10 +236,7 @@ class Lab:
         )
         if not self.port:
             self.port = (await self.server.endpoint.listen("tcp", "127.0.0.1", 0)).port
-            settings = Settings(
-                domain=DOMAIN, database_url=self.url, listen=(f"udp:127.0.0.1:{self.port}",)
-            )
-            self.server._settings = settings
+            self.server._settings = replace(settings, listen=(f"udp:127.0.0.1:{self.port}",))
         await self.server.start()
 
     async def stop(self) -> None:
@@ -238,8 +244,8 @@ class Lab:
             await self.server.stop()
             self.server = None
 
-    async def phone(self, name: str, transport: str = "udp") -> Phone:
-        phone = await Phone(name, transport=transport).open(self.port)
+    async def phone(self, name: str, transport: str = "udp", domain: str = DOMAIN) -> Phone:
+        phone = await Phone(name, transport=transport, domain=domain).open(self.port)
         self.phones.append(phone)
         return phone
 

@@ -22,7 +22,7 @@ class Mi:
             endpoint=server.endpoint,
             location=server.location,
             statistics=server.statistics,
-            domain=DOMAIN,
+            names=server.names,
             stop=self._stop,
         )
 

@@ -57,6 +57,9 @@ CASES = [
     Case(ICT, PROCEEDING, On.RESPONSE_300_699, COMPLETED, ["ACK"], [TO_TU]),
     Case(ICT, PROCEEDING, On.CANCELLED, PROCEEDING, ["CANCEL"], []),
     Case(ICT, PROCEEDING, On.TIMER_CANCEL, TERMINATED, [], [TIMEOUT, OVER]),
+    # Ours: a connection that dies while it rings.
+    Case(ICT, PROCEEDING, On.TRANSPORT_ERROR, PROCEEDING, [], [ERROR]),
+    Case(ICT, PROCEEDING, On.GIVEN_UP, TERMINATED, [], [OVER]),
     Case(ICT, COMPLETED, On.RESPONSE_300_699, COMPLETED, ["ACK"], []),
     Case(ICT, COMPLETED, On.TRANSPORT_ERROR, TERMINATED, [], [ERROR, OVER]),
     Case(ICT, COMPLETED, On.TIMER_D, TERMINATED, [], [OVER]),
@@ -212,6 +215,9 @@ def drive_client(world: World, case: Case) -> Transaction:
         world.answer(transaction, STATUS[case.on])
     elif case.on is On.TRANSPORT_ERROR:
         world.fail()
+    elif case.on is On.GIVEN_UP:
+        world.layer.give_up(transaction, world.now)
+        world.drain()
     elif case.on is On.CANCELLED:
         world.layer.cancel(transaction, world.now)
         world.drain()
