@@ -84,9 +84,11 @@ def chat(
 
     The password is the one kept by `rcsops user add`, or RCSOPS_PASSWORD, or it is asked for.
     """
+    from rcsops.logs import log_to_stderr
     from rcsops.operations.names import parse_user
 
     _open_standard_files()
+    log_to_stderr("WARNING")
     project = context.project
     settings = project.settings
     domain = (domain or settings.domain).lower()

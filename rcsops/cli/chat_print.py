@@ -9,7 +9,8 @@ import click
 
 from rcsops.cli.output import plain
 from rcsops.operations.chat_notices import Notice
-from rcsops.trace.text import cell_width, visible
+from rcsops.text import visible
+from rcsops.trace.text import cell_width
 
 __all__ = ["JsonPrinter", "PlainPrinter"]
 

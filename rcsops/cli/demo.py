@@ -103,7 +103,7 @@ def _unicode() -> bool:
 def _reporter(console: "Console", *, quiet: bool) -> "Callable[[Progress], None]":
     from rich.text import Text
 
-    from rcsops.trace import visible
+    from rcsops.text import visible
 
     styles = {"alex": "green", "bob": "yellow", "server": "cyan"}
 
@@ -131,7 +131,7 @@ def _print_ladder(console: "Console", result: "DemoResult") -> None:
 def _print_summary(console: "Console", result: "DemoResult", keep: Path | None) -> None:
     from rich.text import Text
 
-    from rcsops.trace import visible
+    from rcsops.text import visible
 
     counts = result.summary()
     console.print(

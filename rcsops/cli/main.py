@@ -101,12 +101,9 @@ def cli(ctx: click.Context, directory: str | None, engine: str | None, verbose: 
     """One-to-one RCS chat over SIP: a server, its users, and their chats."""
     ctx.obj = Context(directory, engine, verbose)
     if verbose:
-        import logging
+        from rcsops.logs import log_to_stderr
 
-        logging.basicConfig(
-            level=logging.DEBUG if verbose > 1 else logging.INFO,
-            format="%(levelname)s %(name)s: %(message)s",
-        )
+        log_to_stderr("DEBUG" if verbose > 1 else "INFO")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 import click
 
 from rcsops.errors import UsageError
+from rcsops.text import visible as made_visible
 
+_SPACES = str.maketrans("\r\n\t", "   ")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -30,15 +32,7 @@ def yes_option(command: _Command) -> _Command:
 def visible(text: object) -> str:
     """The text with its control characters shown instead of obeyed; line ends stay spaces."""
     shown = str(text)
-    if shown.isprintable():
-        return shown
-    return "".join(each if each.isprintable() else _escape(each) for each in shown)
-
-
-def _escape(character: str) -> str:
-    if character in "\r\n\t":
-        return " "
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+    return shown if shown.isprintable() else made_visible(shown.translate(_SPACES))
 
 
 def plain(value: object) -> Any:

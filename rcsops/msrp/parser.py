@@ -5,6 +5,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from rcsops.errors import MsrpParseError
+from rcsops.limits import MSRP_HEAD, MSRP_HEADERS, MSRP_START_LINE, MSRP_WHOLE_BODY
 from rcsops.msrp.frame import (
     Frame,
     Request,
@@ -22,10 +23,10 @@ class FrameLimits:
     on piece by piece and costs no memory, however long it is.
     """
 
-    start_line: int = 1024
-    head: int = 16384
-    headers: int = 64
-    whole_body: int = 4096
+    start_line: int = MSRP_START_LINE
+    head: int = MSRP_HEAD
+    headers: int = MSRP_HEADERS
+    whole_body: int = MSRP_WHOLE_BODY
 
 
 class ChunkStart(NamedTuple):

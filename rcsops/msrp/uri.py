@@ -6,10 +6,9 @@ from functools import lru_cache
 from ipaddress import ip_address
 
 from rcsops.errors import LocalProtocolError, MsrpParseError
+from rcsops.limits import MSRP_PATH_URIS, MSRP_URI
 
 DEFAULT_PORT = 2855
-MAX_URI = 1024
-MAX_PATH_URIS = 16
 
 _URI = re.compile(
     r"(?P<scheme>[A-Za-z]+)://"
@@ -42,7 +41,7 @@ class MsrpUri:
     @classmethod
     def parse(cls, text: str) -> "MsrpUri":
         """Read one URI; raise MsrpParseError when it is none (RFC 4975 §9)."""
-        match = _URI.fullmatch(text) if len(text) <= MAX_URI else None
+        match = _URI.fullmatch(text) if len(text) <= MSRP_URI else None
         if match is None:
             raise MsrpParseError(f"not an MSRP URI: {text[:80]!r}")
         scheme = match["scheme"].lower()
@@ -134,13 +133,13 @@ def parse_path(text: str) -> Path:
 
     Raises MsrpParseError. The last URI is the endpoint itself (RFC 4975 §5).
     """
-    if len(text) > MAX_URI * 2:
-        if text.count(" ") >= MAX_PATH_URIS or len(text) > MAX_URI * MAX_PATH_URIS:
+    if len(text) > MSRP_URI * 2:
+        if text.count(" ") >= MSRP_PATH_URIS or len(text) > MSRP_URI * MSRP_PATH_URIS:
             raise MsrpParseError("a path with too many URIs")
         path = _parse_path.__wrapped__(text)
     else:
         path = _parse_path(text)
-    if not path or len(path) > MAX_PATH_URIS:
+    if not path or len(path) > MSRP_PATH_URIS:
         raise MsrpParseError("a path with no URI, or too many")
     return path
 

@@ -4,15 +4,13 @@ import re
 from datetime import UTC, datetime
 
 from rcsops.errors import CpimParseError, LocalProtocolError
+from rcsops.limits import CPIM_HEAD, CPIM_HEADERS
 
 CONTENT_TYPE = "message/cpim"
 CPIM_NAMESPACE = "urn:ietf:params:cpim-headers:"
 IMDN_NAMESPACE = "urn:ietf:params:imdn"
 ANONYMOUS = "<sip:anonymous@anonymous.invalid>"
 """Who a message is from and to inside of a 1-to-1 session, where SIP says it already."""
-
-MAX_HEAD = 65536
-MAX_HEADERS = 256
 
 _HEADER = re.compile(
     r"([A-Za-z0-9!#$%&'*+\-^_`|~.]+):"
@@ -154,7 +152,7 @@ class CpimMessage:
 
 def _block(data: bytes) -> tuple[list[str], bytes]:
     """The lines up to the first blank one, and what follows it."""
-    ends = [(i, n) for n in (b"\r\n\r\n", b"\n\n") if (i := data.find(n, 0, MAX_HEAD)) >= 0]
+    ends = [(i, n) for n in (b"\r\n\r\n", b"\n\n") if (i := data.find(n, 0, CPIM_HEAD)) >= 0]
     if data[:2] == b"\r\n" or data[:1] == b"\n":
         return [], data[2 if data[:1] == b"\r" else 1 :]
     if ends:
@@ -166,7 +164,7 @@ def _block(data: bytes) -> tuple[list[str], bytes]:
     lines = text.split("\n") if text else []
     while lines and not lines[-1]:
         lines.pop()
-    if len(head) > MAX_HEAD or len(lines) > MAX_HEADERS:
+    if len(head) > CPIM_HEAD or len(lines) > CPIM_HEADERS:
         raise CpimParseError("CPIM headers that are too long")
     return lines, rest
 

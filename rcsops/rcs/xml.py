@@ -1,21 +1,44 @@
-"""XML from the network, which is hostile: small, without DTDs and entities."""
+"""XML from the network, which is hostile: small and shallow, without DTDs and entities."""
 
-from xml.etree.ElementTree import Element, ParseError
+from typing import Any
+from xml.etree.ElementTree import Element, ParseError, TreeBuilder
 
 from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
+from defusedxml.ElementTree import DefusedXMLParser
 
 from rcsops.errors import CpimParseError
+from rcsops.limits import XML_DEPTH, XML_ELEMENTS, XML_SIZE
 
-MAX_SIZE = 65536
+
+class _Bounded(TreeBuilder):
+    """Builds the tree, and gives up on one that is too deep or has too many elements."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._depth = self._count = 0
+
+    def start(self, tag: Any, attrs: dict[Any, Any], /) -> Element:
+        self._depth += 1
+        self._count += 1
+        if self._depth > XML_DEPTH or self._count > XML_ELEMENTS:
+            raise CpimParseError("an XML document with too many elements")
+        return super().start(tag, attrs)
+
+    def end(self, tag: str, /) -> Element:
+        self._depth -= 1
+        return super().end(tag)
 
 
 def parse_document(data: bytes, root: str) -> Element:
     """The root element, which has to be ``root`` (``{namespace}name``); raise CpimParseError."""
-    if len(data) > MAX_SIZE:
+    if len(data) > XML_SIZE:
         raise CpimParseError("an XML document that is too long", status=413)
+    parser = DefusedXMLParser(target=_Bounded(), forbid_dtd=True)
     try:
-        element: Element = fromstring(data, forbid_dtd=True)
+        parser.feed(data)
+        element: Element = parser.close()
+    except CpimParseError:
+        raise
     except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
         raise CpimParseError(f"not an XML document that we read: {error}") from error
     if element.tag != root:

@@ -10,10 +10,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from rcsops.errors import LocalProtocolError, SdpParseError
-
-MAX_SIZE = 65536
-MAX_LINES = 2000
-MAX_MEDIA = 64
+from rcsops.limits import SDP_LINES, SDP_MEDIA, SDP_SIZE
 
 _MEDIA = re.compile(r"([^\s/]+) +([0-9]{1,5})(?:/([0-9]{1,5}))? +(\S+)((?: +\S+)+)")
 _UNSAFE = re.compile(r"[\x00\r\n]")
@@ -225,13 +222,13 @@ def parse_sdp(data: bytes | str) -> SessionDescription:
     Lines may end with LF alone; they are written with CRLF. ``v=0`` has to come first, ``o=`` and
     ``s=`` have to be there.
     """
-    if len(data) > MAX_SIZE:
+    if len(data) > SDP_SIZE:
         raise SdpParseError("a description that is too long", status=413)
     text = data if isinstance(data, str) else data.decode("utf-8", "surrogateescape")
     lines = text.replace("\r\n", "\n").split("\n")
     while lines and not lines[-1]:
         lines.pop()
-    if len(lines) > MAX_LINES or not lines or lines[0] != "v=0":
+    if len(lines) > SDP_LINES or not lines or lines[0] != "v=0":
         raise SdpParseError("not a description of version 0")
     session = SessionDescription([])
     section: _Section = session
@@ -239,7 +236,7 @@ def parse_sdp(data: bytes | str) -> SessionDescription:
         if len(line) < 2 or line[1] != "=" or not "a" <= line[0] <= "z" or _UNSAFE.search(line):
             raise SdpParseError(f"not a line of SDP: {line[:80]!r}")
         if line[0] == "m":
-            if len(session.media) >= MAX_MEDIA:
+            if len(session.media) >= SDP_MEDIA:
                 raise SdpParseError("too many media")
             media = MediaDescription.parse(line[2:])
             session.media.append(media)

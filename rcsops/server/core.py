@@ -33,6 +33,7 @@ from rcsops.sip import (
     StrayResponse,
     TransportFailed,
     Uri,
+    UnreadableRequest,
     check_request,
 )
 from rcsops.transport import SipEndpoint
@@ -105,6 +106,9 @@ class ServerCore:
                 self.proxy.caller_gone(event.transaction)
         elif isinstance(event, StrayResponse):
             self._counts["core:drop_replies"] += 1
+        elif isinstance(event, UnreadableRequest):
+            self._counts["core:bad_msg_hdr"] += 1
+            self._reply(event.request, event.flow, 400, "Unreadable Via")
 
     def bad_message(self, error: SipParseError, flow: Flow) -> None:
         """Takes what is not SIP; a request that says where it came from is told."""
@@ -112,13 +116,8 @@ class ServerCore:
         request = getattr(error, "partial", None)
         if not isinstance(request, Request) or request.method == "ACK":
             return
-        try:
-            _ = request.top_via
-            if request.has("From") and request.has("To") and request.has("CSeq"):
-                self._reply(request, flow, error.status, _phrase(error))
-        except RcsopsError:
-            # Where an answer would have to go cannot be read.
-            return
+        if all(map(request.has, ("Via", "From", "To", "CSeq"))):
+            self._reply(request, flow, error.status, _phrase(error))
 
     # --- requests ------------------------------------------------------------------------------
 

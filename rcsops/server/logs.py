@@ -1,11 +1,13 @@
-"""The log of the server process: one line an entry, whatever a peer put into it."""
+"""The log of the server process."""
 
 import logging
 import os
 import sys
 from pathlib import Path
 
-__all__ = ["MI_LEVELS", "SafeFormatter", "set_mi_level", "start_logging"]
+from rcsops.logs import SafeFormatter
+
+__all__ = ["MI_LEVELS", "set_mi_level", "start_logging"]
 
 _FORMAT = "%(asctime)s [%(process)d] %(levelname)s:%(name)s: %(message)s"
 
@@ -20,30 +22,6 @@ MI_LEVELS = {
     3: logging.INFO,
     4: logging.DEBUG,
 }
-
-
-class SafeFormatter(logging.Formatter):
-    """Escapes control characters, so that nobody can forge a line or reach the terminal.
-
-    The lines of a traceback follow with a bar in front.
-    """
-
-    def format(self, record: logging.LogRecord) -> str:
-        lines = super().format(record).split("\n")
-        head = record.getMessage().count("\n")
-        first = "\\n".join(lines[: head + 1])
-        return "\n".join(
-            [_escaped(first), *(f"  | {_escaped(each)}" for each in lines[head + 1 :])]
-        )
-
-
-def _escaped(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape", "surrogatepass").decode()
-        for each in text
-    )
 
 
 def start_logging(path: Path | None, *, level: int = logging.INFO) -> None:

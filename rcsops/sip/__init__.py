@@ -59,6 +59,7 @@ from rcsops.sip.events import (
     Terminated,
     TimedOut,
     TransportFailed,
+    UnreadableRequest,
 )
 from rcsops.sip.invite_client import (
     Accepted,
@@ -137,5 +138,6 @@ __all__ += [
     "Transaction",
     "TransactionLayer",
     "TransportFailed",
+    "UnreadableRequest",
     "Unregistered",
 ]

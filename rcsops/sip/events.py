@@ -22,6 +22,16 @@ class RequestReceived(NamedTuple):
     invite: "InviteServerTransaction | None" = None
 
 
+class UnreadableRequest(NamedTuple):
+    """A request whose top Via cannot be read: no transaction can be made of it.
+
+    ``reply_stateless`` answers it to where it came from (RFC 4475 §3.1.2.1).
+    """
+
+    request: "Request"
+    flow: "Flow"
+
+
 class AckReceived(NamedTuple):
     """An ACK that acknowledges a 2xx, or nothing that we know: for the dialog, or to be dropped."""
 
@@ -65,6 +75,7 @@ class Terminated(NamedTuple):
 
 Event = (
     RequestReceived
+    | UnreadableRequest
     | AckReceived
     | ResponseReceived
     | StrayResponse

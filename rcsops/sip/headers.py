@@ -63,7 +63,7 @@ _MEDIA_TYPE = re.compile(
 _METHODS = {"INVITE", "ACK", "BYE", "CANCEL", "REGISTER", "OPTIONS", "MESSAGE", "UPDATE", "NOTIFY"}
 _new = object.__new__
 _new_tuple = tuple.__new__
-_DISPLAY_TOKENS = re.compile(rf"[{TOKEN_CLASS} \t]*+")
+_DISPLAY_TOKENS = re.compile(rf"(?:[{TOKEN_CLASS}]++(?:[ \t]++[{TOKEN_CLASS}]++)*+)?+")
 
 
 class NameAddr:

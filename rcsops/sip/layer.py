@@ -15,7 +15,13 @@ from rcsops.sip.client_transaction import (
     NonInviteClientTransaction,
     make_cancel,
 )
-from rcsops.sip.events import AckReceived, Event, RequestReceived, StrayResponse
+from rcsops.sip.events import (
+    AckReceived,
+    Event,
+    RequestReceived,
+    StrayResponse,
+    UnreadableRequest,
+)
 from rcsops.sip.headers import Via
 from rcsops.sip.matching import (
     Key,
@@ -88,8 +94,8 @@ class TransactionLayer:
     def receive_message(self, message: Message, flow: Flow, now: float) -> None:
         """Take a message that came over ``flow``.
 
-        Never raises for what a peer sent: what has no readable Via (or, a response, no CSeq) can
-        neither be matched nor answered and is dropped.
+        Never raises for what a peer sent: what has no readable Via (or, a response, no CSeq) cannot
+        be matched and is dropped, but that a request has come is told.
         """
         try:
             if isinstance(message, Request):
@@ -98,6 +104,8 @@ class TransactionLayer:
                 self._receive_response(message, flow, now)
         except SipParseError:
             self.dropped += 1
+            if isinstance(message, Request) and message.method != "ACK" and message.has("Via"):
+                self._events.append(UnreadableRequest(message, flow))
 
     def transport_failed(self, flow: Flow, error: str, now: float) -> None:
         """A message could not be sent over ``flow``, or its connection is lost.
@@ -184,9 +192,14 @@ class TransactionLayer:
     def reply_stateless(self, request: Request, flow: Flow, response: Response) -> None:
         """Answer a request that came over ``flow`` without a transaction (RFC 3261 §8.2.7).
 
-        The To tag of the response should be :meth:`stateless_tag`.
+        The To tag of the response should be :meth:`stateless_tag`. Where the Via cannot be read,
+        it goes to where the request came from.
         """
-        self.send(bytes(response), reply_flow(request.top_via, flow))
+        try:
+            back = reply_flow(request.top_via, flow)
+        except SipParseError:
+            back = flow
+        self.send(bytes(response), back)
 
     def stateless_tag(self, request: Request) -> str:
         """The To tag for stateless responses to this request: the same each time it comes."""

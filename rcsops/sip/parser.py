@@ -6,6 +6,7 @@ import re
 from itertools import pairwise
 
 from rcsops.errors import SipParseError
+from rcsops.limits import SIP_HEADERS
 from rcsops.sip.grammar import TOKEN_CLASS, parse_number
 from rcsops.sip.message import ENCODING, ERRORS, Request, Response
 from rcsops.sip.names import HEADER_NAMES
@@ -71,6 +72,10 @@ def parse_head(head: str) -> Request | Response:
     if "\n" in joined or "\r" in joined:
         raise _failure("a CR or LF alone in the head", head)
     start = lines.pop(0)
+    if len(lines) > SIP_HEADERS:
+        lines = _join_folded(lines)
+        if len(lines) > SIP_HEADERS:
+            raise _failure("too many headers", head)
     try:
         names, values = _index(lines)
     except SipParseError:
@@ -164,7 +169,7 @@ def _failure(reason: str, head: str) -> SipParseError:
     request._start = f"{words[0]} {words[1]} SIP/2.0"
     request._lines, request._names, request._values = [], [], {}
     request._typed, request._body = {}, b""
-    for line in _join_folded(lines):
+    for line in _join_folded(lines)[:SIP_HEADERS]:
         name, colon, _ = line.partition(":")
         joined = line.replace("\r\n ", "").replace("\r\n\t", "")
         if not colon or "\r" in joined or "\n" in joined:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rcsops.errors import SipParseError
+from rcsops.limits import SIP_BODY, SIP_HEAD
 from rcsops.sip.message import ENCODING, ERRORS, Request, Response
 from rcsops.sip.parser import body_length, parse_head, with_partial
 
@@ -30,7 +31,7 @@ class StreamParser:
         "_searched",
     )
 
-    def __init__(self, max_head: int = 65536, max_body: int = 1 << 20) -> None:
+    def __init__(self, max_head: int = SIP_HEAD, max_body: int = SIP_BODY) -> None:
         self._max_head = max_head
         self._max_body = max_body
         self._buffer = bytearray()

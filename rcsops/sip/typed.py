@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from rcsops.errors import SipParseError
+from rcsops.limits import SIP_VALUES
 from rcsops.sip.auth import Challenge, Credentials
 from rcsops.sip.grammar import parse_number, split_first, split_list, unfold
 from rcsops.sip.headers import CSeq, MediaType, NameAddr, Via, parse_address, parse_via
@@ -65,12 +66,14 @@ class TypedHeaders:
             single = self._typed[name] = (parse(value.strip(" \t")),)
             return single
         values = self._field_values(name)
-        found = [
-            parse(element)
+        elements = [
+            element
             for value in values
             for element in (split_list(value) if "," in value else (value,))
         ]
-        result = self._typed[name] = tuple(found)
+        if len(elements) > SIP_VALUES:
+            raise SipParseError(f"too many values in {name}")
+        result = self._typed[name] = tuple([parse(element) for element in elements])
         return result
 
     def _each_line(self, name: str, parse: Callable[[str], T]) -> tuple[T, ...]:

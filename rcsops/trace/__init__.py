@@ -8,7 +8,7 @@ from rcsops.trace.draw import DrawnLine, draw_ladder, order_nodes, render_ladder
 from rcsops.trace.ladder import Arrow, ladder_json, merge
 from rcsops.trace.record import TraceEntry, read_trace
 from rcsops.trace.summary import Summary, summarize
-from rcsops.trace.text import cell_width, fit, visible
+from rcsops.trace.text import cell_width, fit
 from rcsops.trace.writer import TraceWriter, mask_secrets
 
 __all__ = [
@@ -27,5 +27,4 @@ __all__ = [
     "read_trace",
     "render_ladder",
     "summarize",
-    "visible",
 ]

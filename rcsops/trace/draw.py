@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from rcsops.text import visible
 from rcsops.trace.ladder import Arrow
-from rcsops.trace.text import cell_width, fit, visible
+from rcsops.trace.text import cell_width, fit
 
 SERVER = "server"
 _TIME_WIDTH = 9

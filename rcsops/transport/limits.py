@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from rcsops.limits import SIP_BODY, SIP_HEAD
+
 __all__ = ["EndpointLimits", "EndpointStatistics"]
 
 
@@ -15,8 +17,8 @@ class EndpointLimits:
     connect_seconds: float = 10.0
     pong_seconds: float = 10.0
     linger_seconds: float = 10.0
-    max_head: int = 65536
-    max_body: int = 1 << 20
+    max_head: int = SIP_HEAD
+    max_body: int = SIP_BODY
     max_buffered: int = 4 << 20
     max_queued_datagrams: int = 4096
 

@@ -17,6 +17,7 @@ from rcsops.sip import (
     StrayResponse,
     TransactionLayer,
     TransportFailed,
+    UnreadableRequest,
     parse_message,
 )
 from rcsops.sip.alarms import AlarmQueues
@@ -219,10 +220,8 @@ def test_a_response_after_the_end_is_stray() -> None:
     "head",
     [
         "OPTIONS sip:b SIP/2.0",
-        "OPTIONS sip:b SIP/2.0\r\nVia: nonsense",
-        "OPTIONS sip:b SIP/2.0\r\nVia: ",
         "ACK sip:b SIP/2.0",
-        "CANCEL sip:b SIP/2.0\r\nVia: SIP/2.0/UDP",
+        "ACK sip:b SIP/2.0\r\nVia: nonsense",
         "SIP/2.0 200 OK",
         "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKx",
         "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKx\r\nCSeq: INVITE",
@@ -235,6 +234,22 @@ def test_what_cannot_be_matched_is_dropped(head: str) -> None:
     world.drain()
     assert world.layer.dropped == 1
     assert world.events == world.sent == []
+
+
+@pytest.mark.parametrize("via", ["nonsense", "", "SIP/2.0/UDP", "SIP/2.0/UDP 192.0.2.15;;,;,,"])
+@pytest.mark.parametrize("method", ["INVITE", "OPTIONS", "CANCEL"])
+def test_a_request_whose_via_cannot_be_read_is_answered_where_it_came_from(
+    method: str, via: str
+) -> None:
+    world = World()
+    wire = f"{method} sip:b SIP/2.0\r\nVia: {via}\r\n\r\n".encode()
+    world.layer.receive_message(parse_message(wire), world.flow, 0.0)
+    event = world.layer.next_event()
+    assert isinstance(event, UnreadableRequest)
+    refusal = Response.to_request(event.request, 400, to_tag="t")
+    world.layer.reply_stateless(event.request, event.flow, refusal)
+    assert world.layer.data_to_send() == [(bytes(refusal), world.flow)]
+    assert len(world.layer) == 0
 
 
 @pytest.mark.parametrize("via", ["SIP/2.0/UDP h;branch=z9hG4bKx", OLD_VIAS[0]])

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rcsops.trace import cell_width, fit, visible
+from rcsops.text import visible
+from rcsops.trace import cell_width, fit
 
 
 @pytest.mark.parametrize(
