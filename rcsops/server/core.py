@@ -32,8 +32,8 @@ from rcsops.sip import (
     ServerTransaction,
     StrayResponse,
     TransportFailed,
-    Uri,
     UnreadableRequest,
+    Uri,
     check_request,
 )
 from rcsops.transport import SipEndpoint
