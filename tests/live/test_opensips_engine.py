@@ -22,7 +22,7 @@ from rcsops.opensips.installed import Installation
 from rcsops.opensips.process import server_processes
 from rcsops.testing.mariadb import MariaDbServer
 from rcsops.testing.waiting import free_port
-from tests.live.subjects import INSTALLATIONS, NO_OPENSIPS, Case
+from tests.live.subjects import Case
 
 pytestmark = pytest.mark.feature("start, stop, status")
 
@@ -385,30 +385,3 @@ def test_the_demo(lab: Lab) -> None:
     result = json.loads(done.stdout)
     assert result["problems"] == []
     assert done.returncode == 0
-
-
-@pytest.mark.skipif(not INSTALLATIONS, reason=NO_OPENSIPS)
-def test_a_database_that_went_away() -> None:
-    able = [each for each in INSTALLATIONS if "db_mysql" in each.modules]
-    if not able:
-        pytest.skip("no OpenSIPS here has db_mysql")
-    if reason := MariaDbServer.missing():
-        pytest.skip(reason)
-    with MariaDbServer() as mariadb:
-        created = ("--admin-url", mariadb.admin_url)
-        with lab_of(able[-1], mariadb.url("opensips"), created) as lab:
-            lab.ok("start")
-            assert lab.json("status")["fault"] == ""
-            lab.ok("stop")
-            mariadb.kill()
-            failed = lab("start")
-            assert failed.returncode == 1
-            assert "hint:" in failed.stderr
-            assert not lab.processes
-            mariadb.start()
-            lab.ok("start")
-            mariadb.kill()
-            assert "database cannot be used" in lab.json("status")["fault"]
-            mariadb.start()
-            assert lab.json("status")["fault"] == ""
-            assert lab.options()
