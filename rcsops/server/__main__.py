@@ -118,6 +118,10 @@ def _server_options(project: Project, options: argparse.Namespace) -> ServerOpti
     return ServerOptions(
         min_expires=settings.registrar_min_expires if least is None else least,
         max_expires=settings.registrar_max_expires if most is None else most,
+        max_contacts=settings.limits.contacts_per_user,
+        max_contexts=settings.limits.forwards,
+        max_body=settings.limits.body,
+        retry_after=settings.limits.retry_after,
         follow_redirects=settings.proxy_redirects == "follow",
     )
 

@@ -14,13 +14,18 @@ __all__ = ["Accounts", "Known", "NeedsDatabase"]
 
 
 class Known:
-    """What has been found out for one request: accounts by name, algorithms, the caller."""
+    """What has been found out for one request: accounts by name, algorithms, the caller, and how
+    its source stands."""
 
-    __slots__ = ("algorithms", "subscribers", "user")
+    __slots__ = ("algorithms", "counted", "quiet", "subscribers", "user")
 
     def __init__(self) -> None:
         self.subscribers: dict[tuple[str, str], Subscriber | None] = {}
         self.algorithms: dict[str, tuple[str, ...]] = {}
+        self.counted = False
+        """Whether its source has been charged for it."""
+        self.quiet = False
+        """Whether nothing but success is answered: its source may be forged, and sends a lot."""
         self.user = ""
         """The user whose credentials were verified; "" before."""
 

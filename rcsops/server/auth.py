@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from rcsops.server.accounts import Accounts, Known
+from rcsops.server.guard import Guard
 from rcsops.server.statistics import Statistics
 from rcsops.sip import DigestServer, Request, Response, SipParseError, Verdict
 
@@ -39,7 +40,9 @@ class Authenticator:
         make_digest: Callable[[str], DigestServer],
         accounts: Accounts,
         statistics: Statistics,
+        guard: Guard,
     ) -> None:
+        self._guard = guard
         self._make_digest = make_digest
         self._digests: dict[str, DigestServer] = {}
         self._accounts = accounts
@@ -51,8 +54,13 @@ class Authenticator:
             digest = self._digests[realm] = self._make_digest(realm)
         return digest
 
-    def judge(self, request: Request, domain: str, now: float, known: Known) -> Judgement:
+    def judge(
+        self, request: Request, domain: str, now: float, known: Known, source: str
+    ) -> Judgement:
         """Whose credentials a request to or from ``domain``, one of ours, carries.
+
+        A nonce that was not issued to ``source`` counts as stale before the password is looked at:
+        so each guess is made from an address that is not forged, and none is free.
 
         Raises `NeedsDatabase`; credentials that cannot be read are answered 400.
         """
@@ -70,12 +78,15 @@ class Authenticator:
             username = credentials.username
         except SipParseError:
             return Judgement("", 400)
+        digest = self._digest_of(domain)
+        if credentials.nonce and not digest.is_current(credentials.nonce, now, source):
+            return Judgement("", challenge, stale=True)
         account = self._accounts.get(username, domain, known)
         hashes = _NO_HASHES if account is None else account.ha1
-        digest = self._digest_of(domain)
         verdict = digest.verify(credentials, request.method, request.body, hashes, now)
         if verdict is Verdict.OK:
             known.user = username
+            self._guard.succeeded(source)
             return Judgement(username)
         if verdict is Verdict.MALFORMED:
             return Judgement("", 400)
@@ -100,13 +111,16 @@ class Authenticator:
             return Response.to_request(request, 400, "Bad Credentials", tag)
         name = "WWW-Authenticate" if status == 401 else "Proxy-Authenticate"
         algorithms = self._accounts.algorithms(domain, known)
-        values = self._digest_of(domain).challenges(now, judgement.stale, algorithms)
+        values = self._digest_of(domain).challenges(now, judgement.stale, algorithms, source[0])
         # Only now, since the way here may be gone twice.
         self._counts["auth:challenges"] += 1
         self._counts["auth:failures"] += judgement.failed
         self._counts["auth:stale"] += judgement.stale
         if judgement.failed:
             logger.info("wrong credentials from %s:%d", *source)
+            if self._guard.failed(source[0], now):
+                self._counts["limits:bans"] += 1
+                logger.warning("%s is banned: too many wrong passwords", source[0])
         return Response.to_request(
             request, status, "", tag, headers=[(name, value) for value in values]
         )

@@ -14,6 +14,7 @@ from rcsops.server.addresses import LocalNames
 from rcsops.server.arrival import Arrivals, Refusal, check_options
 from rcsops.server.auth import Authenticator
 from rcsops.server.dialog_token import DialogTokens
+from rcsops.server.guard import Guard, Standing
 from rcsops.server.location import LocationService
 from rcsops.server.loops import LoopMarks, breadth_of
 from rcsops.server.options import ServerOptions
@@ -45,7 +46,6 @@ logger = logging.getLogger(__name__)
 _SELF_METHODS = "OPTIONS, REGISTER"
 _ALLOWED = "INVITE, ACK, CANCEL, BYE, OPTIONS, MESSAGE, UPDATE, INFO, NOTIFY, SUBSCRIBE, REFER"
 _DIALOG_MAKING = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
-_MAX_BODY = 256 * 1024
 
 
 class ServerCore:
@@ -61,6 +61,7 @@ class ServerCore:
         names: LocalNames,
         accounts: Accounts,
         authenticator: Authenticator,
+        guard: Guard,
         location: LocationService,
         dialog_tokens: DialogTokens,
         loop_marks: LoopMarks,
@@ -73,6 +74,7 @@ class ServerCore:
         self._marks = loop_marks
         self._accounts = accounts
         self._auth = authenticator
+        self._guard = guard
         self._location = location
         self._tokens = dialog_tokens
         self._options = options
@@ -108,7 +110,7 @@ class ServerCore:
             self._counts["core:drop_replies"] += 1
         elif isinstance(event, UnreadableRequest):
             self._counts["core:bad_msg_hdr"] += 1
-            self._reply(event.request, event.flow, 400, "Unreadable Via")
+            self._refuse_unread(event.request, event.flow, 400, "Unreadable Via")
 
     def bad_message(self, error: SipParseError, flow: Flow) -> None:
         """Takes what is not SIP; a request that says where it came from is told."""
@@ -117,7 +119,13 @@ class ServerCore:
         if not isinstance(request, Request) or request.method == "ACK":
             return
         if all(map(request.has, ("Via", "From", "To", "CSeq"))):
-            self._reply(request, flow, error.status, _phrase(error))
+            self._refuse_unread(request, flow, error.status, _phrase(error))
+
+    def _refuse_unread(self, request: Request, flow: Flow, status: int, reason: str) -> None:
+        if self._guard.take(flow.remote[0], self._endpoint.now) is Standing.GOOD:
+            self._reply(request, flow, status, reason)
+        else:
+            self._counts["limits:dropped"] += 1
 
     # --- requests ------------------------------------------------------------------------------
 
@@ -126,19 +134,54 @@ class ServerCore:
             # A retransmission of what waits for the database: its answer is on the way.
             return
         try:
-            self._handle(request, flow, known)
+            if known.counted or self._may_come(request, flow, known):
+                self._handle(request, flow, known)
         except Refusal as refusal:
-            self._reply(request, flow, refusal.status, refusal.reason, refusal.headers)
+            if not known.quiet or known.user:
+                self._reply(request, flow, refusal.status, refusal.reason, refusal.headers)
         except SipParseError as error:
-            self._reply(request, flow, error.status, _phrase(error))
+            if not known.quiet:
+                self._reply(request, flow, error.status, _phrase(error))
         except NeedsDatabase as need:
             self._wait(request, flow, known, need)
         except _Answered:
             return
 
+    def _may_come(self, request: Request, flow: Flow, known: Known) -> bool:
+        """Charges the source of a request; whether it is to be looked at.
+
+        What belongs to a dialog that began here always is. A datagram may come from a forged
+        address, so no datagram over the rate is answered; one with credentials is still looked at,
+        so that nobody keeps a user out by sending in the name of that user's address.
+        """
+        known.counted = True
+        standing = self._guard.take(flow.remote[0], self._endpoint.now)
+        if standing is Standing.GOOD:
+            return True
+        if request.has("Route") and self._arrivals.prepare(request.copy(), flow)[1]:
+            return True
+        forgeable = flow.transport == "udp"
+        if (
+            forgeable
+            and standing is not Standing.BANNED
+            and (request.has("Authorization") or request.has("Proxy-Authorization"))
+        ):
+            known.quiet = True
+            return True
+        if forgeable:
+            self._counts["limits:dropped"] += 1
+            return False
+        self._counts["limits:refused"] += 1
+        if standing is not Standing.OVER:
+            # One answer, and the way is closed.
+            self._endpoint.close_flow_after(flow)
+        if standing is Standing.BANNED:
+            raise Refusal(403, "Too Many Wrong Passwords")
+        raise Refusal(503, "Too Many Requests", [("Retry-After", str(self._options.retry_after))])
+
     def _wait(self, request: Request, flow: Flow, known: Known, need: NeedsDatabase) -> None:
         if len(self._waiting) >= self._options.max_waiting:
-            self._reply(request, flow, 503, "", [("Retry-After", "5")])
+            self._reply(request, flow, 503, "", [("Retry-After", str(self._options.retry_after))])
             return
         key = _copy_key(request)
         self._waiting_keys.add(key)
@@ -169,7 +212,7 @@ class ServerCore:
         wrong = check_request(request)
         if wrong is not None:
             raise Refusal(wrong.status, wrong.reason or _short(str(wrong)))
-        if len(request.body) > _MAX_BODY:
+        if len(request.body) > self._options.max_body:
             raise Refusal(513)
         own_routes, token_ok = self._arrivals.prepare(request, flow)
         uri = request.request_uri
@@ -205,12 +248,15 @@ class ServerCore:
 
     def _authenticate(self, request: Request, flow: Flow, domain: str, known: Known) -> str:
         now = self._endpoint.now
-        judgement = self._auth.judge(request, domain, now, known)
+        judgement = self._auth.judge(request, domain, now, known, flow.remote[0])
         if judgement.user:
             return judgement.user
         tag = self._endpoint.layer.stateless_tag(request)
         response = self._auth.refuse(request, domain, judgement, tag, now, known, flow.remote)
-        self._send(request, flow, response)
+        if known.quiet:
+            self._counts["limits:dropped"] += 1
+        else:
+            self._send(request, flow, response)
         return ""
 
     def _register(self, request: Request, flow: Flow, known: Known) -> None:
@@ -291,7 +337,7 @@ class ServerCore:
         mark: str,
     ) -> None:
         if self.proxy.in_progress >= self._options.max_contexts:
-            raise Refusal(503, "", [("Retry-After", "5")])
+            raise Refusal(503, "", [("Retry-After", str(self._options.retry_after))])
         transaction: ServerTransaction = self._endpoint.accept(request, flow)
         self._counts["tm:UAS_transactions"] += 1
         if request.method == "INVITE":
@@ -336,7 +382,7 @@ class ServerCore:
         """RFC 3261 §9.2, §16.10."""
         request = event.request
         if event.invite is None:
-            self._reply(request, event.flow, 481)
+            self._refuse_unread(request, event.flow, 481, "")
             return
         transaction = self._endpoint.accept(request, event.flow)
         tag = event.invite.last_response.to_tag if event.invite.last_response else None

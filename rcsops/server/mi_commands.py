@@ -1,6 +1,7 @@
 """The MI commands of the embedded server, with OpenSIPS's names and shapes."""
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 from rcsops import __version__
 from rcsops.errors import MiError, RcsopsError, SipParseError
 from rcsops.server.addresses import LocalNames
+from rcsops.server.guard import Guard
 from rcsops.server.location import Binding, LocationService
 from rcsops.server.logs import MI_LEVELS, set_mi_level
 from rcsops.server.mi import INVALID_PARAMS, MiDispatcher
@@ -36,6 +38,7 @@ class MiCommands:
         location: LocationService,
         statistics: Statistics,
         names: LocalNames,
+        guard: Guard,
         stop: Callable[[], None],
         reload_domains: Callable[[], None] | None = None,
     ) -> None:
@@ -44,6 +47,7 @@ class MiCommands:
         self._location = location
         self._statistics = statistics
         self._names = names
+        self._guard = guard
         self._reload_domains = reload_domains
         self._stop = stop
         self._started = time.time()
@@ -80,6 +84,9 @@ class MiCommands:
         )
         add("domain_dump", self.domain_dump, "The domains that the server answers for.")
         add("domain_reload", self.domain_reload, "Reads domains and aliases anew.")
+        add("pike_list", self.pike_list, "The sources that are turned away.")
+        add("pike_rm", self.pike_rm, "Lets a source in again.", required=("IP",))
+        add("ban_list", self.ban_list, "The sources that are turned away, why and how long.")
         add("list_tcp_conns", self.list_tcp_conns, "The connections that are open.")
         add("ul_dump", self.ul_dump, "Every contact.", optional=("brief",))
         record = ("table_name", "aor")
@@ -187,6 +194,26 @@ class MiCommands:
         except RcsopsError as error:
             raise MiError(str(error), code=500) from None
         return "OK"
+
+    # --- floods and guesses --------------------------------------------------------------------
+
+    def pike_list(self) -> dict[str, list[str]]:
+        return {"IPs": [ban.source for ban in self._guard.bans(self._endpoint.now)]}
+
+    def pike_rm(self, IP: object) -> str:
+        text = str(IP).strip().strip("[]").partition("/")[0]
+        if not self._guard.lift(text):
+            raise MiError("Match not found", code=404)
+        return "OK"
+
+    def ban_list(self) -> dict[str, Any]:
+        bans = self._guard.bans(self._endpoint.now)
+        return {
+            "Bans": [
+                {"IP": ban.source, "Reason": ban.reason, "Seconds": math.ceil(ban.seconds)}
+                for ban in bans
+            ]
+        }
 
     # --- contacts ------------------------------------------------------------------------------
 

@@ -27,3 +27,5 @@ class ServerOptions:
     max_contexts: int = 50_000
     max_waiting: int = 2000
     """Requests that wait for the database or for a name to be resolved."""
+    max_body: int = 256 * 1024
+    retry_after: int = 5

@@ -19,6 +19,7 @@ from rcsops.server.addresses import LocalNames
 from rcsops.server.auth import Authenticator
 from rcsops.server.core import ServerCore
 from rcsops.server.dialog_token import DialogTokens
+from rcsops.server.guard import Guard, GuardLimits
 from rcsops.server.location import LocationService
 from rcsops.server.location_writer import LocationWriter
 from rcsops.server.loops import LoopMarks
@@ -29,9 +30,9 @@ from rcsops.server.mi_fifo import MiFifo
 from rcsops.server.options import ServerOptions
 from rcsops.server.run_files import RunFiles
 from rcsops.server.statistics import Statistics
-from rcsops.settings import DIGEST_ALGORITHMS, Listen, Settings
+from rcsops.settings import DIGEST_ALGORITHMS, Limits, Listen, Settings
 from rcsops.sip import ALGORITHMS, DigestServer, Event, Flow, SipParseError, Timers
-from rcsops.transport import SipEndpoint, Tap
+from rcsops.transport import EndpointLimits, SipEndpoint, Tap
 
 __all__ = ["Server"]
 
@@ -69,13 +70,26 @@ class Server:
         self.statistics = Statistics()
         self.location = LocationService()
         self.names = LocalNames(settings.domain, ())
+        limits = settings.limits
+        self.guard = Guard(
+            GuardLimits(
+                rate=limits.rate,
+                burst=limits.burst,
+                failures=limits.login_failures,
+                failure_seconds=limits.failure_seconds,
+                ban_seconds=limits.ban_seconds,
+                trusted=limits.trusted,
+            )
+        )
         self.endpoint = SipEndpoint(
+            limits=endpoint_limits(limits),
             on_event=self._event,
             on_bad_message=self._bad_message,
             tap=tap,
             timers=timers,
             nameservers=settings.dns,
         )
+        self.endpoint.layer.max_transactions = limits.transactions
         self._core: ServerCore | None = None
         self._store: Store | None = None
         self._writer: LocationWriter | None = None
@@ -194,7 +208,8 @@ class Server:
             self.endpoint,
             names=self.names,
             accounts=accounts,
-            authenticator=Authenticator(make_digest, accounts, self.statistics),
+            authenticator=Authenticator(make_digest, accounts, self.statistics, self.guard),
+            guard=self.guard,
             location=self.location,
             dialog_tokens=DialogTokens(self._secret),
             loop_marks=LoopMarks(self._secret),
@@ -216,6 +231,7 @@ class Server:
             location=self.location,
             statistics=self.statistics,
             names=self.names,
+            guard=self.guard,
             stop=self.ask_to_stop,
             reload_domains=self._reload_domains if self._read_settings else None,
         )
@@ -243,6 +259,7 @@ class Server:
         gauge("net:tcp_connections", lambda: len(endpoint.connections))
         gauge("net:bad_datagrams", lambda: endpoint.statistics.bad_datagrams)
         gauge("net:dropped_datagrams", lambda: endpoint.statistics.dropped_datagrams)
+        gauge("limits:banned", lambda: len(self.guard.bans(endpoint.now)))
         gauge("registrar:max_expires", lambda: self._options.max_expires)
         gauge("registrar:default_expire", lambda: self._options.default_expires)
         gauge("registrar:max_contacts", lambda: self._options.max_contacts)
@@ -264,6 +281,18 @@ class Server:
     def _bad_message(self, error: SipParseError, flow: Flow) -> None:
         if self._core is not None:
             self._core.bad_message(error, flow)
+
+
+def endpoint_limits(limits: Limits) -> EndpointLimits:
+    """What the sockets of a server with these limits allow."""
+    return EndpointLimits(
+        max_connections=limits.connections,
+        max_connections_per_source=limits.connections_per_source,
+        idle_seconds=limits.idle_seconds,
+        max_head=limits.head,
+        # What is a little too large is answered, not cut off.
+        max_body=2 * limits.body,
+    )
 
 
 def _cannot_listen(address: Listen, error: OSError) -> EngineError:

@@ -32,6 +32,9 @@ COUNTERS = (
     "auth:challenges",
     "auth:failures",
     "auth:stale",
+    "limits:bans",
+    "limits:dropped",
+    "limits:refused",
     "usrloc:location-expires",
 )
 

@@ -2,6 +2,7 @@
 
 from rcsops.settings.credentials import CredentialStore
 from rcsops.settings.directories import private_directory
+from rcsops.settings.limits import Limits
 from rcsops.settings.listen import Listen, parse_listen
 from rcsops.settings.model import (
     DIGEST_ALGORITHMS,
@@ -23,6 +24,7 @@ __all__ = [
     "DIGEST_ALGORITHMS",
     "ENGINES",
     "CredentialStore",
+    "Limits",
     "Listen",
     "Project",
     "SecretStore",

@@ -10,12 +10,13 @@ import ipaddress
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from rcsops.errors import SettingsError
+from rcsops.settings.limits import LIMIT_CHECKS, Limits
 from rcsops.settings.listen import Listen, parse_listen
 
 ENGINES = ("embedded", "opensips")
@@ -65,6 +66,7 @@ class Settings:
     registrar_min_expires: int = 60
     registrar_max_expires: int = 3600
     proxy_redirects: str = "relay"
+    limits: Limits = field(default_factory=Limits)
     agent_server: str = ""
     agent_transport: str = "tcp"
     agent_bind: str = "127.0.0.1"
@@ -255,7 +257,8 @@ _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "agent.transport": ("agent_transport", _choice(AGENT_TRANSPORTS)),
     "agent.bind": ("agent_bind", _host),
 }
-_LISTS = {"listen", "dns", "digest.algorithms", "domains", "aliases"}
+_KEYS |= {f"limits.{name}": (f"limits.{name}", check) for name, check in LIMIT_CHECKS.items()}
+_LISTS = {"limits.trusted", "listen", "dns", "digest.algorithms", "domains", "aliases"}
 _TABLES = {key.partition(".")[0] for key in _KEYS if "." in key}
 
 
@@ -337,7 +340,8 @@ def parse_settings(
                 values[attribute] = check(given.split(",") if key in _LISTS else given)
             except ValueError as error:
                 raise SettingsError(f"{variable} in the environment: {error}") from None
-    settings = replace(Settings(), **values)
+    limits = {key: values.pop(f"limits.{key}") for key in LIMIT_CHECKS if f"limits.{key}" in values}
+    settings = replace(Settings(), limits=replace(Limits(), **limits), **values)
     if settings.registrar_min_expires > settings.registrar_max_expires:
         raise SettingsError(
             f"{name}: registrar.min_expires ({settings.registrar_min_expires}) is more than "

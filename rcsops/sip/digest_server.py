@@ -18,6 +18,7 @@ from rcsops.tokens import Tokens
 _WINDOW = 64
 _TIME_DIGITS = 12
 _SALT_DIGITS = 32
+_MARK_DIGITS = 8
 _MAC_DIGITS = 32
 
 
@@ -50,6 +51,9 @@ class DigestServer:
     are remembered for their counts, at most ``max_used``. When that is not enough the oldest is
     forgotten and with it every nonce issued before it counts as stale: under a flood clients ask
     once more, and a replay never passes.
+
+    A nonce can be made for one source address. Who brings it back from there can receive there: the
+    address is not forged.
     """
 
     __slots__ = (
@@ -96,22 +100,38 @@ class DigestServer:
         self.opaque = self._mac("opaque")
 
     def challenges(
-        self, now: float, stale: bool = False, algorithms: tuple[str, ...] | None = None
+        self,
+        now: float,
+        stale: bool = False,
+        algorithms: tuple[str, ...] | None = None,
+        source: str = "",
     ) -> list[str]:
         """The values of WWW-Authenticate, one for each algorithm (RFC 8760 §2.3).
 
         ``algorithms`` narrows the choice. ``now`` is in monotonic seconds.
         """
-        start = f'Digest realm={quote(self.realm)}, nonce="{self.nonce(now)}"'
+        start = f'Digest realm={quote(self.realm)}, nonce="{self.nonce(now, source)}"'
         start = f'{start}, opaque="{self.opaque}"'
         end = f'qop="{",".join(self._qop)}"{", stale=true" if stale else ""}'
         names = self._algorithms if algorithms is None else algorithms
         return [f"{start}, algorithm={name}, {end}" for name in names]
 
-    def nonce(self, now: float) -> str:
-        """A new nonce: time, salt and MAC."""
+    def nonce(self, now: float, source: str = "") -> str:
+        """A new nonce: time, salt and MAC; the salt ends in the mark of ``source``, if given."""
         text = f"{max(0, int(now * 1000)):0{_TIME_DIGITS}x}{self._tokens.nonce()}"
+        if source:
+            text = text[:-_MARK_DIGITS] + self._mark(source)
         return text + self._mac(text)
+
+    def is_current(self, nonce: str, now: float, source: str) -> bool:
+        """Whether a nonce was made here, for ``source``, and has not expired."""
+        issued = self._issued(nonce)
+        if issued is None or not 0 <= int(now * 1000) - issued <= self._lifetime:
+            return False
+        return nonce[:-_MAC_DIGITS].endswith(self._mark(source))
+
+    def _mark(self, source: str) -> str:
+        return self._mac(f"source:{source}")[:_MARK_DIGITS]
 
     def verify(
         self,

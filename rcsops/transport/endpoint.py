@@ -368,6 +368,10 @@ class SipEndpoint:
         if connection is not None:
             connection.close()
 
+    def close_flow_after(self, flow: Flow) -> None:
+        """Closes the connection of a flow once what is being answered has gone out."""
+        self._loop.call_soon(self.close_flow, flow)
+
     def keep_alive(self, flow: Flow) -> bool:
         """Sends a CRLF keep-alive on the flow; False when it has no open connection or socket.
 

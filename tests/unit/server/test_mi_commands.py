@@ -23,6 +23,7 @@ class Mi:
             location=server.location,
             statistics=server.statistics,
             names=server.names,
+            guard=server.guard,
             stop=self._stop,
         )
 
