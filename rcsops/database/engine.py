@@ -5,6 +5,7 @@
 """
 
 import contextlib
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -20,6 +21,10 @@ from rcsops.database.failures import database_error, missing_driver
 from rcsops.database.mysql_url import parsed_url
 from rcsops.errors import DatabaseError
 from rcsops.settings import sqlite_file
+
+# Of a connection that a dead server left in the middle of a transaction the pool would print a
+# traceback, when the exception with our message is on its way already.
+logging.getLogger("sqlalchemy.pool").addHandler(logging.NullHandler())
 
 BUSY_TIMEOUT = 5.0
 """Seconds that a writer waits for another process's transaction to end."""

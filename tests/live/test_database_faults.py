@@ -20,6 +20,7 @@ from rcsops.errors import DatabaseError
 from rcsops.operations import db, users, users_bulk
 from rcsops.operations.db_backup import restore, take_backup
 from rcsops.settings import Project
+from rcsops.testing import wait_until
 from rcsops.testing.mariadb import MariaDbServer
 from tests.unit.operations.conftest import Lab
 from tests.unit.operations.test_db_migrate import content, same
@@ -79,8 +80,17 @@ def interrupted(lab: Lab, after: float, victim: str, *words: str) -> str:
             assert process.returncode == 1
             assert err.startswith("error: "), err
             assert "hint: " in err
+    else:
+        # The server ends the statement that it was given, also when nobody waits for it any more.
+        wait_until(lambda: not working(lab), 60, what="the end of the last statement")
     assert "Traceback" not in err
     return err
+
+
+def working(lab: Lab) -> int:
+    """How many connections work in the database."""
+    query = f"SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE DB = '{lab.name}'"
+    return int(lab.admin(query)[0][0] or 0)
 
 
 def duration(work: Callable[[], object]) -> float:

@@ -1,5 +1,7 @@
 import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -140,3 +142,19 @@ def test_a_missing_driver_is_named_with_the_packages_that_it_needs() -> None:
     assert "mysqlclient" in str(error)
     assert "default-libmysqlclient-dev" in error.hint
     assert "pip install 'rcsops[mysql]'" in error.hint
+
+
+def test_the_connection_pool_prints_nothing_of_its_own(tmp_path: Path) -> None:
+    """What it finds when the server died under it (in a finalizer, by the log) we have said."""
+    lines = (
+        "from rcsops.database import open_engine",
+        f"engine = open_engine('sqlite:///{tmp_path}/a.db', create=True)",
+        "try:",
+        "    raise ValueError",
+        "except ValueError:",
+        "    engine.pool.logger.error('Exception during reset or similar', exc_info=True)",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
