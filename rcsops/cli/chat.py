@@ -14,6 +14,7 @@ import click
 from rcsops.cli.chat_lines import JsonLines, PipeLines, TerminalLines
 from rcsops.cli.chat_print import JsonPrinter, PlainPrinter
 from rcsops.cli.chat_setup import (
+    agent_tls,
     choose_bind,
     instance_id,
     kept_secret,
@@ -23,7 +24,6 @@ from rcsops.cli.chat_setup import (
 )
 from rcsops.cli.context import Context, complete_user
 from rcsops.cli.output import json_option
-from rcsops.errors import UsageError
 from rcsops.operations.chat import COMMANDS, ChatRoom
 
 if TYPE_CHECKING:
@@ -35,7 +35,11 @@ if TYPE_CHECKING:
 @click.argument("user", metavar="USER", shell_complete=complete_user)
 @click.argument("peer", metavar="[PEER]", required=False)
 @click.option("--server", metavar="URI", help="SIP server: HOST[:PORT] or sip:… (own one).")
-@click.option("--transport", type=click.Choice(["tcp", "udp", "auto"]), help="To the server (tcp).")
+@click.option(
+    "--transport",
+    type=click.Choice(["tcp", "udp", "tls", "ws", "wss", "auto"]),
+    help="To the server (tcp); tls and wss are encrypted; auto: what the DNS says.",
+)
 @click.option("--domain", help="SIP domain of USER (the project's).")
 @click.option("--bind", metavar="ADDRESS", help="Our own address (one that reaches the server).")
 @click.option("--start", "start_server", is_flag=True, help="Start the local server if none runs.")
@@ -75,7 +79,7 @@ def chat(
     """Register as USER and wait for an invitation, or invite PEER.
 
     Lines typed are messages; /help shows the commands. Messages and files go directly from one
-    agent to the other over MSRP; they are not encrypted.
+    agent to the other over MSRP; they are not encrypted, whatever --transport is.
 
     On a pipe, each line of input is a message or a command, and waits for what was asked before
     it; the chat ends with the input, and the exit code is 1 when something did not get through.
@@ -94,8 +98,6 @@ def chat(
     domain = (domain or settings.domain).lower()
     account = parse_user(user, domain)
     transport = transport or settings.agent_transport
-    if transport not in ("tcp", "udp", "auto"):
-        raise UsageError(f"{transport} is not there yet; agents talk tcp or udp to the server")
     server = server or settings.agent_server
     credential = secret_of(project, account, local=not server)
     server = server or local_server(project, transport, start=start_server)
@@ -114,6 +116,7 @@ def chat(
             dns=settings.dns,
             history=own_directory / "history.db",
             instance_id=instance,
+            tls=agent_tls(project),
         )
 
         def room(notify: "Callable[[Notice], None]") -> ChatRoom:

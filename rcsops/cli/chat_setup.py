@@ -22,8 +22,17 @@ if TYPE_CHECKING:
     from rcsops.settings import Project
     from rcsops.sip import Credential, Uri
     from rcsops.trace import TraceWriter
+    from rcsops.transport import TlsOptions
 
-__all__ = ["choose_bind", "instance_id", "kept_secret", "local_server", "secret_of", "tap_to"]
+__all__ = [
+    "agent_tls",
+    "choose_bind",
+    "instance_id",
+    "kept_secret",
+    "local_server",
+    "secret_of",
+    "tap_to",
+]
 
 
 def secret_of(project: "Project", account: "UserName", *, local: bool) -> "Credential":
@@ -95,6 +104,20 @@ def local_server(project: "Project", transport: str, *, start: bool) -> str:
     started = start_engine(project)
     note(f"server started at {', '.join(started.listeners)}; rcsops stop ends it")
     return address.host_port
+
+
+def agent_tls(project: "Project") -> "TlsOptions":
+    """Whom the agents of a project believe, and what they show of themselves."""
+    from rcsops.transport import TlsOptions
+
+    certificate, private_key = project.agent_certificate or (None, None)
+    return TlsOptions(
+        certificate=certificate,
+        private_key=private_key,
+        ca=project.authorities,
+        # An authority that somebody has named is the only one that counts.
+        system_ca=not project.settings.tls_ca,
+    )
 
 
 def choose_bind(setting: str, server: str, *, dns: Sequence[str] = ()) -> str:

@@ -62,7 +62,9 @@ def init(
         print_json(result)
     elif result.created:
         say(f"wrote {result.path}: domain {result.settings.domain}, engine embedded")
-        say("next: rcsops db create, rcsops user add bob, rcsops chat bob")
+        secure = {"tls", "wss"} & {each.transport for each in result.settings.listen_addresses}
+        certs = "rcsops certs, " if secure else ""
+        say(f"next: {certs}rcsops db create, rcsops user add bob, rcsops chat bob")
     elif result.changed:
         say(f"changed {', '.join(result.changed)} in {result.path}")
     else:

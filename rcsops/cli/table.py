@@ -17,6 +17,7 @@ class Entry(NamedTuple):
 GROUPS: dict[str, dict[str, Entry]] = {
     "Project": {
         "init": Entry("Write rcsops.toml, the settings of a project.", "init", "init"),
+        "certs": Entry("Make the certificates of a lab, for TLS.", "certs", "certs"),
     },
     "Database and users": {
         "db": Entry("Make, look at, change and save the server's database.", "db", "db"),

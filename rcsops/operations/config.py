@@ -269,20 +269,11 @@ def _algorithms(project: Project, line: tuple[int, int]) -> tuple[str, ...]:
 
 
 def _tls(project: Project) -> Tls | None:
-    settings = project.settings
-    if not settings.tls_certificate and not settings.tls_private_key:
+    pair = project.certificate
+    if pair is None:
         return None
-    if not (settings.tls_certificate and settings.tls_private_key):
-        raise SettingsError("[tls] needs both certificate and private_key")
-
-    def absolute(name: str) -> str:
-        return str(project.directory / Path(name).expanduser()) if name else ""
-
-    return Tls(
-        absolute(settings.tls_certificate),
-        absolute(settings.tls_private_key),
-        absolute(settings.tls_ca),
-    )
+    ca = project.authorities
+    return Tls(str(pair[0]), str(pair[1]), str(ca) if ca else "")
 
 
 def _expanded(addresses: tuple[Listen, ...]) -> tuple[Listen, ...]:

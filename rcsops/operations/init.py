@@ -43,10 +43,17 @@ listen = [{listen}]
 # http = "127.0.0.1:8888"
 
 [tls]
-# For listen entries tls: and wss: of an OpenSIPS: PEM files, relative to this one.
+# For listen entries tls: and wss:. PEM files, relative to this one; left out, those that
+# `rcsops certs` makes. `ca` holds the authorities that agents, and a server that asks clients for
+# a certificate ("none", "optional", "required"), believe.
 # certificate = ""
 # private_key = ""
 # ca = ""
+# client_certificates = "none"
+
+[ws]
+# The web pages whose browsers may connect, such as "https://chat.example"; "*" for any.
+# origins = []
 
 [digest]
 # What the server offers to those who log in, the preferred one first, and the weakest that an
@@ -61,11 +68,14 @@ listen = [{listen}]
 # max_expires = 3600
 
 [agent]
-# Which server the agents use (empty: this project's own), how they reach it, and the address
-# that they take part in chats from.
+# Which server the agents use (empty: this project's own), how they reach it (udp, tcp, tls, ws,
+# wss), and the address that they take part in chats from.
 # server = ""
 # transport = "tcp"
 # bind = "127.0.0.1"
+# The certificate that they show to a server that asks for one.
+# certificate = ""
+# private_key = ""
 """
 
 

@@ -22,6 +22,7 @@ from rcsops.server.run_files import RunFiles, RunLock, load_secret
 from rcsops.server.service import Server
 from rcsops.settings import Project, Settings
 from rcsops.trace import TraceWriter
+from rcsops.transport import TlsOptions
 
 logger = logging.getLogger("rcsops.server")
 
@@ -89,6 +90,7 @@ async def _serve(
         options=options,
         tap=trace,
         read_settings=read_settings,
+        tls=_tls_options(project),
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -123,6 +125,18 @@ def _server_options(project: Project, options: argparse.Namespace) -> ServerOpti
         max_body=settings.limits.body,
         retry_after=settings.limits.retry_after,
         follow_redirects=settings.proxy_redirects == "follow",
+    )
+
+
+def _tls_options(project: Project) -> TlsOptions:
+    certificate, private_key = project.certificate or (None, None)
+    return TlsOptions(
+        certificate=certificate,
+        private_key=private_key,
+        ca=project.authorities,
+        # Any authority of the system would let in any client in the world.
+        system_ca=False,
+        client_certificates=project.settings.tls_client_certificates,
     )
 
 

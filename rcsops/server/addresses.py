@@ -7,6 +7,7 @@ import psutil
 
 from rcsops.sip import Uri
 from rcsops.transport import ListenAddress
+from rcsops.transport.resolver import default_port
 
 __all__ = ["LocalNames"]
 
@@ -51,11 +52,13 @@ class LocalNames:
         found = self._canonical.get(uri.host)
         if found is not None:
             return found
-        return self.domain if self.is_address(uri.host, uri.port) else ""
+        return self.domain if self.is_address(uri.host, uri.port or default_port(uri)) else ""
 
     def is_local(self, uri: Uri) -> bool:
         """Whether this server answers for a URI."""
-        return uri.host in self._canonical or self.is_address(uri.host, uri.port)
+        return uri.host in self._canonical or self.is_address(
+            uri.host, uri.port or default_port(uri)
+        )
 
     def is_address(self, host: str, port: int | None) -> bool:
         """Whether a host and port are where this server listens."""

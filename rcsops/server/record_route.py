@@ -13,7 +13,8 @@ def own_uri(target: Target, token: str, *, secure: bool = False) -> str:
     if secure:
         suffix = ";transport=ws" if transport == "wss" else ""
         return f"<sips:{target.sent_by}{suffix};lr;{PARAMETER}={token}>"
-    suffix = "" if transport == "udp" else f";transport={transport}"
+    # RFC 7118 §5.2: in URIs a WebSocket is "ws", whether TLS is under it or not.
+    suffix = "" if transport == "udp" else f";transport={transport.replace('wss', 'ws')}"
     return f"<sip:{target.sent_by}{suffix};lr;{PARAMETER}={token}>"
 
 

@@ -54,7 +54,7 @@ class Router:
         )
         for candidate in candidates:
             try:
-                found.append(self._endpoint.target(candidate.transport, _address(candidate)))
+                found.append(self._target(candidate))
             except LocalProtocolError as error:
                 failure = error
         if not found and failure is not None:
@@ -65,7 +65,11 @@ class Router:
         candidate = resolve_numeric(uri)
         if candidate is None:
             return None
-        return self._endpoint.target(candidate.transport, _address(candidate))
+        return self._target(candidate)
+
+    def _target(self, candidate: Candidate) -> Target:
+        address = (candidate.host, candidate.port)
+        return self._endpoint.target(candidate.transport, address, candidate.name)
 
     def _flow_target(self, binding: Binding) -> Target | None:
         """The flow that a contact registered over, where that is the way to it."""
@@ -81,13 +85,11 @@ class Router:
             and (binding.outbound or binding.behind_nat)
         ):
             return endpoint.target("udp", flow.remote)
-        if binding.outbound:
+        by_websocket = (binding.uri.param("transport") or "").lower() in ("ws", "wss")
+        if binding.outbound or by_websocket:
+            # Nobody connects to a browser (RFC 7118 §6).
             raise FlowFailed("the connection of the contact is gone")
         return None
-
-
-def _address(candidate: Candidate) -> tuple[str, int]:
-    return (candidate.host, candidate.port)
 
 
 def set_routes(request: Request, routes: tuple[str, ...]) -> str:

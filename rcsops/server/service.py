@@ -13,7 +13,7 @@ import psutil
 
 from rcsops.database import SubscriberCache, check_tables
 from rcsops.database.store import Store
-from rcsops.errors import EngineError, LocalProtocolError
+from rcsops.errors import EngineError, LocalProtocolError, SettingsError
 from rcsops.server.accounts import Accounts
 from rcsops.server.addresses import LocalNames
 from rcsops.server.auth import Authenticator
@@ -32,7 +32,7 @@ from rcsops.server.run_files import RunFiles
 from rcsops.server.statistics import Statistics
 from rcsops.settings import DIGEST_ALGORITHMS, Limits, Listen, Settings
 from rcsops.sip import ALGORITHMS, DigestServer, Event, Flow, SipParseError, Timers
-from rcsops.transport import EndpointLimits, SipEndpoint, Tap
+from rcsops.transport import EndpointLimits, SipEndpoint, Tap, Tls, TlsOptions
 
 __all__ = ["Server"]
 
@@ -60,6 +60,7 @@ class Server:
         tap: Tap | None = None,
         timers: Timers | None = None,
         read_settings: Callable[[], Settings] | None = None,
+        tls: TlsOptions | None = None,
     ) -> None:
         self._settings = settings
         self._files = files
@@ -88,6 +89,8 @@ class Server:
             tap=tap,
             timers=timers,
             nameservers=settings.dns,
+            tls=Tls(tls),
+            origins=settings.ws_origins,
         )
         self.endpoint.layer.max_transactions = limits.transactions
         self._core: ServerCore | None = None
@@ -178,7 +181,11 @@ class Server:
             except LocalProtocolError as error:
                 raise EngineError(
                     f"cannot listen at {address}: {error}",
-                    hint="the embedded server has udp and tcp; mend `listen` in rcsops.toml",
+                    hint="mend `listen` in rcsops.toml",
+                ) from error
+            except SettingsError as error:
+                raise EngineError(
+                    f"cannot listen at {address}: {error}", hint=error.hint
                 ) from error
 
     def _make_core(self, store: Store) -> ServerCore:
@@ -257,6 +264,7 @@ class Server:
         gauge("tm:inuse_transactions", lambda: len(endpoint.layer))
         gauge("core:timestamp", lambda: int(time.time() - self._started))
         gauge("net:tcp_connections", lambda: len(endpoint.connections))
+        gauge("net:failed_handshakes", lambda: endpoint.statistics.failed_handshakes)
         gauge("net:bad_datagrams", lambda: endpoint.statistics.bad_datagrams)
         gauge("net:dropped_datagrams", lambda: endpoint.statistics.dropped_datagrams)
         gauge("limits:banned", lambda: len(self.guard.bans(endpoint.now)))

@@ -26,6 +26,7 @@ MI_TRANSPORTS = ("fifo", "datagram", "http")
 DIGEST_ALGORITHMS = ("MD5", "SHA-256", "SHA-512-256")
 # "auto": what the DNS says of the server (RFC 3263 §4.1).
 AGENT_TRANSPORTS = ("auto", "udp", "tcp", "tls", "ws", "wss")
+CLIENT_CERTIFICATES = ("none", "optional", "required")
 DEFAULT_MYSQL_URL = "mysql://opensips@localhost/opensips"
 DATABASE_SCHEMES = ("sqlite", "mysql", "mysql+mysqldb", "mariadb", "mariadb+mysqldb")
 
@@ -61,6 +62,8 @@ class Settings:
     tls_certificate: str = ""
     tls_private_key: str = ""
     tls_ca: str = ""
+    tls_client_certificates: str = "none"
+    ws_origins: tuple[str, ...] = ()
     digest_algorithms: tuple[str, ...] = ("SHA-256", "MD5")
     digest_min_algorithm: str = "MD5"
     registrar_min_expires: int = 60
@@ -70,6 +73,8 @@ class Settings:
     agent_server: str = ""
     agent_transport: str = "tcp"
     agent_bind: str = "127.0.0.1"
+    agent_certificate: str = ""
+    agent_private_key: str = ""
 
     @property
     def listen_addresses(self) -> tuple[Listen, ...]:
@@ -197,6 +202,14 @@ def _nameserver(value: object) -> str:
         ) from None
 
 
+def _origin(value: object) -> str:
+    """A web page's origin (RFC 6454 §7), as browsers name it, or "*"."""
+    text = _text(value)
+    if text != "*" and not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+", text):
+        raise ValueError(f'{text!r} is not an origin; write "https://chat.example", or "*" for any')
+    return text
+
+
 def _loopback(value: object) -> str:
     """``address:port`` on this very machine: whoever reaches MI over HTTP commands the server."""
     text = _text(value)
@@ -248,6 +261,8 @@ _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "tls.certificate": ("tls_certificate", _text),
     "tls.private_key": ("tls_private_key", _text),
     "tls.ca": ("tls_ca", _text),
+    "tls.client_certificates": ("tls_client_certificates", _choice(CLIENT_CERTIFICATES)),
+    "ws.origins": ("ws_origins", _strings(_origin, empty=True)),
     "digest.algorithms": ("digest_algorithms", _strings(_choice(DIGEST_ALGORITHMS))),
     "digest.min_algorithm": ("digest_min_algorithm", _choice(DIGEST_ALGORITHMS)),
     "registrar.min_expires": ("registrar_min_expires", _lifetime),
@@ -256,9 +271,19 @@ _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "agent.server": ("agent_server", _host),
     "agent.transport": ("agent_transport", _choice(AGENT_TRANSPORTS)),
     "agent.bind": ("agent_bind", _host),
+    "agent.certificate": ("agent_certificate", _text),
+    "agent.private_key": ("agent_private_key", _text),
 }
 _KEYS |= {f"limits.{name}": (f"limits.{name}", check) for name, check in LIMIT_CHECKS.items()}
-_LISTS = {"limits.trusted", "listen", "dns", "digest.algorithms", "domains", "aliases"}
+_LISTS = {
+    "limits.trusted",
+    "listen",
+    "dns",
+    "digest.algorithms",
+    "domains",
+    "aliases",
+    "ws.origins",
+}
 _TABLES = {key.partition(".")[0] for key in _KEYS if "." in key}
 
 

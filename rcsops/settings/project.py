@@ -117,6 +117,46 @@ class Project:
         return shared if shared.is_dir() else short_run_directory(wanted)
 
     @property
+    def tls_dir(self) -> Path:
+        """Where `rcsops certs` puts what it makes."""
+        return self.state_dir / "tls"
+
+    @property
+    def certificate(self) -> tuple[Path, Path] | None:
+        """The server's certificate and private key: those of [tls], or else those of `rcsops
+        certs`; None without. Raises `SettingsError` when one is named without the other."""
+        settings = self.settings
+        pair = self._pair("[tls]", settings.tls_certificate, settings.tls_private_key)
+        own = self.tls_dir / "server.pem", self.tls_dir / "server-key.pem"
+        return pair or (own if own[0].exists() else None)
+
+    @property
+    def agent_certificate(self) -> tuple[Path, Path] | None:
+        """What agents show to servers that ask: certificate and private key of [agent]."""
+        settings = self.settings
+        return self._pair("[agent]", settings.agent_certificate, settings.agent_private_key)
+
+    @property
+    def authorities(self) -> Path | None:
+        """The file of authorities that are believed: that of [tls], or else the one of `rcsops
+        certs`; None without."""
+        if self.settings.tls_ca:
+            return self.path_of(self.settings.tls_ca)
+        own = self.tls_dir / "ca.pem"
+        return own if own.exists() else None
+
+    def path_of(self, name: str) -> Path:
+        """A file that the settings name, relative to rcsops.toml."""
+        return self.directory.absolute() / Path(name).expanduser()
+
+    def _pair(self, table: str, certificate: str, private_key: str) -> tuple[Path, Path] | None:
+        if bool(certificate) != bool(private_key):
+            raise SettingsError(f"{table} needs both certificate and private_key")
+        if not certificate:
+            return None
+        return self.path_of(certificate), self.path_of(private_key)
+
+    @property
     def secrets(self) -> SecretStore:
         """The passwords that rcsops.toml must not hold."""
         return SecretStore(self.state_dir / _SECRETS_NAME)

@@ -384,7 +384,8 @@ class TransactionLayer:
     def _put_via(self, request: Request, target: Target, suffix: str = "") -> str:
         branch = self._tokens.branch() + suffix
         start = _VIA_START[target.flow.transport]
-        request.prepend("Via", f"{start}{target.sent_by};branch={branch};rport")
+        alias = ";alias" if target.alias else ""
+        request.prepend("Via", f"{start}{target.sent_by};branch={branch};rport{alias}")
         return branch
 
     def _index(self, transaction: ClientTransaction | ServerTransaction, flow: Flow) -> None:

@@ -120,6 +120,11 @@ class StreamParser:
         if self._half_ping:
             self._pongs += 1
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether a message has begun whose end has not come."""
+        return self._message is not None or bool(self._buffer)
+
     def ping_sent(self) -> None:
         """Our side has sent a ping (CRLFCRLF), so the next CRLF is its answer."""
         self._awaited_pongs = min(self._awaited_pongs + 1, 16)

@@ -12,13 +12,15 @@ class Flow(NamedTuple):
 
     ``transport`` is "udp", "tcp", "tls", "ws" or "wss". ``connection`` 0 is a datagram, or, on a
     stream, any connection to ``remote``, opened when needed; another number is exactly that
-    connection.
+    connection. ``domain`` is what was looked up to come to ``remote``: over TLS the certificate of
+    the other end must prove it (RFC 5922 §7.3); "" stands for the address itself.
     """
 
     transport: str
     local: tuple[str, int]
     remote: tuple[str, int]
     connection: int = 0
+    domain: str = ""
 
     @property
     def reliable(self) -> bool:
@@ -27,7 +29,11 @@ class Flow(NamedTuple):
 
 
 class Target(NamedTuple):
-    """One address to try a request at: the flow, and ``sent_by`` ("host:port") for its Via."""
+    """One address to try a request at: the flow, and ``sent_by`` ("host:port") for its Via.
+
+    ``alias``: requests for ``sent_by`` may come back by the same connection (RFC 5923).
+    """
 
     flow: Flow
     sent_by: str
+    alias: bool = False

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,9 +16,10 @@ from rcsops.testing.waiting import free_port
 class EmbeddedServer:
     """A project in ``directory`` with ``users`` (name to password), and its running server.
 
-    A context manager. ``address`` (host:port) is where it listens on UDP and TCP; ``settings`` are
-    further lines of its rcsops.toml. Everything goes through the ``rcsops`` command, as a person
-    would do it.
+    A context manager. ``address`` (host:port) is where it listens on UDP and TCP; each of
+    ``more`` ("tls", "ws", "wss") has a port of its own, see ``where``. ``settings`` are further
+    lines of its rcsops.toml. Everything goes through the ``rcsops`` command, as a person would do
+    it.
     """
 
     def __init__(
@@ -28,18 +29,32 @@ class EmbeddedServer:
         *,
         domain: str = "rcs.example",
         settings: str = "",
+        host: str = "127.0.0.1",
+        more: Iterable[str] = (),
     ) -> None:
         self.directory = directory
         self.domain = domain
-        self.host = "127.0.0.1"
-        self.port = free_port()
+        self.host = host
+        self.port = free_port(host)
+        self._more = {transport: free_port(host) for transport in more}
         self._users = dict(users or {})
         self._settings = settings
 
     @property
     def address(self) -> str:
         """host:port of its UDP and TCP sockets."""
-        return f"{self.host}:{self.port}"
+        return self.where("udp")
+
+    def where(self, transport: str) -> str:
+        """host:port of the socket for a transport."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self._more.get(transport, self.port)}"
+
+    @property
+    def settings_text(self) -> str:
+        """Its rcsops.toml."""
+        listen = ", ".join(f'"{each}:{self.where(each)}"' for each in ("udp", "tcp", *self._more))
+        return f'domain = "{self.domain}"\nlisten = [{listen}]\n{self._settings}\n'
 
     @property
     def environment(self) -> dict[str, str]:
@@ -79,13 +94,12 @@ class EmbeddedServer:
         self.directory.mkdir(parents=True, exist_ok=True)
         settings = self.directory / "rcsops.toml"
         if not settings.exists():
-            listen = ", ".join(f'"{name}:{self.address}"' for name in ("udp", "tcp"))
-            settings.write_text(
-                f'domain = "{self.domain}"\nlisten = [{listen}]\n{self._settings}\n'
-            )
+            settings.write_text(self.settings_text)
             self.command("db", "create")
             for username, password in self._users.items():
                 self.add_user(username, password)
+        if {"tls", "wss"} & set(self._more):
+            self.command("certs")
         self.command("start")
 
     def stop(self) -> None:

@@ -5,6 +5,7 @@ from rcsops.transport.clock import Alarm, system_tokens, wall_clock
 from rcsops.transport.endpoint import SipEndpoint, TransactionUser
 from rcsops.transport.limits import EndpointLimits, EndpointStatistics
 from rcsops.transport.tap import Tap, TapRecord
+from rcsops.transport.tls import Tls, TlsOptions
 
 __all__ = [
     "Alarm",
@@ -14,6 +15,8 @@ __all__ = [
     "SipEndpoint",
     "Tap",
     "TapRecord",
+    "Tls",
+    "TlsOptions",
     "TransactionUser",
     "system_tokens",
     "wall_clock",

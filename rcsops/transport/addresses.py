@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import socket
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -23,6 +24,8 @@ Address = tuple[str, int]
 
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound
 _MAX_SOURCES = 1024
+_WEB_SOCKETS = frozenset({"ws", "wss"})
+_NAMED = frozenset({"tls", "ws", "wss"})
 
 
 class ListenAddress(NamedTuple):
@@ -37,13 +40,20 @@ class ListenAddress(NamedTuple):
 
 
 class AddressBook:
-    """The listeners of one endpoint, and the choice among them for each peer."""
+    """The listeners of one endpoint, and the choice among them for each peer.
 
-    __slots__ = ("_addresses", "_sources")
+    ``dials`` are transports that it opens connections for without listening on them. Nobody can
+    come back by those: a name that leads nowhere, ``nowhere``, stands for us on a WebSocket (RFC
+    7118 §5.2), and the address of another listener on TLS.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_addresses", "_dials", "_nowhere", "_sources")
+
+    def __init__(self, dials: Iterable[str] = (), nowhere: str = "") -> None:
         self._addresses: list[ListenAddress] = []
         self._sources: dict[str, str] = {}
+        self._dials = frozenset(dials)
+        self._nowhere = nowhere
 
     @property
     def addresses(self) -> tuple[ListenAddress, ...]:
@@ -55,16 +65,34 @@ class AddressBook:
     def clear(self) -> None:
         self._addresses.clear()
 
-    def target(self, transport: str, remote: Address) -> Target:
+    def target(self, transport: str, remote: Address, domain: str = "") -> Target:
         """The flow from the listener that fits ``remote`` best, and our name on it for the Via.
 
-        Raises LocalProtocolError when nothing here listens for that transport and family.
+        ``domain`` is what was looked up to come to ``remote``. Raises LocalProtocolError when
+        nothing here listens for that transport and family.
         """
         listener = self._listener(transport, remote)
-        flow = Flow(transport, (listener.host, listener.port), remote)
-        return Target(flow, host_port(self._visible_host(listener, remote), listener.port))
+        # Only there does the name matter, and two flows to one address must be equal.
+        name = domain if transport in _NAMED else ""
+        flow = Flow(transport, (listener.host, listener.port), remote, 0, name)
+        if transport in _WEB_SOCKETS and listener.transport != transport:
+            return Target(flow, self._nowhere)
+        sent_by = host_port(self._visible_host(listener, remote), listener.port)
+        return Target(flow, sent_by, transport == listener.transport == "tls")
+
+    def host_towards(self, transport: str, remote: Address) -> str:
+        """Our address, as ``remote`` sees it; raises LocalProtocolError as `target` does."""
+        return self._visible_host(self._listener(transport, remote), remote)
 
     def _listener(self, transport: str, remote: Address) -> ListenAddress:
+        found = self._best(transport, remote)
+        if found is None and transport in self._dials:
+            found = self._best("tcp", remote)
+        if found is None:
+            raise LocalProtocolError(f"nothing listens on {transport} for {remote[0]}")
+        return found
+
+    def _best(self, transport: str, remote: Address) -> ListenAddress | None:
         found: ListenAddress | None = None
         for address in self._addresses:
             if address.transport != transport or family_of(address.host) != family_of(remote[0]):
@@ -72,8 +100,6 @@ class AddressBook:
             if address.host in WILDCARDS or is_loopback(address.host) == is_loopback(remote[0]):
                 return address
             found = found or address
-        if found is None:
-            raise LocalProtocolError(f"nothing listens on {transport} for {remote[0]}")
         return found
 
     def _visible_host(self, listener: ListenAddress, remote: Address) -> str:

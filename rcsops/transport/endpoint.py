@@ -1,8 +1,8 @@
 """SIP on asyncio sockets: the driver of one transaction layer.
 
 Bytes come in, the layer is pumped, what it wants sent goes out, its events go up, and one timer of
-the loop follows it. No task is made for a message. Other transports come in beside UDP and TCP by a
-listener and a connection of their own; the table of connections and the pump know only flows.
+the loop follows it. No task is made for a message. TLS and WebSocket are layers of a connection
+(`rcsops.transport.layers`); the table of connections and the pump know only flows.
 """
 
 import asyncio
@@ -21,7 +21,13 @@ from rcsops.sip.server_transaction import ServerTransaction
 from rcsops.sip.target import Flow, Target
 from rcsops.sip.timers import Timers
 from rcsops.tokens import Tokens
-from rcsops.transport.addresses import Address, AddressBook, ListenAddress, family_of
+from rcsops.transport.addresses import (
+    Address,
+    AddressBook,
+    ListenAddress,
+    family_of,
+    host_port,
+)
 from rcsops.transport.clock import Alarm, system_tokens
 from rcsops.transport.connections import ConnectionTable
 from rcsops.transport.datagrams import UdpSocket
@@ -29,12 +35,14 @@ from rcsops.transport.limits import EndpointLimits, EndpointStatistics
 from rcsops.transport.resolver import Resolver
 from rcsops.transport.streams import PING
 from rcsops.transport.tap import Tap, guarded, record_now
+from rcsops.transport.tls import Tls
 
 __all__ = ["SipEndpoint", "TransactionUser"]
 
 logger = logging.getLogger(__name__)
 
 _PAIR_ATTEMPTS = 64
+_QUIET_SECONDS = 1.0
 
 
 class TransactionUser(ABC):
@@ -58,6 +66,9 @@ class SipEndpoint:
     says cannot be reached by UDP. ``nameservers`` are the DNS servers that find names for it,
     instead of the system's.
 
+    ``tls`` has the certificates; ``dials`` are transports that it opens connections for though it
+    does not listen on them; ``origins`` are the web pages whose WebSockets are taken.
+
     Make it inside a running loop. A callback that raises is logged and never reaches the loop.
     """
 
@@ -72,6 +83,9 @@ class SipEndpoint:
         tap: Tap | None = None,
         limits: EndpointLimits | None = None,
         nameservers: Sequence[str] = (),
+        tls: Tls | None = None,
+        dials: Iterable[str] = (),
+        origins: Sequence[str] = (),
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._time = self._loop.time
@@ -87,12 +101,16 @@ class SipEndpoint:
         self._tap = guarded(tap)
         self._udp: dict[Address, UdpSocket] = {}
         self._servers: dict[Address, asyncio.Server] = {}
-        self._book = AddressBook()
+        self.tls = tls if tls is not None else Tls()
+        self.origins = tuple(origins)
+        self._dials = tuple(dials)
+        self._book = AddressBook(dials, f"{self.tokens.tag()}.invalid")
         self._table = ConnectionTable(self)
         self._failures: deque[tuple[Flow, str]] = deque()
         self._alarm = Alarm(self._timer_due)
         self._pumping = False
         self._closed = False
+        self._quiet_until = 0.0
 
     # --- listening ---------------------------------------------------------------------------
 
@@ -104,7 +122,8 @@ class SipEndpoint:
     @property
     def transports(self) -> tuple[str, ...]:
         """The transports that it can send by."""
-        return tuple(dict.fromkeys(address.transport for address in self.addresses))
+        listening = (address.transport for address in self.addresses)
+        return tuple(dict.fromkeys((*listening, *self._dials)))
 
     @property
     def now(self) -> float:
@@ -119,8 +138,8 @@ class SipEndpoint:
     async def listen(self, transport: str, host: str, port: int) -> ListenAddress:
         """Listens on one numeric address; port 0 takes a free one.
 
-        Raises OSError when the address cannot be had and LocalProtocolError for a transport that
-        is not built in.
+        Raises OSError when the address cannot be had, SettingsError when the transport needs a
+        certificate and there is none to use, and LocalProtocolError for an unknown transport.
         """
         address = await self._bind(transport, host, port)
         self._book.add(address)
@@ -147,8 +166,11 @@ class SipEndpoint:
     async def _bind(self, transport: str, host: str, port: int) -> ListenAddress:
         if transport == "udp":
             return ListenAddress(transport, *self._listen_udp(host, port))
-        if transport == "tcp":
-            return ListenAddress(transport, *await self._listen_tcp(host, port))
+        if transport in ("tcp", "tls", "ws", "wss"):
+            if transport in ("tls", "wss"):
+                # What is wrong with the certificate is to be heard of now.
+                self.tls.server()
+            return ListenAddress(transport, *await self._listen_stream(transport, host, port))
         raise LocalProtocolError(f"transport {transport!r} is not supported")
 
     def _listen_udp(self, host: str, port: int) -> Address:
@@ -163,9 +185,9 @@ class SipEndpoint:
         self._udp[listener.local] = listener
         return listener.local
 
-    async def _listen_tcp(self, host: str, port: int) -> Address:
+    async def _listen_stream(self, transport: str, host: str, port: int) -> Address:
         server = await self._loop.create_server(
-            lambda: self._table.incoming("tcp"),
+            lambda: self._table.incoming(transport),
             host,
             port,
             backlog=1024,
@@ -183,13 +205,24 @@ class SipEndpoint:
         """
         return self._book.target(transport, remote).flow
 
-    def target(self, transport: str, remote: Address) -> Target:
-        """The flow to an address, with the host and port under which that side can reach us."""
-        return self._book.target(transport, remote)
+    def target(self, transport: str, remote: Address, domain: str = "") -> Target:
+        """The flow to an address, with the host and port under which that side can reach us.
+
+        ``domain`` is what was looked up to find the address; over TLS the other end must prove it.
+        Raises LocalProtocolError as `flow_to` does.
+        """
+        if transport == "ws" and self._table.has_secure_websocket(remote):
+            # URIs say "ws" for both (RFC 7118 §5.2); to the same port only one of them leads.
+            transport = "wss"
+        return self._book.target(transport, remote, domain)
 
     def target_of(self, flow: Flow) -> Target:
         """A target on a flow that exists, such as the connection that a request came by."""
         return Target(flow, self._book.target(flow.transport, flow.remote).sent_by)
+
+    def host_towards(self, flow: Flow) -> str:
+        """The address under which the other end of a flow sees this machine."""
+        return self._book.host_towards(flow.transport, flow.remote)
 
     # --- what a transaction user does --------------------------------------------------------
 
@@ -394,6 +427,8 @@ class SipEndpoint:
 
     def stream_message(self, message: Message, flow: Flow) -> None:
         """A connection has framed a message."""
+        if flow.transport in ("tls", "wss"):
+            self._note_alias(message, flow)
         if self._tap is not None:
             # Untouched, a parsed message gives back the bytes that came.
             self._tap(
@@ -401,11 +436,36 @@ class SipEndpoint:
             )
         self._receive(message, flow)
 
+    def _note_alias(self, message: Message, flow: Flow) -> None:
+        if not isinstance(message, Request):
+            return
+        try:
+            via = message.top_via
+            if "alias" in via.params:
+                self._table.add_alias(flow, via.port or 5061)
+        except SipParseError:
+            # Whoever handles the request says so.
+            return
+
     def stream_broken(self, error: SipParseError, flow: Flow) -> None:
         """What a connection brought is not SIP; it closes after this call."""
         self.statistics.bad_streams += 1
         self._report_bad(error, flow)
         self.pump()
+
+    def bad_message(self, error: SipParseError, flow: Flow) -> None:
+        """What came in a message of its own is not SIP; the connection goes on."""
+        self.statistics.bad_datagrams += 1
+        self._report_bad(error, flow)
+
+    def handshake_failed(self, flow: Flow, error: str) -> None:
+        """A connection did not get as far as SIP."""
+        self.statistics.failed_handshakes += 1
+        # Strangers that knock in vain must not fill the log.
+        if self.now >= self._quiet_until:
+            self._quiet_until = self.now + _QUIET_SECONDS
+            where = host_port(*flow.remote)
+            logger.info("no connection by %s with %s: %s", flow.transport, where, error)
 
     def flow_failed(self, flows: Iterable[Flow], error: str) -> None:
         """What was under way on these flows has failed."""

@@ -15,6 +15,10 @@ class EndpointLimits:
     max_connections_per_source: int = 1024
     idle_seconds: float = 7200.0
     connect_seconds: float = 10.0
+    handshake_seconds: float = 10.0
+    """For TLS and WebSocket together, once the connection is there."""
+    message_seconds: float = 30.0
+    """From the first octet of a message to its last."""
     pong_seconds: float = 10.0
     linger_seconds: float = 10.0
     max_head: int = SIP_HEAD
@@ -32,6 +36,7 @@ class EndpointStatistics:
     bad_datagrams: int = 0
     bad_streams: int = 0
     refused_connections: int = 0
+    failed_handshakes: int = 0
     dropped_datagrams: int = 0
     send_errors: int = 0
     connections_opened: int = 0

@@ -41,28 +41,41 @@ _SPENT = Request("OPTIONS", "sip:invalid")
 _MAX_ROUNDS = 2
 
 
-def targets_of(endpoint: SipEndpoint, candidates: Sequence[Candidate]) -> tuple[Target, ...]:
-    """Targets for addresses; those that nothing here can reach are left out."""
+def targets_of(
+    endpoint: SipEndpoint, candidates: Sequence[Candidate], domain: str = ""
+) -> tuple[Target, ...]:
+    """Targets for addresses; those that nothing here can reach are left out.
+
+    Over TLS the other end must prove ``domain``, or else the name that was looked up.
+    """
     targets = []
     for candidate in candidates:
         try:
-            targets.append(endpoint.target(candidate.transport, (candidate.host, candidate.port)))
+            address = (candidate.host, candidate.port)
+            name = domain or candidate.name
+            targets.append(endpoint.target(candidate.transport, address, name))
         except LocalProtocolError:
             continue
     return tuple(targets)
 
 
 async def find_targets(
-    endpoint: SipEndpoint, uri: Uri, *, transport: str | None = None, outbound: Uri | None = None
+    endpoint: SipEndpoint,
+    uri: Uri,
+    *,
+    transport: str | None = None,
+    outbound: Uri | None = None,
+    domain: str = "",
 ) -> tuple[Target, ...]:
     """Where to try a request for ``uri`` from this endpoint (RFC 3263).
 
+    Over TLS the other end must prove ``domain``, which is the host that is looked up unless given.
     Raises AgentError when there is no address, or none that the endpoint has a socket for.
     """
     candidates = await endpoint.resolver.resolve(
         uri, transport=transport, outbound=outbound, supported=endpoint.transports
     )
-    targets = targets_of(endpoint, candidates)
+    targets = targets_of(endpoint, candidates, domain)
     if not targets:
         raise AgentError(f"no way to {outbound or uri} from the addresses that this agent uses")
     return targets

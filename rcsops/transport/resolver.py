@@ -14,7 +14,7 @@ from rcsops.sip import Uri
 from rcsops.transport.avoidance import Avoidance
 from rcsops.transport.names import LookupFailed, NameService, Naptr, Srv, parse_nameserver
 
-__all__ = ["Candidate", "Resolver", "order_srv", "resolve_numeric"]
+__all__ = ["Candidate", "Resolver", "default_port", "is_numeric", "order_srv", "resolve_numeric"]
 
 TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
 
@@ -59,10 +59,15 @@ class _Service(NamedTuple):
 def resolve_numeric(uri: Uri, *, transport: str | None = None) -> Candidate | None:
     """The address of a URI whose host is a number; None for a name (RFC 3263 §4.1, §4.2)."""
     host = _target_host(uri)
-    if not _is_numeric(host):
+    if not is_numeric(host):
         return None
     chosen = _transport_of(uri, transport) or _default_transport(uri)
     return Candidate(chosen, host, uri.port or _DEFAULT_PORTS.get(chosen, 5060), uri.host)
+
+
+def default_port(uri: Uri) -> int:
+    """The port of a URI that names none (RFC 3261 §19.1.2, RFC 7118 §5)."""
+    return _DEFAULT_PORTS.get(_transport_of(uri, None) or _default_transport(uri), 5060)
 
 
 def order_srv(records: Iterable[Srv], fraction: Callable[[], float]) -> list[Srv]:
@@ -220,7 +225,7 @@ class Resolver:
         return list(found)
 
     async def _addresses(self, uri: Uri, transport: str, host: str, port: int) -> list[Candidate]:
-        if _is_numeric(host):
+        if is_numeric(host):
             return [Candidate(transport, host, port, uri.host)]
         try:
             addresses = await self.names.addresses(host)
@@ -281,7 +286,8 @@ def _default_transport(uri: Uri) -> str:
     return "tls" if uri.scheme == "sips" else "udp"
 
 
-def _is_numeric(host: str) -> bool:
+def is_numeric(host: str) -> bool:
+    """Whether a host is an address, and needs no look-up."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -11,7 +11,7 @@ from weakref import WeakSet
 
 from rcsops.errors import AgentError, RegistrationError, SipParseError, UsageError
 from rcsops.sip import Credential, DigestClient, Registration, Uri
-from rcsops.transport import Tap
+from rcsops.transport import Tap, TlsOptions
 from rcsops.ua import dialing
 from rcsops.ua.chat import Chat
 from rcsops.ua.core import AgentCore, AgentOptions
@@ -29,7 +29,7 @@ __all__ = ["Agent"]
 logger = logging.getLogger(__name__)
 
 _UNREGISTER_SECONDS = 3.0
-_TRANSPORTS = ("auto", "udp", "tcp")
+_TRANSPORTS = ("auto", "udp", "tcp", "tls", "ws", "wss")
 
 
 class Agent(AgentCore):
@@ -75,14 +75,18 @@ class Agent(AgentCore):
         instance_id: str | None = None,
         retry_base: float = 1.0,
         retry_max: float = 120.0,
+        tls: TlsOptions | None = None,
     ) -> None:
         """Describes the agent; nothing happens before ``start`` (or ``async with``).
 
         ``aor`` is the user's address of record, "sip:bob@rcs.example". ``server`` is the proxy and
         registrar, "HOST", "HOST:PORT" or a SIP URI; without one, requests go straight to the host
-        of the URI that is invited. ``transport`` is "tcp", "udp" or "auto", what the DNS says of
-        the server (RFC 3263); a request of more than 1300 octets goes by TCP in any case. ``dns``
-        are the DNS servers to ask, "192.0.2.53" or "192.0.2.53:5353", instead of the system's.
+        of the URI that is invited. ``transport`` is "tcp", "udp", "tls", "ws", "wss" (RFC 7118) or
+        "auto", what the DNS says of the server (RFC 3263); a request of more than 1300 octets goes
+        by TCP rather than UDP. ``dns`` are the DNS servers to ask, "192.0.2.53" or
+        "192.0.2.53:5353", instead of the system's. ``tls`` says which authorities are believed, and
+        may hold a certificate of our own; the server has to prove the name that it is called by in
+        ``server``, or our domain where that is a number.
 
         ``password``, or ``credential`` with its hashes, answers digest challenges for ``realm``
         (the domain of ``aor`` unless given), with no algorithm below ``min_algorithm``.
@@ -124,7 +128,7 @@ class Agent(AgentCore):
         )
         owns_host = host is None
         if host is None:
-            host = AgentHost(bind=bind, port=port, tap=tap, dns=dns)
+            host = AgentHost(bind=bind, port=port, tap=tap, dns=dns, tls=tls)
         super().__init__(uri, host, options, owns_host=owns_host)
         self.instance_id = instance_id
 

@@ -20,6 +20,7 @@ from rcsops.rcs import REGISTERED, feature_params, service_headers
 from rcsops.sip import Credential, DigestClient, Flow, NameAddr, Request, Target, Uri
 from rcsops.tokens import Tokens
 from rcsops.transport.requester import find_targets
+from rcsops.transport.resolver import is_numeric
 from rcsops.ua import events
 from rcsops.ua.call import Call
 from rcsops.ua.chat import Chat
@@ -258,7 +259,9 @@ class AgentCore(ABC):
         wanted = options.server or uri
         named = wanted.param("transport") is not None or options.transport == "auto"
         transport = None if named else options.transport
-        found = await find_targets(self.host.endpoint, wanted, transport=transport)
+        # A server that is named by a number is believed when it proves our own domain.
+        domain = self.uri.host or "" if is_numeric(wanted.host or "") else ""
+        found = await find_targets(self.host.endpoint, wanted, transport=transport, domain=domain)
         if options.server is not None:
             self._targets = found
         return found
@@ -266,7 +269,8 @@ class AgentCore(ABC):
     def contact_address(self, target: Target) -> NameAddr:
         """Our Contact as the peers behind ``target`` reach us, with what we can do."""
         transport = target.flow.transport
-        suffix = "" if transport == "udp" else f";transport={transport}"
+        # RFC 7118 §5.2: in URIs a WebSocket is "ws", whether TLS is under it or not.
+        suffix = "" if transport == "udp" else f";transport={transport.replace('wss', 'ws')}"
         contact = NameAddr.parse(f"<sip:{self.contact_user}@{target.sent_by}{suffix}>")
         for name, value in feature_params(REGISTERED):
             contact = contact.with_param(name, value)
@@ -333,8 +337,7 @@ class AgentCore(ABC):
         """The address under which the other end of ``flow`` reaches us."""
         if flow is None:
             return self.host.bind
-        sent_by = self.host.endpoint.target_of(flow).sent_by
-        return sent_by.rpartition(":")[0].strip("[]")
+        return self.host.endpoint.host_towards(flow)
 
     def reply_uri(self, call: Call, peer: str) -> str:
         """Where to send new requests to who called us."""

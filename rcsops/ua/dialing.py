@@ -97,7 +97,7 @@ async def invite(
     contribution_id = agent.tokens.uuid()
     targets = await agent.targets_for(uri)
     msrp = await agent.host.msrp()
-    path = msrp.new_path(_host_of(targets[0]))
+    path = msrp.new_path(agent.visible_host(targets[0].flow))
     stream = chat_stream(path, max_size=agent.options.max_message_size)
     offer = chat_offer(stream, session_id=agent.sdp_session_id())
     headers = agent.service_headers(
@@ -178,7 +178,7 @@ async def _send_file(
         if transfer.status is TransferStatus.FAILED:
             # Cancelled before there was anything to cancel.
             return
-        path = msrp.new_path(_host_of(targets[0]))
+        path = msrp.new_path(agent.visible_host(targets[0].flow))
         stream = file_stream(path, send=True, content_type=file.content_type)
         selector = FileSelector(file.name, file.content_type, file.size, file.sha1)
         push = FileOffer(True, selector, transfer.transfer_id)
@@ -247,7 +247,3 @@ def _drop(session: MsrpCall) -> None:
     """The INVITE came to nothing: no chat has begun, so none ends."""
     if session.link is not None:
         session.link.close()
-
-
-def _host_of(target: Target) -> str:
-    return target.sent_by.rpartition(":")[0].strip("[]")

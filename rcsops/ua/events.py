@@ -66,12 +66,13 @@ class Registered(AgentEvent):
 @dataclass(frozen=True, slots=True)
 class RegistrationLost(AgentEvent):
     """The registration is gone or could not be refreshed; a new attempt follows in ``retry_in``
-    seconds, or none when that is None."""
+    seconds, or none when that is None. ``hint`` says what a person can do, where that is known."""
 
     aor: str
     status: int
     reason: str
     retry_in: float | None
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

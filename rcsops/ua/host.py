@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from rcsops.errors import AgentError, RemoteProtocolError, SipParseError
+from rcsops.errors import AgentError, RemoteProtocolError, SettingsError, SipParseError
 from rcsops.sip import (
     AckReceived,
     DialogId,
@@ -21,7 +21,7 @@ from rcsops.sip import (
     check_request,
 )
 from rcsops.tokens import Tokens
-from rcsops.transport import EndpointLimits, SipEndpoint, Tap
+from rcsops.transport import EndpointLimits, SipEndpoint, Tap, Tls, TlsOptions
 from rcsops.transport.addresses import ListenAddress
 from rcsops.transport.msrp import MsrpEndpoint, MsrpLimits
 from rcsops.transport.requester import find_targets, targets_of
@@ -44,6 +44,9 @@ _KEEP_ALIVE_UDP = (24.0, 29.0)
 class AgentHost:
     """One SIP endpoint (UDP and TCP on one port) and one MSRP endpoint for any number of agents.
 
+    It connects by TLS and WebSocket too; ``tls`` says whom to believe, and with a certificate of
+    its own, which it shows to servers that ask, it also listens by TLS.
+
     An agent makes its own unless it is given one. ``bind`` is a numeric address; port 0 takes a
     free one; ``tap`` gets a record of every SIP message and MSRP frame; ``dns`` are the DNS servers
     to ask instead of the system's. The MSRP port opens with the first session. Use it as an async
@@ -62,6 +65,7 @@ class AgentHost:
         timers: Timers | None = None,
         limits: EndpointLimits | None = None,
         msrp_limits: MsrpLimits | None = None,
+        tls: TlsOptions | None = None,
     ) -> None:
         self._bind = bind
         self._port = port
@@ -72,6 +76,7 @@ class AgentHost:
         self._timers = timers
         self._limits = limits
         self._msrp_limits = msrp_limits
+        self._tls = Tls(tls)
         self._endpoint: SipEndpoint | None = None
         self._msrp: MsrpEndpoint | None = None
         self._agents: dict[str, AgentCore] = {}
@@ -131,9 +136,14 @@ class AgentHost:
             tap=self._tap,
             limits=self._limits,
             nameservers=self._dns,
+            tls=self._tls,
+            dials=("tls", "ws", "wss"),
         )
         try:
             await endpoint.listen_pair(self._bind, self._port)
+            if self._tls.has_certificate:
+                # Only with a certificate can anybody come to us by TLS.
+                await endpoint.listen("tls", self._bind, 0)
         except (OSError, ValueError) as error:
             await endpoint.close()
             raise AgentError(
@@ -141,6 +151,9 @@ class AgentHost:
                 f"{getattr(error, 'strerror', None) or error}",
                 hint="give an address of this machine, and a port that is free",
             ) from error
+        except SettingsError:
+            await endpoint.close()
+            raise
         self._endpoint = endpoint
 
     async def close(self) -> None:

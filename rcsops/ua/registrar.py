@@ -17,6 +17,7 @@ from rcsops.sip import (
 )
 from rcsops.transport import Alarm
 from rcsops.transport.requester import Walk
+from rcsops.transport.tls_failures import advice
 from rcsops.ua import events
 
 if TYPE_CHECKING:
@@ -187,8 +188,9 @@ class Registrar:
         if not self._gone:
             self._lost = True
             reason = str(refused(event, self._agent.server_text))
+            hint = advice(event.reason)
             self._agent.publish(
-                events.RegistrationLost(self._agent.aor, event.status, reason, event.retry_in)
+                events.RegistrationLost(self._agent.aor, event.status, reason, event.retry_in, hint)
             )
 
     def _unregistered(self) -> None:
@@ -240,6 +242,10 @@ def refused(event: RegistrationFailed, server: str) -> AgentError:
             f"the server {server} does not know this user ({status} {reason})",
             status=status,
             hint="add the user with `rcsops user add`",
+        )
+    if status == 0 and (hint := advice(reason)):
+        return RegistrationError(
+            f"no secure connection to the server {server}: {reason}", hint=hint
         )
     if status == 0:
         return RegistrationError(

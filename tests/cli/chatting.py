@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -29,14 +29,13 @@ CHAT = (sys.executable, "-m", "rcsops", "chat")
 class Lab:
     """A project with its running server; each test makes users of its own."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, more: Iterable[str] = ()) -> None:
         self.directory = root
-        self.server = EmbeddedServer(root)
+        self.server = EmbeddedServer(root, more=more)
         self._count = 0
 
     def __enter__(self) -> "Lab":
-        listen = ", ".join(f'"{name}:{self.server.address}"' for name in ("udp", "tcp"))
-        (self.directory / "rcsops.toml").write_text(f"listen = [{listen}]\n")
+        (self.directory / "rcsops.toml").write_text(self.server.settings_text)
         self.project = Project.find(str(self.directory))
         db.create(self.project)
         self.server.start()

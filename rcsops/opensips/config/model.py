@@ -88,7 +88,7 @@ class ConfigModel:
         if wanted and self.tls is None:
             raise SettingsError(
                 f"listen has {' and '.join(wanted)} addresses, but there is no certificate",
-                hint="set certificate and private_key in [tls], or remove these addresses",
+                hint="make one for a lab: rcsops certs; or name your own in [tls]",
             )
 
     @property
