@@ -91,6 +91,7 @@ from rcsops.sip.server_transaction import (
     NonInviteServerTransaction,
     ServerTransaction,
 )
+from rcsops.sip.session_timer import RefreshDue, SessionExpired, SessionExpires, SessionTimer
 from rcsops.sip.target import Flow, Target
 from rcsops.sip.timers import Timers
 from rcsops.sip.transaction import Arrow, On, State, Transaction
@@ -121,6 +122,7 @@ __all__ += [
     "NonInviteServerTransaction",
     "On",
     "Progress",
+    "RefreshDue",
     "Registered",
     "Registration",
     "RegistrationFailed",
@@ -129,6 +131,9 @@ __all__ += [
     "Respond",
     "ResponseReceived",
     "ServerTransaction",
+    "SessionExpired",
+    "SessionExpires",
+    "SessionTimer",
     "State",
     "StrayResponse",
     "Target",

@@ -11,6 +11,7 @@ from weakref import WeakSet
 
 from rcsops.errors import AgentError, RegistrationError, SipParseError, UsageError
 from rcsops.sip import Credential, DigestClient, Registration, Uri
+from rcsops.sip.session_timer import MIN_SE
 from rcsops.transport import Tap, TlsOptions
 from rcsops.ua import dialing
 from rcsops.ua.chat import Chat
@@ -72,6 +73,7 @@ class Agent(AgentCore):
         downloads: str | os.PathLike[str] | None = None,
         answer_setup: str = "active",
         invite_seconds: float = 180.0,
+        session_expires: int = 1800,
         instance_id: str | None = None,
         retry_base: float = 1.0,
         retry_max: float = 120.0,
@@ -97,8 +99,9 @@ class Agent(AgentCore):
 
         ``max_sessions`` chats at a time, then callers hear 486. ``downloads`` is a directory into
         which files of a peer with an open chat are taken without asking. ``answer_setup`` is our
-        part when a peer leaves us the choice: "active" (we connect) or "passive". Sizes are in
-        octets, times in seconds.
+        part when a peer leaves us the choice: "active" (we connect) or "passive".
+        ``session_expires`` is how often a session is refreshed, so that one whose peer is gone
+        ends (RFC 4028); 0 asks for no refreshes. Sizes are in octets, times in seconds.
 
         Raises UsageError for what cannot be meant.
         """
@@ -106,6 +109,8 @@ class Agent(AgentCore):
             raise UsageError(f"transport {transport!r} is not one of {', '.join(_TRANSPORTS)}")
         if answer_setup not in ("active", "passive"):
             raise UsageError(f"answer_setup is active or passive, not {answer_setup!r}")
+        if session_expires and session_expires < MIN_SE:
+            raise UsageError(f"session_expires is 0 or at least {MIN_SE} s, not {session_expires}")
         uri = _user_uri(aor)
         options = AgentOptions(
             server=None if server is None else _server_uri(server),
@@ -123,6 +128,7 @@ class Agent(AgentCore):
             downloads=None if downloads is None else Path(downloads),
             answer_setup=answer_setup,
             invite_seconds=invite_seconds,
+            session_expires=session_expires,
             retry_base=retry_base,
             retry_max=retry_max,
         )

@@ -2,9 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from enum import StrEnum
 
-from rcsops.errors import InviteError, LocalProtocolError, RemoteProtocolError, SipParseError
+from rcsops.errors import InviteError, LocalProtocolError, RemoteProtocolError
 from rcsops.sip import (
     Accepted,
     AckAgain,
@@ -27,44 +26,23 @@ from rcsops.sip import (
     Response,
     ResponseReceived,
     ServerTransaction,
+    SessionTimer,
     Target,
+    Uri,
 )
 from rcsops.transport import Alarm
 from rcsops.transport.requester import Walk
-from rcsops.ua.host import ALLOW, AgentHost
+from rcsops.ua.call_user import CallState, CallUser
+from rcsops.ua.host import AgentHost
+from rcsops.ua.in_dialog import receive_in_dialog
+from rcsops.ua.refresh import SessionRefresh
+from rcsops.ua.refusals import reason_text, refusal
 
 __all__ = ["Call", "CallState", "CallUser"]
 
 Headers = Iterable[tuple[str, str]]
 
 _CANCEL_SECONDS = 2.0
-
-
-class CallState(StrEnum):
-    """Where a call stands."""
-
-    SETTING_UP = "setting up"
-    CONFIRMED = "confirmed"
-    ENDED = "ended"
-
-
-class CallUser:
-    """What stands on a call and is told what the peer does. Each method has a harmless default."""
-
-    __slots__ = ()
-
-    def call_cancelled(self, reason: str) -> None:
-        """The peer took its INVITE back, or nobody answered it in time."""
-
-    def call_ended(self, reason: str, *, by_peer: bool) -> None:
-        """The dialog is over, by a BYE of the peer or because it never acknowledged."""
-
-    def call_acknowledged(self) -> None:
-        """The ACK for our 200 is here."""
-
-    def call_offer(self, request: Request) -> tuple[int, bytes]:
-        """A re-INVITE or UPDATE with an offer: status and answer. 488 leaves all as it was."""
-        return 488, b""
 
 
 class Call:
@@ -77,9 +55,7 @@ class Call:
         "_alarm",
         "_bye",
         "_client",
-        "_contact",
         "_digest",
-        "_headers",
         "_host",
         "_known",
         "_on_progress",
@@ -90,15 +66,23 @@ class Call:
         "_walk",
         "_ways",
         "call_id",
+        "contact",
         "dialog",
         "final",
         "flow",
+        "headers",
+        "outgoing",
+        "refresh",
         "request",
         "state",
         "user",
     )
 
-    def __init__(self, host: AgentHost, request: Request, contact: str) -> None:
+    def __init__(
+        self, host: AgentHost, request: Request, contact: str, *, session_expires: int = 0
+    ) -> None:
+        """``session_expires`` is how often, in seconds, the session is to be refreshed (RFC 4028);
+        0 asks for no timer."""
         self.request = request
         self.call_id = request.call_id
         self.dialog: Dialog | None = None
@@ -106,9 +90,11 @@ class Call:
         self.flow: Flow | None = None
         self.state = CallState.SETTING_UP
         self.user: CallUser = CallUser()
+        self.contact = contact
+        self.headers: tuple[tuple[str, str], ...] = ()
+        self.outgoing = False
+        self.refresh = SessionRefresh(self, SessionTimer(session_expires))
         self._host = host
-        self._contact = contact
-        self._headers: tuple[tuple[str, str], ...] = ()
         self._digest: DigestClient | None = None
         self._client: InviteClient | None = None
         self._server: InviteServer | None = None
@@ -139,8 +125,11 @@ class Call:
         is the INVITE, which takes a moment: a 200 that crosses the CANCEL has to be ended with BYE.
         """
         endpoint = self._host.endpoint
+        self.outgoing = True
         self._digest = digest
         self._ways = frozenset(target.flow.remote for target in targets)
+        for name, value in self.refresh.timer.offer():
+            self.request.add(name, value)
         self._on_progress = on_progress
         self._outcome = asyncio.get_running_loop().create_future()
         deadline = endpoint.now + time_limit
@@ -182,6 +171,24 @@ class Call:
             await self.hang_up(wait=_CANCEL_SECONDS)
             raise
 
+    def try_again(self, uri: Uri | None = None) -> None:
+        """After a refusal: makes the INVITE ready to be dialled anew, at another ``uri`` perhaps.
+
+        It keeps its Call-ID, From and To, and has the next number (RFC 3261 §8.1.3.4, §8.1.3.5).
+        """
+        request = self.request.copy()
+        for name in (
+            *("Via", "Supported", "Session-Expires", "Min-SE"),
+            *("Authorization", "Proxy-Authorization"),
+        ):
+            request.remove(name)
+        if uri is not None:
+            request.uri = str(uri)
+        request.set("CSeq", f"{self.request.cseq.number + 1} INVITE")
+        self.request = request
+        self.state = CallState.SETTING_UP
+        self.final = self.dialog = self._client = None
+
     def cancel(self, reason: str | None = None) -> None:
         """Takes the INVITE back; ``dial`` then ends with InviteError 487."""
         if self._client is None or self._walk is None or self._client.done:
@@ -198,7 +205,7 @@ class Call:
             self._outcome.exception()
 
     def _drain_client(self) -> None:
-        client, outcome = self._client, self._outcome
+        client, outcome, endpoint = self._client, self._outcome, self._host.endpoint
         while client is not None and (event := client.next_event()) is not None:
             if isinstance(event, Progress):
                 if self._on_progress is not None:
@@ -206,8 +213,10 @@ class Call:
             elif isinstance(event, Accepted):
                 self._alarm.cancel()
                 self.dialog = event.dialog
+                self.refresh.timer.receive_2xx(event.response, endpoint.now)
+                self.refresh.note_allowed(event.response)
                 self._confirm()
-                self._send_ack(event.ack, event.dialog)
+                self.send_ack(event.ack, event.dialog)
                 if outcome is not None and not outcome.done():
                     outcome.set_result(event.response)
             elif isinstance(event, Failed):
@@ -219,33 +228,53 @@ class Call:
                     # Nobody may be waiting any more; that is no mistake of anyone.
                     outcome.exception()
             elif isinstance(event, ExtraFork):
-                self._send_ack(event.ack, event.dialog)
-                self._send_in_dialog(event.bye, event.dialog)
+                self.send_ack(event.ack, event.dialog)
+                self.send_in_dialog(event.bye, event.dialog)
             elif isinstance(event, AckAgain):
-                self._send_ack(event.ack, event.dialog)
+                self.send_ack(event.ack, event.dialog)
             elif isinstance(event, CancelDue) and self._walk is not None:
                 self._walk.cancel()
 
-    def _send_ack(self, ack: Request, dialog: Dialog) -> None:
+    def send_ack(self, ack: Request, dialog: Dialog) -> None:
+        """Sends the ACK for a 2xx, which no transaction does."""
+
         def send(targets: tuple[Target, ...]) -> None:
             if targets:
                 self._host.endpoint.send_ack(ack, targets[0])
 
         self._host.with_targets(dialog.next_hop, send)
 
-    def _send_in_dialog(
+    def send_in_dialog(
         self,
         request: Request,
         dialog: Dialog,
         on_done: Callable[[Response | None, str], None] | None = None,
+        *,
+        on_response: Callable[[ResponseReceived], None] | None = None,
+        on_attempt: Callable[[Request], None] | None = None,
     ) -> None:
+        """Sends a request of the dialog where it goes; the hooks are those of `Walk`."""
+
+        def attempt(sent: Request) -> None:
+            # With credentials it has another number, which the next request must go beyond.
+            dialog.local_cseq = max(dialog.local_cseq or 0, sent.cseq.number)
+            if on_attempt is not None:
+                on_attempt(sent)
+
         def send(targets: tuple[Target, ...]) -> None:
             digest = self._digest
             if not dialog.route_set and not self._ways.issuperset(t.flow.remote for t in targets):
                 # Straight to the peer, whom a digest of ours would only help to guess the password.
                 digest = None
-            walk = Walk(self._host.endpoint, request, targets, digest=digest, on_done=on_done)
-            walk.start()
+            Walk(
+                self._host.endpoint,
+                request,
+                targets,
+                digest=digest,
+                on_done=on_done,
+                on_response=on_response,
+                on_attempt=attempt,
+            ).start()
 
         self._host.with_targets(dialog.next_hop, send)
 
@@ -258,23 +287,26 @@ class Call:
         endpoint = self._host.endpoint
         self.flow = flow
         self._ways = frozenset((flow.remote,))
-        self._headers = tuple(headers)
+        self.headers = tuple(headers)
         self._digest = digest
+        self.refresh.note_allowed(self.request)
         self._transaction = endpoint.accept(self.request, flow)
         self._transaction.context = self
         self._server = InviteServer(
             self.request,
             tokens=endpoint.tokens,
-            contact=self._contact,
+            contact=self.contact,
             now=endpoint.now,
             timers=endpoint.timers,
         )
         self._alarm.set(self._server.next_timer())
 
     def ring(self) -> None:
-        """Sends 180. Raises RemoteProtocolError when the INVITE makes no dialog."""
+        """Sends 180. Raises RemoteProtocolError for an INVITE that makes no dialog, or whose
+        session timer will not do."""
         server = self._require_server()
-        server.progress(180, self._host.endpoint.now, self._headers)
+        self.refresh.timer.check(self.request)
+        server.progress(180, self._host.endpoint.now, self.headers)
         self.dialog = server.dialog
         self._know_dialog()
         self._drain_server()
@@ -282,9 +314,10 @@ class Call:
     def accept(self, body: bytes, content_type: str = "application/sdp") -> None:
         """Sends 200 and repeats it until the ACK comes. Raises InviteError when it is too late."""
         server = self._require_server()
-        headers = [*self._headers, ("Content-Type", content_type)]
+        now = self._host.endpoint.now
+        headers = [*self.headers, *self.refresh.timer.answer(self.request, now)]
         try:
-            self.dialog = server.accept(self._host.endpoint.now, headers, body)
+            self.dialog = server.accept(now, [*headers, ("Content-Type", content_type)], body)
         except LocalProtocolError as error:
             raise InviteError("the invitation is over", status=487) from error
         self._know_dialog()
@@ -326,12 +359,11 @@ class Call:
                 if transaction is not None:
                     endpoint.respond(transaction, event.response)
             elif isinstance(event, Acknowledged):
-                self.user.call_acknowledged()
+                self.user.call_acknowledged(event.ack)
                 if self._parting is not None:
                     self._hang_up(self._parting)
             elif isinstance(event, AckTimeout):
-                self._hang_up('SIP;cause=408;text="No ACK"')
-                self.user.call_ended("the peer never acknowledged our answer", by_peer=False)
+                self.lose("the peer never acknowledged our answer", 'SIP;cause=408;text="No ACK"')
             elif isinstance(event, InviteCancelled):
                 self._end()
                 self.user.call_cancelled(cancel_reason)
@@ -339,6 +371,25 @@ class Call:
             self._alarm.set(server.next_timer())
 
     # --- both --------------------------------------------------------------------------------
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the dialog is there and has not ended."""
+        return self.state is CallState.CONFIRMED
+
+    @property
+    def now(self) -> float:
+        """The clock of its timers, in seconds."""
+        return self._host.endpoint.now
+
+    def fraction(self) -> float:
+        """A random number in [0, 1)."""
+        return self._host.endpoint.tokens.fraction()
+
+    def lose(self, text: str, reason: str) -> None:
+        """The peer is gone: a BYE with that Reason, and the user is told."""
+        self._hang_up(reason)
+        self.user.call_ended(text, by_peer=False)
 
     def receive_request(self, request: Request, flow: Flow) -> None:
         """A request in the dialog other than ACK and CANCEL."""
@@ -353,14 +404,8 @@ class Call:
             return
         if request.method == "BYE":
             self._receive_bye(request, flow)
-        elif request.method == "INVITE":
-            self._receive_reinvite(request, flow)
-        elif request.method == "UPDATE":
-            self._receive_update(request, flow)
-        elif request.method == "OPTIONS":
-            self._host.refuse(request, flow, 200, headers=[("Allow", ALLOW)])
         else:
-            self._host.refuse(request, flow, 405, headers=[("Allow", ALLOW)])
+            receive_in_dialog(self, self._host, request, flow)
 
     async def hang_up(self, reason: str = "", *, wait: float) -> None:
         """Ends the dialog with a BYE and waits for its answer, at most ``wait`` seconds.
@@ -395,7 +440,7 @@ class Call:
             if not done.done():
                 done.set_result(None)
 
-        self._send_in_dialog(bye, dialog, finished)
+        self.send_in_dialog(bye, dialog, finished)
 
     def _receive_bye(self, request: Request, flow: Flow) -> None:
         self._host.refuse(request, flow, 200)
@@ -408,44 +453,34 @@ class Call:
             self._bye.set_result(None)
         self.user.call_ended(reason_text(request), by_peer=True)
 
-    def _receive_reinvite(self, request: Request, flow: Flow) -> None:
+    def serve(self, request: Request, flow: Flow) -> InviteServer | None:
+        """Begins to answer an INVITE within the dialog; None, and a 500, while another one is not
+        done (RFC 3261 §14.2)."""
         unfinished = (InviteServerState.PROCEEDING, InviteServerState.ACCEPTED)
         if self._server is not None and self._server.state in unfinished:
-            # RFC 3261 §14.2: a second INVITE before the first is done.
             self._host.refuse(request, flow, 500, headers=[("Retry-After", "1")])
-            return
+            return None
         endpoint = self._host.endpoint
-        status, body = self.user.call_offer(request)
         self._transaction = endpoint.accept(request, flow)
         self._transaction.context = self
         self._server = InviteServer(
             request,
             tokens=endpoint.tokens,
-            contact=self._contact,
+            contact=self.contact,
             now=endpoint.now,
             timers=endpoint.timers,
             dialog=self.dialog,
         )
-        if status < 300:
-            headers = [*self._headers, ("Content-Type", "application/sdp")]
-            self._server.accept(endpoint.now, headers, body)
-        else:
-            self._server.reject(status, endpoint.now)
-        self._drain_server()
+        return self._server
 
-    def _receive_update(self, request: Request, flow: Flow) -> None:
-        status, body = self.user.call_offer(request) if request.body else (200, b"")
-        if status < 300 and self.dialog is not None:
-            self.dialog.update_target(request)
-        endpoint = self._host.endpoint
-        response = Response.to_request(request, status, headers=[("Contact", self._contact)])
-        if body:
-            response.set_body(body, "application/sdp")
-        endpoint.respond(endpoint.accept(request, flow), response)
+    def answered(self) -> None:
+        """What ``serve`` gave has been told what to answer."""
+        self._drain_server()
 
     def _confirm(self) -> None:
         self.state = CallState.CONFIRMED
         self._know_dialog()
+        self.refresh.schedule()
 
     def _know_dialog(self) -> None:
         if self.dialog is not None and self._known is None:
@@ -455,6 +490,7 @@ class Call:
     def _end(self) -> None:
         self.state = CallState.ENDED
         self._alarm.cancel()
+        self.refresh.stop()
         if self.dialog is not None:
             self.dialog.terminate()
         if self._known is not None:
@@ -470,36 +506,3 @@ class Call:
         if self._server is not None:
             self._server.handle_timer(now)
             self._drain_server()
-
-
-def refusal(response: Response) -> InviteError:
-    """What to raise for a final response other than 2xx."""
-    explained = {
-        403: "the server does not allow it",
-        404: "there is no such user",
-        408: "no answer",
-        415: "the peer cannot take this kind of session",
-        480: "the user is not there",
-        486: "the user is busy",
-        487: "the invitation was taken back",
-        488: "the peer cannot take this kind of session",
-        503: "the server cannot be reached",
-        603: "the user declined",
-    }.get(response.status)
-    text = f"{response.status} {response.reason}".strip()
-    return InviteError(f"{explained} ({text})" if explained else text, status=response.status)
-
-
-def reason_text(request: Request) -> str:
-    """The text of a Reason header (RFC 3326), printable; empty without one."""
-    try:
-        values = request.values("Reason")
-    except SipParseError:
-        return ""
-    for value in values:
-        _, _, params = value.partition(";")
-        for param in params.split(";"):
-            name, _, text = param.partition("=")
-            if name.strip().lower() == "text":
-                return "".join(c for c in text.strip().strip('"') if c.isprintable())[:120]
-    return ""

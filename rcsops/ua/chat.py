@@ -188,6 +188,16 @@ class Chat(SessionUser):
         link.session.send(message.content_type, message.body, failure_report="no")
         link.pump()
 
+    async def refresh(self) -> None:
+        """Asks the peer whether the session is still there (UPDATE or re-INVITE).
+
+        Nothing changes by it. Raises InviteError with the SIP status when the peer refuses, which
+        with 408 or 481 also ends the chat; SessionClosed when it is over.
+        """
+        if self.ended:
+            raise SessionClosed("the session is over")
+        await self.session.call.refresh.ask()
+
     async def close(self, reason: str = "") -> None:
         """Ends the session: lets what is under way finish, then BYE.
 

@@ -61,6 +61,7 @@ class AgentOptions:
     downloads: Path | None
     answer_setup: str
     invite_seconds: float
+    session_expires: int
     retry_base: float
     retry_max: float
 
@@ -332,6 +333,10 @@ class AgentCore(ABC):
         )
         request.set_body(sdp, "application/sdp")
         return request
+
+    def make_call(self, request: Request, contact: str) -> Call:
+        """A call of this agent, out of an INVITE that is to be sent or that was received."""
+        return Call(self.host, request, contact, session_expires=self.options.session_expires)
 
     def visible_host(self, flow: Flow | None) -> str:
         """The address under which the other end of ``flow`` reaches us."""

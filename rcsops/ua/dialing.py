@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rcsops.errors import InviteError, RcsopsError, SdpParseError, TransferError
+from rcsops.errors import AgentError, InviteError, RcsopsError, TransferError
 from rcsops.rcs import (
     CPM_FILE_TRANSFER,
     CPM_SESSION,
-    Agreement,
     FileOffer,
     FileSelector,
     chat_accepted,
@@ -18,7 +17,6 @@ from rcsops.rcs import (
     file_offer,
     file_stream,
 )
-from rcsops.sdp import SessionDescription
 from rcsops.sip import Response, Target, Uri
 from rcsops.ua import events
 from rcsops.ua.call import Call
@@ -26,7 +24,8 @@ from rcsops.ua.chat import Chat
 from rcsops.ua.files import OutgoingFile
 from rcsops.ua.incoming import Invitation
 from rcsops.ua.reception import CROSSED
-from rcsops.ua.session import MsrpCall, sdp_of
+from rcsops.ua.redirection import Elsewhere
+from rcsops.ua.session import MsrpCall
 from rcsops.ua.transfer import OutgoingTransfer, TransferStatus
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ async def invite(
     if subject:
         headers.append(("Subject", subject))
     request = agent.create_invite(uri, targets[0], headers, bytes(offer))
-    call = Call(agent.host, request, agent.contact(targets[0]))
+    call = agent.make_call(request, agent.contact(targets[0]))
     session = MsrpCall(agent.host, call)
     session.prepare(msrp, path, accept_types=stream.accept_types, limits=agent.receive_limits())
     session.describe(offer)
@@ -138,7 +137,7 @@ async def invite(
     finally:
         agent.remove_attempt(attempt)
         attempt.refuse_crossed()
-    agreement = await _agree(session, response, lambda sdp: chat_accepted(stream, sdp))
+    agreement = await session.agree(response, lambda sdp: chat_accepted(stream, sdp))
     await session.open(msrp, agreement)
     chat.opened()
     return chat
@@ -189,7 +188,7 @@ async def _send_file(
             contribution_id=agent.tokens.uuid(),
         )
         request = agent.create_invite(uri, targets[0], headers, bytes(offer))
-        call = Call(agent.host, request, agent.contact(targets[0]))
+        call = agent.make_call(request, agent.contact(targets[0]))
         session = MsrpCall(agent.host, call)
         session.prepare(msrp, path, accept_types=stream.accept_types, direction=stream.direction)
         session.describe(offer)
@@ -199,7 +198,7 @@ async def _send_file(
         except InviteError:
             _drop(session)
             raise
-        agreement = await _agree(session, response, lambda sdp: file_accepted(stream, sdp))
+        agreement = await session.agree(response, lambda sdp: file_accepted(stream, sdp))
         await session.open(msrp, agreement)
         await transfer.run()
     except RcsopsError as error:
@@ -228,19 +227,31 @@ async def _dial(
             on_progress(event)
             agent.publish(event)
 
-    return await call.dial(
-        targets, digest=agent.digest, time_limit=agent.options.invite_seconds, on_progress=progress
-    )
-
-
-async def _agree(
-    session: MsrpCall, response: Response, read: Callable[[SessionDescription], Agreement]
-) -> Agreement:
-    try:
-        return read(sdp_of(response))
-    except SdpParseError as error:
-        await session.end(str(error), header='SIP;cause=488;text="Unusable answer"')
-        raise InviteError(f"the peer's answer cannot be used: {error}", status=488) from error
+    deadline = call.now + agent.options.invite_seconds
+    elsewhere = Elsewhere(call.request.uri)
+    while True:
+        try:
+            return await call.dial(
+                targets,
+                digest=agent.digest,
+                time_limit=max(0.0, deadline - call.now),
+                on_progress=progress,
+            )
+        except InviteError as error:
+            final = call.final
+            if final is None or call.now >= deadline:
+                raise
+            if final.status == 422 and call.refresh.timer.receive_422(final):
+                call.try_again()
+                continue
+            uri = elsewhere.next(final)
+            if uri is None:
+                raise
+            try:
+                targets = await agent.targets_for(uri)
+            except AgentError:
+                raise error from None
+            call.try_again(uri)
 
 
 def _drop(session: MsrpCall) -> None:

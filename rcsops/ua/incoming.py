@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rcsops.errors import InviteError, SdpParseError
+from rcsops.rcs import Agreement, chat_accepted, chat_answer, chat_offer, chat_stream, safe_name
 from rcsops.rcs import FileOffer as OfferedFile
-from rcsops.rcs import chat_answer, chat_stream, safe_name
 from rcsops.sdp import SessionDescription
 from rcsops.ua import events
 from rcsops.ua.receiving import receive_file
@@ -77,7 +77,7 @@ class Invitation(Pending):
     __slots__ = ("_offer", "contribution_id", "conversation_id")
 
     def __init__(
-        self, agent: "AgentCore", call: MsrpCall, peer: str, offer: SessionDescription
+        self, agent: "AgentCore", call: MsrpCall, peer: str, offer: SessionDescription | None
     ) -> None:
         super().__init__(agent, call, peer)
         request = call.call.request
@@ -104,8 +104,14 @@ class Invitation(Pending):
         stream = chat_stream(
             path, max_size=agent.options.max_message_size, prefer=agent.options.answer_setup
         )
+        agreement: Agreement | None = None
         try:
-            answer, agreement = chat_answer(self._offer, stream, session_id=agent.sdp_session_id())
+            if self._offer is None:
+                ours = chat_offer(stream, session_id=agent.sdp_session_id())
+            else:
+                ours, agreement = chat_answer(
+                    self._offer, stream, session_id=agent.sdp_session_id()
+                )
         except SdpParseError as error:
             call.call.reject(error.status or 488)
             raise InviteError(str(error), status=error.status) from error
@@ -114,7 +120,7 @@ class Invitation(Pending):
             path,
             accept_types=stream.accept_types,
             limits=agent.receive_limits(),
-            direction=agreement.direction,
+            direction="sendrecv" if agreement is None else agreement.direction,
         )
         chat = agent.make_chat(
             call,
@@ -124,9 +130,11 @@ class Invitation(Pending):
             contribution_id=self.contribution_id,
             outgoing=False,
         )
-        call.describe(answer)
-        call.call.accept(bytes(answer))
-        await call.acknowledged()
+        call.describe(ours)
+        call.call.accept(bytes(ours))
+        ack = await call.acknowledged()
+        if agreement is None:
+            agreement = await call.agree(ack, lambda sdp: chat_accepted(stream, sdp))
         await call.open(msrp, agreement)
         chat.opened()
         return chat

@@ -8,7 +8,6 @@ from rcsops.rcs import find_chat, read_file_offer
 from rcsops.sdp import SessionDescription
 from rcsops.sip import Flow, Request
 from rcsops.ua import events
-from rcsops.ua.call import Call
 from rcsops.ua.incoming import FileOffer, Invitation
 from rcsops.ua.session import MsrpCall, sdp_of
 
@@ -29,9 +28,10 @@ def receive_invite(agent: "AgentCore", request: Request, flow: Flow) -> None:
     host = agent.host
     try:
         peer = agent.identity_of(request, flow)
-        offer = sdp_of(request)
-        file = _file_of(offer)
-        if file is None:
+        # Without a body it is a late offer: ours goes into the 200 (RFC 3261 §13.2.1).
+        offer = sdp_of(request) if request.body else None
+        file = None if offer is None else _file_of(offer)
+        if offer is not None and file is None:
             find_chat(offer)
     except SdpParseError as error:
         accept = [("Accept", "application/sdp")] if error.status == 415 else []
@@ -40,14 +40,18 @@ def receive_invite(agent: "AgentCore", request: Request, flow: Flow) -> None:
     except SipParseError as error:
         host.refuse(request, flow, 400, str(error))
         return
-    if file is not None:
+    if offer is not None and file is not None:
         _receive_file(agent, request, flow, peer, offer, file)
     else:
         _receive_chat(agent, request, flow, peer, offer)
 
 
 def _receive_chat(
-    agent: "AgentCore", request: Request, flow: Flow, peer: str, offer: SessionDescription
+    agent: "AgentCore",
+    request: Request,
+    flow: Flow,
+    peer: str,
+    offer: SessionDescription | None,
 ) -> None:
     crossing = agent.inviting(peer)
     if crossing is not None and agent.aor < peer:
@@ -98,13 +102,13 @@ def _receive_file(
 
 
 def _ring(agent: "AgentCore", request: Request, flow: Flow) -> MsrpCall | None:
-    call = Call(agent.host, request, agent.contact_for(flow))
+    call = agent.make_call(request, agent.contact_for(flow))
     session = MsrpCall(agent.host, call)
     call.received(flow, agent.response_headers(), agent.digest)
     try:
         call.ring()
     except RemoteProtocolError as error:
-        call.reject(error.status, error.reason)
+        call.reject(error.status, error.reason, call.refresh.refusal_headers(error.status))
         return None
     return session
 

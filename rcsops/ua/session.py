@@ -1,6 +1,7 @@
 """A call with the MSRP session that its SDP agreed on: what chats and file transfers stand on."""
 
 import asyncio
+from collections.abc import Callable
 
 from rcsops.errors import (
     AgentError,
@@ -22,7 +23,8 @@ from rcsops.rcs import Agreement
 from rcsops.sdp import SessionDescription, find_msrp, parse_sdp, reverse_direction
 from rcsops.sip import Message, Request, SipParseError
 from rcsops.transport.msrp import MsrpEndpoint, MsrpLink
-from rcsops.ua.call import Call, CallState, CallUser
+from rcsops.ua.call import Call
+from rcsops.ua.call_user import CallState, CallUser
 from rcsops.ua.host import AgentHost
 
 __all__ = ["MsrpCall", "SessionUser", "sdp_of"]
@@ -67,7 +69,7 @@ class MsrpCall(CallUser):
         self._user = SessionUser()
         self._ended = False
         self._description = b""
-        self._acknowledged: asyncio.Future[None] | None = None
+        self._acknowledged: asyncio.Future[Request | None] | None = None
         self._grace: asyncio.TimerHandle | None = None
         call.user = self
 
@@ -152,17 +154,29 @@ class MsrpCall(CallUser):
         if self._ended or not session.bound:
             raise InviteError("the session ended before it was open", status=487)
 
-    async def acknowledged(self) -> None:
+    async def acknowledged(self) -> Request:
         """Waits for the ACK of our 200. Raises InviteError when the call ends before it."""
         if self._acknowledged is None:
             self._acknowledged = asyncio.get_running_loop().create_future()
         try:
-            await asyncio.shield(self._acknowledged)
+            ack = await asyncio.shield(self._acknowledged)
         except asyncio.CancelledError:
             self._host.spawn(self.end("given up"))
             raise
-        if self._ended:
+        if self._ended or ack is None:
             raise InviteError("the session ended before it was open", status=487)
+        return ack
+
+    async def agree(
+        self, message: Message, read: Callable[[SessionDescription], Agreement]
+    ) -> Agreement:
+        """What the peer's answer in ``message`` agrees to; one that cannot be used ends the call
+        with a BYE and raises InviteError."""
+        try:
+            return read(sdp_of(message))
+        except SdpParseError as error:
+            await self.end(str(error), header='SIP;cause=488;text="Unusable answer"')
+            raise InviteError(f"the peer's answer cannot be used: {error}", status=488) from error
 
     async def end(self, reason: str = "", *, header: str = "") -> None:
         """Lets what is under way finish, sends BYE and closes the connection.
@@ -215,11 +229,17 @@ class MsrpCall(CallUser):
 
     # --- from the call -----------------------------------------------------------------------
 
-    def call_acknowledged(self) -> None:
+    def call_acknowledged(self, ack: Request) -> None:
         if self._acknowledged is None:
             self._acknowledged = asyncio.get_running_loop().create_future()
         if not self._acknowledged.done():
-            self._acknowledged.set_result(None)
+            self._acknowledged.set_result(ack)
+
+    def call_description(self) -> bytes:
+        role = b"a=setup:active"
+        if self.link is not None and not self.link.session.active:
+            role = b"a=setup:passive"
+        return self._description.replace(b"a=setup:actpass", role)
 
     def call_offer(self, request: Request) -> tuple[int, bytes]:
         """A refresh is answered as before; to move the session elsewhere is refused (488)."""
@@ -234,8 +254,7 @@ class MsrpCall(CallUser):
                     return 488, b""
             except (SdpParseError, MsrpParseError):
                 return 488, b""
-        role = b"a=setup:active" if session.active else b"a=setup:passive"
-        return 200, self._description.replace(b"a=setup:actpass", role)
+        return 200, self.call_description()
 
     def call_cancelled(self, reason: str) -> None:
         if not self._ended:

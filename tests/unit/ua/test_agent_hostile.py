@@ -205,7 +205,6 @@ GOOD = SDP % (9, 9, b"actpass")
 @pytest.mark.parametrize(
     ("body", "content_type", "status"),
     [
-        (b"", "application/sdp", 488),
         (b"hello", "text/plain", 415),
         (b"nonsense", "application/sdp", 400),
         (SDP.replace(b"TCP/MSRP", b"RTP/AVP") % (9, 9, b"actpass"), "application/sdp", 488),

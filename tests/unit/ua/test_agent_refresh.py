@@ -38,7 +38,7 @@ async def ask(agent: Agent, chat: Chat, method: str, body: bytes) -> Response:
         future.set_result(event.response)
         if method == "INVITE" and event.response.status < 300:
             assert call.dialog is not None
-            call._send_ack(call.dialog.create_ack(request), call.dialog)
+            call.send_ack(call.dialog.create_ack(request), call.dialog)
 
     targets = agent.host.targets_now(call.dialog.next_hop)
     assert targets is not None

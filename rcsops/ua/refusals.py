@@ -1,0 +1,59 @@
+"""What the peer said no with, in words."""
+
+from rcsops.errors import InviteError, SipParseError
+from rcsops.sip import Request, Response
+from rcsops.sip.registrar_answer import retry_after
+
+__all__ = ["reason_text", "refusal"]
+
+_EXPLAINED = {
+    403: "the server does not allow it",
+    404: "there is no such user",
+    408: "no answer",
+    415: "the peer cannot take this kind of session",
+    420: "the peer does not know an extension that we ask for",
+    421: "the peer asks for an extension that we do not have",
+    480: "the user is not there",
+    481: "the peer has no such session",
+    486: "the user is busy",
+    487: "the invitation was taken back",
+    488: "the peer cannot take this kind of session",
+    503: "the server cannot be reached",
+    603: "the user declined",
+    606: "no device of the user can take this kind of session",
+}
+# Headers that say what a refusal is about (RFC 3261 §20).
+_DETAILS = {415: "Accept", 420: "Unsupported", 421: "Require", 488: "Warning", 606: "Warning"}
+
+
+def refusal(response: Response) -> InviteError:
+    """What to raise for a final response other than 2xx."""
+    status = response.status
+    explained = _EXPLAINED.get(status)
+    text = f"{status} {response.reason}".strip()
+    detail = response.get(_DETAILS.get(status, "")) if status in _DETAILS else None
+    if detail:
+        text += f": {printable(detail)}"
+    wait = retry_after(response)
+    hint = f"try again in {wait:.0f} s" if wait is not None else ""
+    return InviteError(f"{explained} ({text})" if explained else text, status=status, hint=hint)
+
+
+def printable(text: str) -> str:
+    """At most 100 characters of a peer's text, none of which a terminal obeys."""
+    return "".join(c if c.isprintable() else " " for c in text)[:100].strip()
+
+
+def reason_text(request: Request) -> str:
+    """The text of a Reason header (RFC 3326), printable; empty without one."""
+    try:
+        values = request.values("Reason")
+    except SipParseError:
+        return ""
+    for value in values:
+        _, _, params = value.partition(";")
+        for param in params.split(";"):
+            name, _, text = param.partition("=")
+            if name.strip().lower() == "text":
+                return "".join(c for c in text.strip().strip('"') if c.isprintable())[:120]
+    return ""
