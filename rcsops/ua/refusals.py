@@ -3,6 +3,7 @@
 from rcsops.errors import InviteError, SipParseError
 from rcsops.sip import Request, Response
 from rcsops.sip.registrar_answer import retry_after
+from rcsops.text import visible
 
 __all__ = ["reason_text", "refusal"]
 
@@ -22,6 +23,7 @@ _EXPLAINED = {
     603: "the user declined",
     606: "no device of the user can take this kind of session",
 }
+_LONGEST = 100
 # Headers that say what a refusal is about (RFC 3261 §20).
 _DETAILS = {415: "Accept", 420: "Unsupported", 421: "Require", 488: "Warning", 606: "Warning"}
 
@@ -33,15 +35,10 @@ def refusal(response: Response) -> InviteError:
     text = f"{status} {response.reason}".strip()
     detail = response.get(_DETAILS.get(status, "")) if status in _DETAILS else None
     if detail:
-        text += f": {printable(detail)}"
+        text += f": {visible(detail)[:_LONGEST]}"
     wait = retry_after(response)
     hint = f"try again in {wait:.0f} s" if wait is not None else ""
     return InviteError(f"{explained} ({text})" if explained else text, status=status, hint=hint)
-
-
-def printable(text: str) -> str:
-    """At most 100 characters of a peer's text, none of which a terminal obeys."""
-    return "".join(c if c.isprintable() else " " for c in text)[:100].strip()
 
 
 def reason_text(request: Request) -> str:
