@@ -66,6 +66,8 @@ listen = [{listen}]
 # asks for more gets the most.
 # min_expires = 60
 # max_expires = 3600
+# How long a connection over which an agent is reached may be silent, in seconds (0: for ever).
+# flow_timer = 120
 
 [agent]
 # Which server the agents use (empty: this project's own), how they reach it (udp, tcp, tls, ws,

@@ -124,6 +124,7 @@ def _server_options(project: Project, options: argparse.Namespace) -> ServerOpti
         max_contexts=settings.limits.forwards,
         max_body=settings.limits.body,
         retry_after=settings.limits.retry_after,
+        flow_timer=settings.registrar_flow_timer,
         follow_redirects=settings.proxy_redirects == "follow",
     )
 

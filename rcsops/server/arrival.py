@@ -2,12 +2,15 @@
 (RFC 3261 §16.3, §16.4)."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from rcsops.server.addresses import LocalNames
 from rcsops.server.dialog_token import PARAMETER, DialogTokens
+from rcsops.server.flow_token import PARAMETER as FLOW
+from rcsops.server.flow_token import FlowTokens
 from rcsops.sip import Flow, NameAddr, Request, Uri
 
-__all__ = ["Arrivals", "Refusal", "check_options"]
+__all__ = ["Arrival", "Arrivals", "Refusal", "check_options"]
 
 _DEFAULT_PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443}
 
@@ -32,16 +35,25 @@ def check_options(request: Request, name: str, supported: Sequence[str] = ()) ->
             raise Refusal(420, "", [("Unsupported", ", ".join(unknown))])
 
 
+class Arrival(NamedTuple):
+    """What the Routes of a request say: how many on top are this server, whether one of them proves
+    that the dialog began here, and the flow that the last of them names (RFC 5626 §5.3)."""
+
+    own_routes: int = 0
+    admitted: bool = False
+    flow: Flow | None = None
+
+
 class Arrivals:
     """Knows what in a request names this server."""
 
-    def __init__(self, names: LocalNames, tokens: DialogTokens) -> None:
+    def __init__(self, names: LocalNames, tokens: DialogTokens, flow_tokens: FlowTokens) -> None:
         self._names = names
         self._tokens = tokens
+        self._flow_tokens = flow_tokens
 
-    def prepare(self, request: Request, flow: Flow) -> tuple[int, bool]:
-        """How many Routes on top are this server, and whether one of them proves that the dialog
-        began here (§16.4).
+    def prepare(self, request: Request, flow: Flow) -> Arrival:
+        """What the Routes say (§16.4).
 
         Changes ``request``: undoes what a strict router before us did, and takes a maddr that
         means us off the Request-URI. Raises SipParseError.
@@ -49,16 +61,17 @@ class Arrivals:
         if "maddr" in request.request_uri.params:
             self._take_maddr(request, flow)
         if not request.has("Route"):
-            return 0, False
+            return Arrival()
         self._undo_strict_routing(request)
-        count = 0
+        own = []
         valid = False
         for route in request.routes:
             if not self._names.is_local(route.uri):
                 break
-            count += 1
+            own.append(route.uri)
             valid = valid or self._tokens.valid(request, route)
-        return count, valid
+        text = own[-1].params.get(FLOW) if valid else None
+        return Arrival(len(own), valid, self._flow_tokens.read(text) if text else None)
 
     def _undo_strict_routing(self, request: Request) -> None:
         """When the Request-URI is what we put into Record-Route, the real one is the last Route."""

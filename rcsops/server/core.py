@@ -11,16 +11,19 @@ from collections.abc import Hashable, Sequence
 from rcsops.errors import RcsopsError, SipParseError
 from rcsops.server.accounts import Accounts, Known, NeedsDatabase
 from rcsops.server.addresses import LocalNames
-from rcsops.server.arrival import Arrivals, Refusal, check_options
+from rcsops.server.arrival import Arrival, Arrivals, Refusal, check_options
 from rcsops.server.auth import Authenticator
 from rcsops.server.dialog_token import DialogTokens
+from rcsops.server.flow_token import FlowTokens
+from rcsops.server.gruu import Gruus, GruuTarget
 from rcsops.server.guard import Guard, Standing
 from rcsops.server.location import LocationService
 from rcsops.server.loops import LoopMarks, breadth_of
 from rcsops.server.options import ServerOptions
 from rcsops.server.policy import assert_identity, strip_asserted
 from rcsops.server.proxy import Proxy
-from rcsops.server.registrar import Registrar
+from rcsops.server.record_route import service_route
+from rcsops.server.registrar import SUPPORTED, Registrar
 from rcsops.server.response_context import Destination, group_by_priority, request_uri
 from rcsops.server.statistics import Statistics
 from rcsops.sip import (
@@ -64,13 +67,16 @@ class ServerCore:
         guard: Guard,
         location: LocationService,
         dialog_tokens: DialogTokens,
+        flow_tokens: FlowTokens,
+        gruus: Gruus,
         loop_marks: LoopMarks,
         options: ServerOptions,
         statistics: Statistics,
     ) -> None:
         self._endpoint = endpoint
         self._names = names
-        self._arrivals = Arrivals(names, dialog_tokens)
+        self._arrivals = Arrivals(names, dialog_tokens, flow_tokens)
+        self._gruus = gruus
         self._marks = loop_marks
         self._accounts = accounts
         self._auth = authenticator
@@ -79,8 +85,14 @@ class ServerCore:
         self._tokens = dialog_tokens
         self._options = options
         self._counts = statistics.counts
-        self._registrar = Registrar(location, options, statistics)
-        self.proxy = Proxy(endpoint, location, options, statistics, self._reach)
+        self._registrar = Registrar(
+            location,
+            options,
+            statistics,
+            gruus,
+            lambda flow: service_route(endpoint.target_of(flow)),
+        )
+        self.proxy = Proxy(endpoint, location, options, statistics, flow_tokens, self._reach)
         self._waiting: set[asyncio.Task[None]] = set()
         self._waiting_keys: set[Hashable] = set()
 
@@ -126,6 +138,12 @@ class ServerCore:
             self._reply(request, flow, status, reason)
         else:
             self._counts["limits:dropped"] += 1
+
+    def flow_closed(self, flow: Flow) -> None:
+        """A connection is gone, and with it the contacts that depend on it."""
+        gone = self._location.remove_flow(flow) if flow.connection else 0
+        if gone:
+            logger.info("%d contacts went with the connection of %s", gone, flow.remote[0])
 
     # --- requests ------------------------------------------------------------------------------
 
@@ -214,10 +232,10 @@ class ServerCore:
             raise Refusal(wrong.status, wrong.reason or _short(str(wrong)))
         if len(request.body) > self._options.max_body:
             raise Refusal(513)
-        own_routes, token_ok = self._arrivals.prepare(request, flow)
+        arrival = self._arrivals.prepare(request, flow)
         uri = request.request_uri
         is_local = self._names.is_local(uri)
-        is_ours = is_local and not uri.user and len(request.routes) == own_routes
+        is_ours = is_local and not uri.user and len(request.routes) == arrival.own_routes
         if is_ours and request.method == "REGISTER":
             self._register(request, flow, known)
             return
@@ -236,12 +254,12 @@ class ServerCore:
         if not breadth_of(request):
             raise Refusal(440)
         user = domain = ""
-        if not token_ok:
+        if not arrival.admitted:
             user, domain = self._caller(request, flow, known)
-        if is_ours and not token_ok:
+        if is_ours and not arrival.admitted:
             raise Refusal(405, "", [("Allow", _SELF_METHODS)])
-        groups = self._destinations(request, own_routes, known)
-        base = self._base(request, own_routes)
+        groups = self._destinations(request, arrival, known)
+        base = self._base(request, arrival.own_routes)
         if user:
             assert_identity(base, user, domain)
         self._forward(request, flow, base, groups, mark)
@@ -279,6 +297,9 @@ class ServerCore:
         tag = self._endpoint.tokens.tag()
         address = f"{user}@{domain}"
         response = self._registrar.register(request, flow, address, tag, self._endpoint.now)
+        if response.has("Flow-Timer"):
+            timer = self._options.flow_timer
+            self._endpoint.limit_idle(flow, timer + min(max(timer / 4, 5.0), 30.0))
         self._endpoint.respond(transaction, response)
 
     def _caller(self, request: Request, flow: Flow, known: Known) -> tuple[str, str]:
@@ -296,27 +317,40 @@ class ServerCore:
         return user, domain
 
     def _destinations(
-        self, request: Request, own_routes: int, known: Known
+        self, request: Request, arrival: Arrival, known: Known
     ) -> list[list[Destination]]:
         """Where a request is to go (RFC 3261 §16.5); refuses what goes nowhere."""
+        own_routes = arrival.own_routes
         routes = request.routes[own_routes:] if own_routes else request.routes
         if routes:
             return [[Destination(request.uri, (routes[0].uri_text,))]]
-        return self._targets(request.request_uri, known)
+        uri = request.request_uri
+        if arrival.flow is not None and not self._names.domain_of(uri):
+            return [[Destination(request_uri(request.uri), flow=arrival.flow)]]
+        return self._targets(uri, known)
 
     def _targets(self, uri: Uri, known: Known) -> list[list[Destination]]:
         """The target set of a Request-URI (§16.5)."""
         domain = self._names.domain_of(uri)
         if domain and "maddr" not in uri.params:
-            user = uri.username
+            gruu = self._gruu(uri)
+            if gruu is None and "gr" in uri.params:
+                raise Refusal(404)
+            user = uri.username if gruu is None else gruu.user
             if not user or self._accounts.get(user, domain, known) is None:
                 # What an account that was removed had registered must not be found any more.
                 self._location.remove_address(f"{user}@{domain}")
+                raise Refusal(404)
+            if gruu is not None and gruu.seal and not self._reach(uri):
+                # RFC 5627 §5.4: a temporary GRUU that is void is as one that never was.
                 raise Refusal(404)
         groups = self._reach(uri)
         if not groups:
             raise Refusal(480)
         return groups
+
+    def _gruu(self, uri: Uri) -> GruuTarget | None:
+        return self._gruus.read(uri) if "gr" in uri.params else None
 
     def _reach(self, uri: Uri) -> list[list[Destination]]:
         """Where a URI leads by what is in memory; this is all that the Contact of a 3xx gets."""
@@ -324,8 +358,11 @@ class ServerCore:
         if not domain or "maddr" in uri.params:
             return [[Destination(request_uri(str(uri)))]]
         now = self._endpoint.now
-        held = self._location.lookup(f"{uri.username}@{domain}")
-        bindings = [each for each in held if each.expires > now]
+        gruu = self._gruu(uri)
+        held = self._location.lookup(f"{uri.username if gruu is None else gruu.user}@{domain}")
+        bindings = [
+            each for each in held if each.expires > now and (gruu is None or gruu.chooses(each))
+        ]
         return group_by_priority(bindings[: self._options.max_forks], secure=uri.scheme == "sips")
 
     def _forward(
@@ -364,17 +401,25 @@ class ServerCore:
     def _ack(self, request: Request, flow: Flow) -> None:
         """An ACK for a 2xx: forwarded without state, or dropped, but never answered."""
         try:
-            own_routes, token_ok = self._arrivals.prepare(request, flow)
-            if not token_ok:
+            arrival = self._arrivals.prepare(request, flow)
+            if not arrival.admitted:
                 # Mostly for a challenge or refusal of ours that left no transaction.
                 return
             if request.max_forwards == 0 or check_request(request) is not None:
                 self._counts["core:drop_requests"] += 1
                 return
-            ack = self._base(request, own_routes)
+            ack = self._base(request, arrival.own_routes)
             routes = ack.routes
-            hop = (routes[0].uri_text,) if routes else ()
-            self.proxy.forward_ack(ack, Destination(ack.uri, hop))
+            if routes:
+                self.proxy.forward_ack(ack, Destination(ack.uri, (routes[0].uri_text,)))
+                return
+            uri = ack.request_uri
+            if "gr" in uri.params and self._names.domain_of(uri):
+                groups = self._reach(uri)
+                if groups:
+                    self.proxy.forward_ack(ack, groups[0][0])
+                return
+            self.proxy.forward_ack(ack, Destination(ack.uri, flow=arrival.flow))
         except SipParseError:
             self._counts["core:drop_requests"] += 1
 
@@ -394,7 +439,7 @@ class ServerCore:
         headers = [
             ("Allow", _ALLOWED),
             ("Accept", "*/*"),
-            ("Supported", "path, outbound"),
+            ("Supported", ", ".join(SUPPORTED)),
         ]
         self._reply(request, flow, 200, "", headers)
 

@@ -12,6 +12,9 @@ from rcsops.sip import Flow, NameAddr, Uri
 __all__ = ["Binding", "LocationService", "contact_address", "contact_index"]
 
 
+_REGISTRARS_OWN = frozenset({"expires", "pub-gruu", "temp-gruu"})
+
+
 class Binding:
     """One contact of one address of record.
 
@@ -89,6 +92,11 @@ class Binding:
         return self._uri
 
     @property
+    def by_flow(self) -> bool:
+        """Whether RFC 5626 applies: the contact is one flow of its device."""
+        return self.outbound or bool(self.reg_id and self.path)
+
+    @property
     def priority(self) -> float:
         """q, and 1 where none was given (RFC 3261 §20.10)."""
         return 1.0 if self.q < 0 else self.q
@@ -99,9 +107,9 @@ class Binding:
         Two flows of one instance are one binding for each reg-id whatever their URIs say (RFC 5626
         §6); everything else goes by the comparison of URIs (RFC 3261 §10.3).
         """
-        if self.outbound and other.outbound:
+        if self.by_flow and other.by_flow:
             return self.instance == other.instance and self.reg_id == other.reg_id
-        if self.outbound != other.outbound and self.instance and self.instance != other.instance:
+        if self.by_flow != other.by_flow and self.instance and self.instance != other.instance:
             return False
         return self.uri_text == other.uri_text or self.uri == other.uri
 
@@ -115,6 +123,7 @@ class LocationService:
     def __init__(self, *, next_contact_id: int = 1) -> None:
         self._records: dict[str, list[Binding]] = {}
         self._by_contact: dict[str, Binding] = {}
+        self._by_connection: dict[int, set[Binding]] = {}
         self._alarms: list[tuple[float, int, Binding]] = []
         self._ticks = 0
         self._next_id = next_contact_id
@@ -180,6 +189,14 @@ class LocationService:
             self.changed.pop(binding.contact_id, None)
         return True
 
+    def remove_flow(self, flow: Flow) -> int:
+        """A connection is closed: removes the contacts that were reached over it and over nothing
+        else (RFC 5626 §5.3.1); how many there were."""
+        bindings = tuple(self._by_connection.get(flow.connection, ()))
+        for binding in bindings:
+            self.remove(binding)
+        return len(bindings)
+
     def remove_address(self, address: str) -> int:
         """Removes every binding of an address; how many there were."""
         bindings = list(self.lookup(address))
@@ -219,12 +236,26 @@ class LocationService:
             self._ticks += len(self._alarms)
             heapq.heapify(self._alarms)
         self._by_contact[contact_index(binding.uri)] = binding
+        connection = _connection(binding)
+        if connection:
+            self._by_connection.setdefault(connection, set()).add(binding)
         self.changed[binding.contact_id] = binding
 
     def _unindex(self, binding: Binding) -> None:
         key = contact_index(binding.uri)
         if self._by_contact.get(key) is binding:
             del self._by_contact[key]
+        connection = _connection(binding)
+        if connection:
+            held = self._by_connection.get(connection, set())
+            held.discard(binding)
+            if not held:
+                self._by_connection.pop(connection, None)
+
+
+def _connection(binding: Binding) -> int:
+    """The connection that a contact lives and dies with, 0 for none."""
+    return binding.flow.connection if binding.outbound and binding.flow is not None else 0
 
 
 def contact_index(uri: Uri) -> str:
@@ -233,10 +264,10 @@ def contact_index(uri: Uri) -> str:
 
 
 def contact_address(address: NameAddr) -> str:
-    """The Contact as the registrar repeats it: without ``expires``."""
+    """The Contact as the registrar repeats it: without what only the registrar says."""
     params = "".join(
         f";{name}" if value is None else f";{name}={value}"
         for name, value in address.params.items()
-        if name != "expires"
+        if name not in _REGISTRARS_OWN
     )
     return f"<{address.uri_text}>{params}"

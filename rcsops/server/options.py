@@ -10,7 +10,9 @@ class ServerOptions:
     """Bounds of one server; times in seconds.
 
     ``min_expires`` is answered 423 below (RFC 3261 §10.3), ``max_expires`` shortens what is asked
-    for. ``path_required_support`` makes a Path without ``Supported: path`` a 420 (RFC 3327 §5.3).
+    for. ``flow_timer`` is how long a connection that a contact depends on may be silent (RFC 5626
+    §5.4), 0 for ever. ``path_required_support`` makes a Path without ``Supported: path`` a 420
+    (RFC 3327 §5.3).
     """
 
     default_expires: int = 3600
@@ -19,6 +21,7 @@ class ServerOptions:
     max_contacts: int = 10
     max_contacts_per_request: int = 32
     path_required_support: bool = True
+    flow_timer: int = 120
     nonce_lifetime: float = 300.0
     flush_seconds: float = 1.0
     max_forks: int = 20

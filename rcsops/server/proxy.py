@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from rcsops.errors import LocalProtocolError, RcsopsError, SipParseError
+from rcsops.server.flow_token import FlowTokens
 from rcsops.server.location import LocationService
 from rcsops.server.options import ServerOptions
 from rcsops.server.policy import strip_asserted
@@ -55,11 +56,13 @@ class Proxy:
         location: LocationService,
         options: ServerOptions,
         statistics: Statistics,
+        flow_tokens: FlowTokens,
         lookup: Lookup,
     ) -> None:
         self._endpoint = endpoint
         self._location = location
         self._options = options
+        self._flow_tokens = flow_tokens
         self._lookup = lookup
         self._counts = statistics.counts
         self.router = Router(endpoint, location)
@@ -188,7 +191,7 @@ class Proxy:
             return
         request.set("Max-Breadth", str(branch.breadth))
         if context.token and request.method in _DIALOG_MAKING:
-            self._record_route(request, context, target)
+            self._record_route(request, branch, target)
         user = _BranchUser(self, branch)
         transaction = self._endpoint.send_request(
             request, target, context=user, branch_suffix=context.mark
@@ -200,9 +203,17 @@ class Proxy:
         if context.is_invite:
             self._set_limit(branch)
 
-    def _record_route(self, request: Request, context: ResponseContext, target: Target) -> None:
-        came_by = self._endpoint.target_of(context.server.flow)
-        add_record_route(request, came_by, target, context.token)
+    def _record_route(self, request: Request, branch: Branch, target: Target) -> None:
+        context = branch.context
+        flow = context.server.flow
+        make = self._flow_tokens.make
+        binding = branch.destination.binding
+        # RFC 5626 §5.3.1: whoever is behind a flow is reached over it within the dialog too.
+        tokens = (
+            make(flow) if _wants_flow(request) else "",
+            make(target.flow) if binding is not None and binding.outbound else "",
+        )
+        add_record_route(request, self._endpoint.target_of(flow), target, context.token, tokens)
 
     def _unreachable(self, branch: Branch, error: RcsopsError) -> None:
         logger.info("%s cannot be reached: %s", branch.destination.uri, error)
@@ -215,6 +226,8 @@ class Proxy:
         if branch.destination.binding is not None:
             # The user is not there, whatever the table says.
             return 480
+        if isinstance(error, FlowFailed):
+            return 430
         if isinstance(error, LocalProtocolError | SipParseError):
             return 416
         return 503
@@ -222,7 +235,7 @@ class Proxy:
     def _flow_failed(self, branch: Branch) -> None:
         """RFC 5626 §5.3.1: a flow that failed is not tried again."""
         binding = branch.destination.binding
-        if binding is not None and binding.outbound:
+        if binding is not None and binding.by_flow:
             self._location.remove(binding)
 
     def _next_flow(self, branch: Branch) -> bool:
@@ -273,7 +286,9 @@ class Proxy:
             return
         if branch.done:
             return
-        if status in (408, 430, 503) and self._retry(branch, status):
+        if status == 430:
+            self._flow_failed(branch)
+        if status in (408, 430, 503) and self._next_flow(branch):
             return
         branch.done = True
         if status >= 400 or not self._redirected(context, response):
@@ -311,7 +326,9 @@ class Proxy:
         """A branch gave no final response: ``status`` stands for it (§16.8, §16.9)."""
         if branch.done:
             return
-        if self._retry(branch, status):
+        if status == 503:
+            self._flow_failed(branch)
+        if self._next_flow(branch):
             return
         if status == 503:
             status = self._failure_status(branch)
@@ -329,11 +346,6 @@ class Proxy:
                 return
             self._endpoint.give_up(transaction)
         self.failed(branch, 503)
-
-    def _retry(self, branch: Branch, status: int) -> bool:
-        if status in (430, 503):
-            self._flow_failed(branch)
-        return self._next_flow(branch)
 
     def terminated(self, branch: Branch, key: object) -> None:
         """A client transaction is over."""
@@ -361,7 +373,8 @@ class Proxy:
         best = context.best()
         if context.cancelled and (best is None or best.status in (408, 480, 503)):
             best = self._response(context, 487)
-        elif best is None or best.status == 430:
+        elif best is None or (best.status == 430 and context.is_forked):
+            # RFC 5626 §5.3.1: it is for the proxy that knows other flows, and that is us.
             best = self._response(context, 480)
         elif best.status == 503:
             best = self._response(context, 500)
@@ -446,3 +459,15 @@ def _q(contact: NameAddr) -> float:
         return float(contact.params.get("q") or 1.0)
     except ValueError:
         return 0.0
+
+
+def _wants_flow(request: Request) -> bool:
+    """Whether the sender of a request that makes a dialog is to be reached over the flow that it
+    came by: its Contact says so (RFC 5626 §5.3.1), or leads nowhere without a registrar."""
+    if len(request.vias) != 1 or request.contact_star:
+        return False
+    try:
+        contacts = request.contacts
+    except SipParseError:
+        return False
+    return bool(contacts) and any(name in contacts[0].uri.params for name in ("ob", "gr"))

@@ -1,30 +1,42 @@
-"""The registrar: REGISTER for the addresses of one domain (RFC 3261 §10.3, RFC 3327, RFC 5626).
+"""The registrar: REGISTER for the addresses of the domains (RFC 3261 §10.3, 3327, 5626, 5627).
 
 Everything a request asks for is checked before the first binding changes, so it is carried out
 whole or not at all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rcsops.errors import RemoteProtocolError, SipParseError
+from rcsops.server.gruu import Gruus
 from rcsops.server.location import Binding, LocationService, contact_address
 from rcsops.server.options import ServerOptions
 from rcsops.server.statistics import Statistics
 from rcsops.sip import Flow, NameAddr, Request, Response
 
-__all__ = ["Registrar"]
+__all__ = ["SUPPORTED", "Registrar"]
 
-_SUPPORTED = frozenset({"path", "outbound"})
+SUPPORTED = ("path", "outbound", "gruu")
 _HOUR = 3600
 
 
 class Registrar:
-    """Changes the bindings of ``location`` as authenticated REGISTERs ask."""
+    """Changes the bindings of ``location`` as authenticated REGISTERs ask.
+
+    ``own_route(flow)`` is the Service-Route for who registers through a proxy that stands at the
+    other end of ``flow``.
+    """
 
     def __init__(
-        self, location: LocationService, options: ServerOptions, statistics: Statistics
+        self,
+        location: LocationService,
+        options: ServerOptions,
+        statistics: Statistics,
+        gruus: Gruus,
+        own_route: Callable[[Flow], str],
     ) -> None:
         self._location = location
+        self._gruus = gruus
+        self._own_route = own_route
         self._options = options
         self._counts = statistics.counts
 
@@ -72,19 +84,18 @@ class Registrar:
                 location.add(new)
             else:
                 location.replace(old, new)
-        return self._headers(request, address, [new for _, new in updates], now)
+        return self._headers(request, flow, address, [new for _, new in updates], now)
 
     def _check_options(self, request: Request) -> None:
         if request.has("Require"):
             unknown = [
-                tag for tag in request.option_tags("Require") if tag.lower() not in _SUPPORTED
+                tag for tag in request.option_tags("Require") if tag.lower() not in SUPPORTED
             ]
             if unknown:
                 raise RemoteProtocolError(", ".join(unknown), status=420)
-        if request.has("Path") and self._options.path_required_support:
-            supported = [tag.lower() for tag in request.option_tags("Supported")]
-            if "path" not in supported:
-                raise RemoteProtocolError("path", status=420)
+        required = self._options.path_required_support
+        if required and request.has("Path") and not _supports(request, "path"):
+            raise RemoteProtocolError("path", status=420)
 
     def _plan(
         self,
@@ -146,11 +157,14 @@ class Registrar:
         uri = contact.uri
         if not uri.is_sip:
             raise RemoteProtocolError("not a SIP contact", status=400, reason="Bad Contact")
+        if "gr" in uri.params:
+            # RFC 5627 §5.1: it would lead back here.
+            raise RemoteProtocolError("a GRUU as contact", status=403, reason="GRUU As Contact")
         params = contact.params
         instance = contact.param("+sip.instance") or ""
         reg_id = _reg_id(params.get("reg-id")) if instance else 0
         outbound = False
-        if reg_id and "outbound" in [t.lower() for t in request.option_tags("Supported")]:
+        if reg_id and _supports(request, "outbound"):
             self._check_first_hop(request)
             outbound = not paths
         via = request.top_via
@@ -194,19 +208,40 @@ class Registrar:
             )
 
     def _headers(
-        self, request: Request, address: str, updated: Sequence[Binding], now: float
+        self,
+        request: Request,
+        flow: Flow,
+        address: str,
+        updated: Sequence[Binding],
+        now: float,
     ) -> list[tuple[str, str]]:
+        gruus = self._gruus.params if _supports(request, "gruu") else _nothing
         headers = [
-            ("Contact", f"{binding.echo};expires={max(0, round(binding.expires - now))}")
+            (
+                "Contact",
+                f"{binding.echo}{gruus(binding)};expires={max(0, round(binding.expires - now))}",
+            )
             for binding in self._location.lookup(address)
             if binding.expires > now
         ]
         if request.has("Path"):
             headers += [("Path", f"<{path.uri_text}>") for path in request.paths]
-        if any(binding.outbound or (binding.reg_id and binding.path) for binding in updated):
+            # RFC 3608: what the device sends is to come by here, wherever its proxy would send it.
+            headers.append(("Service-Route", self._own_route(flow)))
+        if any(binding.by_flow for binding in updated):
             headers.append(("Require", "outbound"))
-        headers.append(("Supported", "path, outbound"))
+            if self._options.flow_timer:
+                headers.append(("Flow-Timer", str(self._options.flow_timer)))
+        headers.append(("Supported", ", ".join(SUPPORTED)))
         return headers
+
+
+def _supports(request: Request, tag: str) -> bool:
+    return tag in [each.lower() for each in request.option_tags("Supported")]
+
+
+def _nothing(_: Binding) -> str:
+    return ""
 
 
 def _reg_id(text: str | None) -> int:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from rcsops.server.location import Binding
 from rcsops.server.loops import MAX_BREADTH, breadth_of, shares
-from rcsops.sip import ClientTransaction, Request, Response, ServerTransaction, Target, Uri
+from rcsops.sip import ClientTransaction, Flow, Request, Response, ServerTransaction, Target, Uri
 
 __all__ = [
     "Branch",
@@ -27,12 +27,14 @@ _CHALLENGES = {401: "WWW-Authenticate", 407: "Proxy-Authenticate"}
 
 class Destination(NamedTuple):
     """Where a branch is to go: the Request-URI, the routes on the way, and, for a registered
-    contact, its binding and the other flows to the same device (RFC 5626 §5.3)."""
+    contact, its binding and the other flows to the same device; within a dialog the flow that the
+    Route names (RFC 5626 §5.3)."""
 
     uri: str
     routes: tuple[str, ...] = ()
     binding: Binding | None = None
     others: tuple["Destination", ...] = ()
+    flow: Flow | None = None
 
 
 class Branch:
@@ -146,6 +148,11 @@ class ResponseContext:
                 fresh.append(taken)
         self.groups[:0] = fresh
         return added
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether it went to contacts that are registered here."""
+        return any(branch.destination.binding is not None for branch in self.branches)
 
     def best(self) -> Response | None:
         """The response to answer with; None when no branch gave one."""

@@ -3,7 +3,7 @@
 from rcsops.errors import LocalProtocolError, RcsopsError
 from rcsops.server.location import Binding, LocationService
 from rcsops.server.response_context import Destination
-from rcsops.sip import NameAddr, Request, Target, Uri
+from rcsops.sip import Flow, NameAddr, Request, Target, Uri
 from rcsops.transport import SipEndpoint
 from rcsops.transport.resolver import Candidate, resolve_numeric
 
@@ -30,6 +30,9 @@ class Router:
         if destination.routes:
             hop = Uri.parse(destination.routes[0])
             return self._numeric(hop)
+        flow = destination.flow
+        if flow is not None and self._is_open(flow):
+            return self._endpoint.target_of(flow)
         uri = Uri.parse(destination.uri) if destination.binding is None else None
         binding = destination.binding
         if binding is None and uri is not None:
@@ -37,10 +40,12 @@ class Router:
             # REGISTER came by leads there too.
             binding = self._location.by_contact(uri)
         if binding is not None:
-            flow = self._flow_target(binding)
-            if flow is not None:
-                return flow
+            target = self._flow_target(binding)
+            if target is not None:
+                return target
             uri = binding.uri
+        elif flow is not None:
+            raise FlowFailed("the flow of the dialog is gone")
         assert uri is not None
         return self._numeric(uri)
 
@@ -77,19 +82,20 @@ class Router:
         flow = binding.flow
         if binding.path:
             return None
-        if flow is not None and flow.transport != "udp" and endpoint.connection_of(flow):
-            return endpoint.target_of(flow)
         if (
             flow is not None
-            and flow.transport == "udp"
-            and (binding.outbound or binding.behind_nat)
+            and self._is_open(flow)
+            and (flow.transport != "udp" or binding.outbound or binding.behind_nat)
         ):
-            return endpoint.target("udp", flow.remote)
+            return endpoint.target_of(flow)
         by_websocket = (binding.uri.param("transport") or "").lower() in ("ws", "wss")
         if binding.outbound or by_websocket:
             # Nobody connects to a browser (RFC 7118 §6).
             raise FlowFailed("the connection of the contact is gone")
         return None
+
+    def _is_open(self, flow: Flow) -> bool:
+        return flow.transport == "udp" or bool(self._endpoint.connection_of(flow))
 
 
 def set_routes(request: Request, routes: tuple[str, ...]) -> str:

@@ -19,6 +19,8 @@ from rcsops.server.addresses import LocalNames
 from rcsops.server.auth import Authenticator
 from rcsops.server.core import ServerCore
 from rcsops.server.dialog_token import DialogTokens
+from rcsops.server.flow_token import FlowTokens
+from rcsops.server.gruu import Gruus
 from rcsops.server.guard import Guard, GuardLimits
 from rcsops.server.location import LocationService
 from rcsops.server.location_writer import LocationWriter
@@ -86,6 +88,7 @@ class Server:
             limits=endpoint_limits(limits),
             on_event=self._event,
             on_bad_message=self._bad_message,
+            on_flow_closed=self._flow_closed,
             tap=tap,
             timers=timers,
             nameservers=settings.dns,
@@ -219,6 +222,8 @@ class Server:
             guard=self.guard,
             location=self.location,
             dialog_tokens=DialogTokens(self._secret),
+            flow_tokens=FlowTokens(self._secret, self.endpoint.tokens.nonce().encode()),
+            gruus=Gruus(self._secret, self.endpoint.tokens),
             loop_marks=LoopMarks(self._secret),
             options=options,
             statistics=self.statistics,
@@ -289,6 +294,10 @@ class Server:
     def _bad_message(self, error: SipParseError, flow: Flow) -> None:
         if self._core is not None:
             self._core.bad_message(error, flow)
+
+    def _flow_closed(self, flow: Flow, error: str) -> None:
+        if self._core is not None:
+            self._core.flow_closed(flow)
 
 
 def endpoint_limits(limits: Limits) -> EndpointLimits:

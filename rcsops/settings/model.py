@@ -68,6 +68,7 @@ class Settings:
     digest_min_algorithm: str = "MD5"
     registrar_min_expires: int = 60
     registrar_max_expires: int = 3600
+    registrar_flow_timer: int = 120
     proxy_redirects: str = "relay"
     limits: Limits = field(default_factory=Limits)
     agent_server: str = ""
@@ -244,6 +245,16 @@ def _lifetime(value: object) -> int:
     return digits
 
 
+def _silence(value: object) -> int:
+    """Seconds up to an hour; 0 for no limit."""
+    if value in (0, "0") and not isinstance(value, bool):
+        return 0
+    seconds = _lifetime(value)
+    if seconds > 3600:
+        raise ValueError(f"{seconds} is more than an hour; 0 means no limit")
+    return seconds
+
+
 # key of rcsops.toml -> (attribute of Settings, its check)
 _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "domain": ("domain", valid_domain),
@@ -267,6 +278,7 @@ _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "digest.min_algorithm": ("digest_min_algorithm", _choice(DIGEST_ALGORITHMS)),
     "registrar.min_expires": ("registrar_min_expires", _lifetime),
     "registrar.max_expires": ("registrar_max_expires", _lifetime),
+    "registrar.flow_timer": ("registrar_flow_timer", _silence),
     "proxy.redirects": ("proxy_redirects", _choice(REDIRECTS)),
     "agent.server": ("agent_server", _host),
     "agent.transport": ("agent_transport", _choice(AGENT_TRANSPORTS)),

@@ -1,4 +1,4 @@
-"""Keeping one address-of-record registered (RFC 3261 §10.2, RFC 5626 §4, RFC 3327, RFC 3608).
+"""Keeping one address-of-record registered (RFC 3261 §10.2, 3327, 3608, 5626 §4, 5627 §4.2).
 
 The machine makes the REGISTER requests; the caller sends each through the transaction layer and
 gives its outcome back. At most one is outstanding at a time, as §10.2 demands.
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
-from rcsops.errors import LocalProtocolError, RemoteProtocolError
+from rcsops.errors import LocalProtocolError, RemoteProtocolError, SipParseError
 from rcsops.sip.digest_client import DigestClient
 from rcsops.sip.headers import NameAddr
 from rcsops.sip.message import Request, Response
@@ -26,6 +26,9 @@ from rcsops.tokens import Tokens
 
 MAX_ROUNDS = 2
 """How often one REGISTER is sent again for a challenge."""
+
+STABLE_SECONDS = 120.0
+"""How long a flow must live before a failure after it counts as the first (RFC 5626 §4.5)."""
 
 PERMANENT = frozenset((400, 401, 402, 403, 404, 405, 407, 410, 414, 416, 420, 423, 484, 485))
 """Answers that asking again would not change (and every 3xx and 6xx)."""
@@ -48,7 +51,8 @@ class Registered(NamedTuple):
 
     ``bindings`` are all contacts of the address-of-record, ``service_route`` the Route for initial
     requests, ``paths`` the proxies on the way to us, ``flow_timer`` how many seconds the server
-    lets a silent connection live (RFC 5626 §5.4).
+    lets a silent connection live (RFC 5626 §5.4). ``outbound``: the server reaches us over the flow
+    of the REGISTER and no other way.
     """
 
     expires: int
@@ -56,6 +60,7 @@ class Registered(NamedTuple):
     service_route: tuple[NameAddr, ...]
     paths: tuple[NameAddr, ...] = ()
     flow_timer: int | None = None
+    outbound: bool = False
 
 
 class RegistrationFailed(NamedTuple):
@@ -89,6 +94,7 @@ class Registration:
         "_aor",
         "_attempt",
         "_base_time",
+        "_breaks",
         "_call_id",
         "_cseq",
         "_digest",
@@ -102,6 +108,7 @@ class Registration:
         "_max_time",
         "_pending",
         "_reg_id",
+        "_registered_at",
         "_registrar",
         "_request",
         "_supported",
@@ -109,9 +116,12 @@ class Registration:
         "_unregister",
         "_wake_at",
         "contact",
+        "outbound",
         "paths",
+        "public_gruu",
         "service_route",
         "state",
+        "temporary_gruu",
     )
 
     def __init__(
@@ -148,11 +158,16 @@ class Registration:
         self.state = RegistrationState.IDLE
         self.service_route: tuple[NameAddr, ...] = ()
         self.paths: tuple[NameAddr, ...] = ()
+        self.outbound = False
+        self.public_gruu: str | None = None
+        self.temporary_gruu: str | None = None
         self._call_id = tokens.call_id()
         self._from_tag = tokens.tag()
         self._cseq = 0
         self._failures = 0
+        self._breaks = 0
         self._expires_at = 0.0
+        self._registered_at = 0.0
         self._wake_at: float | None = None
         self._unregister = False
         self._pending = False
@@ -198,6 +213,16 @@ class Registration:
         if self._request is None:
             self._begin()
 
+    def flow_lost(self, reason: str, now: float) -> None:
+        """The way to the server is gone: register over a new one, after the wait of RFC 5626 §4.5.
+
+        While a REGISTER is outstanding or waited for, that finds out by itself.
+        """
+        if self.state is RegistrationState.REGISTERED:
+            lived = now - self._registered_at
+            self._breaks = 0 if lived >= STABLE_SECONDS else self._breaks + 1
+            self._wait(0, reason, now, self._back_off(self._breaks))
+
     def unregister(self, now: float) -> None:
         """Remove the binding; after the outstanding REGISTER, if there is one."""
         self._wake_at = None
@@ -239,6 +264,8 @@ class Registration:
             self._done()
             self._expires_at = 0.0
             self.service_route = self.paths = ()
+            self.public_gruu = self.temporary_gruu = None
+            self.outbound = False
             self.state = RegistrationState.IDLE
             self._emit(Unregistered())
             return
@@ -250,8 +277,15 @@ class Registration:
             return
         self.service_route = response.service_routes
         self.paths = response.paths
+        assert ours is not None
+        self.public_gruu = _sip_uri(ours.param("pub-gruu"))
+        self.temporary_gruu = _sip_uri(ours.param("temp-gruu"))
+        required = {tag.lower() for tag in response.option_tags("Require")}
+        self.outbound = self._reg_id is not None and "outbound" in required
         self._done()
         self._failures = 0
+        if self.state is not RegistrationState.REFRESHING:
+            self._registered_at = now
         self._expires_at = now + granted
         self._wake_at = now + refresh_after(granted)
         self.state = RegistrationState.REGISTERED
@@ -262,6 +296,7 @@ class Registration:
                 self.service_route,
                 self.paths,
                 flow_timer(response),
+                self.outbound,
             )
         )
         self._unregister_if_wanted()
@@ -336,15 +371,17 @@ class Registration:
             self._emit(RegistrationFailed(status, reason, None))
             return
         self._failures += 1
-        wait = self._back_off() if retry_in is None else retry_in
+        wait = self._back_off(self._failures) if retry_in is None else retry_in
+        self._wait(status, reason, now, wait)
+
+    def _wait(self, status: int, reason: str, now: float, wait: float) -> None:
         self._wake_at = now + wait
         self.state = RegistrationState.WAITING
         self._emit(RegistrationFailed(status, reason, wait))
 
-    def _back_off(self) -> float:
+    def _back_off(self, failures: int) -> float:
         """RFC 5626 §4.5: doubling from the base time, of which 50 to 100 % are waited."""
-        doublings = min(self._failures, 16)
-        longest = min(self._max_time, self._base_time * 2.0**doublings)
+        longest = min(self._max_time, self._base_time * 2.0 ** min(failures, 16))
         return longest * (0.5 + 0.5 * self._tokens.fraction())
 
     # --- requests -----------------------------------------------------------------------------
@@ -362,20 +399,13 @@ class Registration:
 
     def _make_request(self) -> None:
         self._cseq += 1
-        removing = self.state is RegistrationState.UNREGISTERING
-        contact = self.contact
-        if self._instance_id:
-            contact = contact.with_param("+sip.instance", f'"<{self._instance_id}>"')
-            if self._reg_id is not None:
-                contact = contact.with_param("reg-id", str(self._reg_id))
-        contact = contact.with_param("expires", "0" if removing else str(self._expires))
         headers = [
             ("Max-Forwards", "70"),
             ("From", f"<{self._aor}>;tag={self._from_tag}"),
             ("To", f"<{self._aor}>"),
             ("Call-ID", self._call_id),
             ("CSeq", f"{self._cseq} REGISTER"),
-            ("Contact", str(contact)),
+            ("Contact", self.contact_value()),
         ]
         if self._supported:
             headers.append(("Supported", ", ".join(self._supported)))
@@ -384,6 +414,19 @@ class Registration:
             self._digest.preempt(request)
         self._request = request
         self._pending = True
+
+    def contact_value(self) -> str:
+        """The Contact of the outstanding REGISTER, with the parameters of a registration.
+
+        When ``contact`` is set anew because another way is taken, the request needs it anew.
+        """
+        removing = self.state is RegistrationState.UNREGISTERING
+        contact = self.contact
+        if self._instance_id:
+            contact = contact.with_param("+sip.instance", f'"<{self._instance_id}>"')
+            if self._reg_id is not None:
+                contact = contact.with_param("reg-id", str(self._reg_id))
+        return str(contact.with_param("expires", "0" if removing else str(self._expires)))
 
     def _done(self) -> None:
         self._request = None
@@ -410,3 +453,11 @@ class _Attempt:
         self.met: set[int] = set()
         self.rounds = 0
         self.stale = False
+
+
+def _sip_uri(text: str | None) -> str | None:
+    """A GRUU that the registrar gave; None for what is no SIP URI."""
+    try:
+        return text if text and Uri.parse(text).is_sip else None
+    except SipParseError:
+        return None

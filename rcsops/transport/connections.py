@@ -260,7 +260,7 @@ class ConnectionTable:
             elif connection.message_due is not None and now > connection.message_due:
                 self._endpoint.statistics.bad_streams += 1
                 connection.abort("a message did not end in time")
-            elif now - connection.last_activity > self._endpoint.limits.idle_seconds:
+            elif now - connection.last_activity > connection.idle_seconds:
                 self._endpoint.statistics.idle_closed += 1
                 connection.close()
         if self._connections and not self._closed:

@@ -405,6 +405,13 @@ class SipEndpoint:
         """Closes the connection of a flow once what is being answered has gone out."""
         self._loop.call_soon(self.close_flow, flow)
 
+    def limit_idle(self, flow: Flow, seconds: float) -> None:
+        """Closes the connection of a flow after so long without a sign of life from its peer,
+        instead of ``limits.idle_seconds``."""
+        connection = self._table.find(flow)
+        if connection is not None:
+            connection.idle_seconds = seconds
+
     def keep_alive(self, flow: Flow) -> bool:
         """Sends a CRLF keep-alive on the flow; False when it has no open connection or socket.
 

@@ -44,6 +44,7 @@ class StreamConnection(asyncio.Protocol):
         self.flow = flow
         self.outgoing = outgoing
         self.last_activity = endpoint.now
+        self.idle_seconds = endpoint.limits.idle_seconds
         self.pong_due: float | None = None
         self.close_due: float | None = None
         self.handshake_due: float | None = None

@@ -660,3 +660,82 @@ def test_unregistering_from_a_server_that_is_away_does_not_go_on_for_ever(
 def test_an_expiry_of_zero_is_a_programming_error() -> None:
     with pytest.raises(LocalProtocolError):
         Agent(expires=0)
+
+
+def test_a_flow_that_lived_is_replaced_soon_one_that_breaks_again_and_again_later() -> None:
+    agent = Agent(base_time=1.0, max_time=30.0)
+    agent.start()
+    agent.accept(3600)
+    agent.now += 121
+    for longest in (1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0):
+        # RFC 5626 §4.5: the first wait is the base time, then it doubles, until a flow lives long.
+        agent.machine.flow_lost("the connection was closed", agent.now)
+        event = only(agent.events())
+        assert isinstance(event, RegistrationFailed)
+        assert event.status == 0
+        assert event.retry_in is not None
+        assert longest / 2 <= event.retry_in <= longest
+        assert agent.machine.state is RegistrationState.WAITING
+        agent.wait()
+        agent.take()
+        assert isinstance(only(agent.accept(3600)), Registered)
+        agent.now += 20
+    agent.now += 121
+    agent.machine.flow_lost("the connection was closed", agent.now)
+    event = only(agent.events())
+    assert isinstance(event, RegistrationFailed)
+    assert event.retry_in is not None
+    assert event.retry_in <= 1.0
+
+
+def test_a_flow_that_is_lost_while_a_register_is_out_changes_nothing() -> None:
+    agent = Agent()
+    agent.start()
+    agent.machine.flow_lost("closed", agent.now)
+    assert agent.events() == []
+    agent.accept(60)
+    agent.wait()
+    agent.take()
+    agent.machine.flow_lost("closed", agent.now)
+    assert agent.events() == []
+    assert agent.machine.state is RegistrationState.REFRESHING
+
+
+def test_outbound_and_gruus_are_taken_from_the_answer() -> None:
+    agent = Agent(instance_id=INSTANCE, reg_id=1)
+    agent.start()
+    ours = f'{CONTACT};expires=600;reg-id=1;+sip.instance="<{INSTANCE}>"'
+    gruus = (
+        f';pub-gruu="sip:alice@example.org;gr={INSTANCE}";temp-gruu="sip:tgruu.x@example.org;gr"'
+    )
+    event = only(agent.answer(200, ("Require", "outbound"), contacts=(ours + gruus,)))
+    assert isinstance(event, Registered)
+    assert event.outbound
+    assert agent.machine.outbound
+    assert agent.machine.public_gruu == f"sip:alice@example.org;gr={INSTANCE}"
+    assert agent.machine.temporary_gruu == "sip:tgruu.x@example.org;gr"
+    agent.wait()
+    agent.take()
+    # A registrar that does not say so any more does not do it any more.
+    event = only(agent.answer(200, contacts=(ours + ';pub-gruu="nonsense"',)))
+    assert isinstance(event, Registered)
+    assert not event.outbound
+    assert agent.machine.public_gruu is None
+
+
+def test_without_a_reg_id_outbound_is_not_in_force() -> None:
+    agent = Agent()
+    agent.start()
+    agent.answer(200, ("Require", "outbound"), contacts=(f"{CONTACT};expires=600",))
+    assert not agent.machine.outbound
+
+
+def test_another_way_needs_another_contact() -> None:
+    agent = Agent(instance_id=INSTANCE, reg_id=1)
+    request = agent.start()
+    agent.machine.contact = NameAddr.parse("<sip:alice@198.51.100.1:5060>")
+    request.set("Contact", agent.machine.contact_value())
+    contact = contact_of(request)
+    assert contact.uri_text == "sip:alice@198.51.100.1:5060"
+    assert contact.param("reg-id") == "1"
+    assert contact.param("expires") == "3600"
