@@ -8,9 +8,10 @@
 #   make matrix   docs/matrix.md from docs/matrix.json
 #   make soak     a thousand agents register, call and chat for ten minutes; nothing may leak
 #   make bench    the benchmarks, each beside its peers
+#   make fuzz     every parser under a fuzzer that follows the coverage (make fuzz SECONDS=600)
 #   make clean    removes what the above have made
 
-.PHONY: demo test check live matrix soak bench clean
+.PHONY: demo test check live matrix soak bench fuzz clean
 
 demo:
 	@scripts/demo.sh
@@ -32,6 +33,9 @@ soak:
 
 bench:
 	@scripts/bench.sh
+
+fuzz:
+	@scripts/fuzz.sh $(or $(SECONDS),60)
 
 clean:
 	@scripts/clean.sh

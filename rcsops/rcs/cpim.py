@@ -74,10 +74,14 @@ class CpimMessage:
         """Read a body; raise CpimParseError.
 
         Lenient where the field is sloppy: LF for CRLF, any case of names, no space after a colon,
-        a missing or too large inner Content-Length.
+        a missing or too large inner Content-Length, no blank line before the content's headers.
         """
         head, rest = _block(data)
         inner, body = _block(rest)
+        start = _content_type(head)
+        if start is not None and _content_type(inner) is None:
+            # As in the example of RFC 4975 §11.4: no CPIM header has that name.
+            head, inner, body = head[:start], head[start:], rest
         headers = [_header(line) for line in head]
         content_headers = [_mime_header(line) for line in _unfold(inner)]
         if not headers or not content_headers:
@@ -167,6 +171,14 @@ def _block(data: bytes) -> tuple[list[str], bytes]:
     if len(head) > CPIM_HEAD or len(lines) > CPIM_HEADERS:
         raise CpimParseError("CPIM headers that are too long")
     return lines, rest
+
+
+def _content_type(lines: list[str]) -> int | None:
+    """Which line is the Content-Type, None when there is none."""
+    for index, line in enumerate(lines):
+        if line[:13].lower() == "content-type:":
+            return index
+    return None
 
 
 def _unfold(lines: list[str]) -> list[str]:
