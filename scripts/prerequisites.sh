@@ -20,6 +20,8 @@ peers='
 mariadbd|mariadb-server|the database on a real MariaDB
 kamailio|kamailio|agents through another SIP server
 /usr/lib/*/kamailio/modules/db_sqlite.so|kamailio-sqlite-modules|accounts for Kamailio
+/usr/lib/*/kamailio/modules/tls.so|kamailio-tls-modules|agents through Kamailio over TLS
+/usr/lib/*/kamailio/modules/websocket.so|kamailio-websocket-modules|agents through Kamailio over WebSocket
 sipp|sip-tester|registrations and calls from sipp
 tshark|tshark|a second opinion on every message on the wire
 tmux|tmux|the chat in a real terminal

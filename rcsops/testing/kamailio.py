@@ -20,33 +20,56 @@ _SCHEMA = Path("/usr/share/kamailio/db_sqlite")
 class KamailioServer:
     """A running Kamailio on loopback: digest, location service, stateful record-routing proxy.
 
-    A context manager. ``address`` (host:port) is where it listens on UDP and TCP. ``missing()``
-    says why it cannot be run on this machine, "" when it can.
+    A context manager. ``address`` (host:port) is where it listens on UDP and TCP. With
+    ``certificate`` and its key (PEM files) it also has TLS, WebSocket and secure WebSocket, at
+    ``where(transport)``; ``client_ca`` makes it ask clients for a certificate. ``missing()`` says
+    why it cannot be run on this machine, "" when it can.
     """
 
-    def __init__(self, directory: Path, *, domain: str = "rcs.example", workers: int = 2) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        domain: str = "rcs.example",
+        workers: int = 2,
+        certificate: tuple[Path, Path] | None = None,
+        client_ca: Path | None = None,
+    ) -> None:
         self.directory = directory
         self.domain = domain
         self.workers = workers
         self.host = "127.0.0.1"
         self.port = free_port()
+        self._certificate = certificate
+        self._client_ca = client_ca
+        self._ports: dict[str, int] = {}
+        if certificate is not None:
+            self._ports = {name: free_port() for name in ("tls", "ws", "wss")}
         self.database = directory / "kamailio.sqlite"
         self._process: ManagedProcess | None = None
 
     @staticmethod
-    def missing() -> str:
-        """Why Kamailio cannot be run here; "" when it can."""
+    def missing(*, secure: bool = False) -> str:
+        """Why Kamailio cannot be run here, with TLS and WebSocket if ``secure``; "" when it can."""
         if _binary() is None:
             return "kamailio is not installed (apt-get install kamailio)"
         modules = _modules()
         if modules is None or not (modules / "db_sqlite.so").exists() or not _SCHEMA.is_dir():
             return "Kamailio's SQLite module is missing (apt-get install kamailio-sqlite-modules)"
+        for name in ("tls", "websocket") if secure else ():
+            if not (modules / f"{name}.so").exists():
+                package = f"kamailio-{name}-modules"
+                return f"Kamailio's module {name} is missing (apt-get install {package})"
         return ""
 
     @property
     def address(self) -> str:
         """host:port of its UDP and TCP sockets."""
-        return f"{self.host}:{self.port}"
+        return self.where("udp")
+
+    def where(self, transport: str) -> str:
+        """host:port of the socket for a transport."""
+        return f"{self.host}:{self._ports.get(transport, self.port)}"
 
     @property
     def log(self) -> Path:
@@ -65,7 +88,7 @@ class KamailioServer:
 
     def start(self) -> None:
         """Makes its database and starts it; returns when it answers OPTIONS."""
-        reason = self.missing()
+        reason = self.missing(secure=self._certificate is not None)
         if reason:
             raise EngineError(reason)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -105,7 +128,9 @@ class KamailioServer:
     def _configuration(self) -> str:
         names = "tm sl rr pv maxfwd usrloc registrar textops siputils auth db_sqlite auth_db"
         load = "\n".join(f'loadmodule "{name}.so"' for name in f"{names} nathelper".split())
+        secure = self._secure_part() if self._certificate is not None else ""
         return _CONFIGURATION.format(
+            secure=secure,
             address=self.address,
             port=self.port,
             domain=self.domain,
@@ -114,6 +139,20 @@ class KamailioServer:
             load=load,
             database=self.database,
             secret=secrets.token_hex(16),
+        )
+
+    def _secure_part(self) -> str:
+        assert self._certificate is not None
+        certificate, private_key = self._certificate
+        ca = f'modparam("tls", "ca_list", "{self._client_ca}")' if self._client_ca else ""
+        return _SECURE_PART.format(
+            tls=self.where("tls"),
+            ws=self.where("ws"),
+            wss=self.where("wss"),
+            certificate=certificate,
+            private_key=private_key,
+            ca=ca,
+            asks=int(self._client_ca is not None),
         )
 
 
@@ -175,6 +214,7 @@ modparam("auth_db", "calculate_ha1", 0)
 modparam("auth_db", "password_column", "ha1")
 modparam("auth_db", "use_domain", 1)
 modparam("auth_db", "load_credentials", "")
+{secure}
 
 request_route {{
     if (!mf_process_maxfwd_header("70")) {{ sl_send_reply("483", "Too Many Hops"); exit; }}
@@ -194,14 +234,14 @@ request_route {{
     if (is_method("REGISTER")) {{
         if (!www_authorize("{domain}", "subscriber")) {{ www_challenge("{domain}", "1"); exit; }}
         if ($au != $tU) {{ sl_send_reply("403", "Not Your Account"); exit; }}
-        if (nat_uac_test("18")) fix_nated_register();
+        if (nat_uac_test("82")) fix_nated_register();
         if (!save("location")) sl_reply_error();
         exit;
     }}
     if (!proxy_authorize("{domain}", "subscriber")) {{ proxy_challenge("{domain}", "1"); exit; }}
     if ($au != $fU) {{ sl_send_reply("403", "Not Your Account"); exit; }}
     consume_credentials();
-    if (nat_uac_test("18")) add_contact_alias();
+    if (nat_uac_test("82")) add_contact_alias();
     if (is_method("INVITE")) record_route();
     if (!lookup("location")) {{ sl_send_reply("480", "Temporarily Unavailable"); exit; }}
     route(RELAY);
@@ -214,6 +254,28 @@ route[RELAY] {{
 }}
 
 onreply_route[MEND] {{
-    if (nat_uac_test("18")) add_contact_alias();
+    if (nat_uac_test("82")) add_contact_alias();
+}}
+"""
+
+_SECURE_PART = """
+enable_tls=yes
+tcp_accept_no_cl=yes
+listen=tls:{tls}
+listen=tcp:{ws}
+listen=tls:{wss}
+loadmodule "tls.so"
+loadmodule "xhttp.so"
+loadmodule "websocket.so"
+modparam("tls", "tls_method", "TLSv1.2+")
+modparam("tls", "certificate", "{certificate}")
+modparam("tls", "private_key", "{private_key}")
+{ca}
+modparam("tls", "verify_certificate", {asks})
+modparam("tls", "require_certificate", {asks})
+
+event_route[xhttp:request] {{
+    if ($hdr(Upgrade) =~ "websocket" && ws_handle_handshake()) exit;
+    xhttp_reply("404", "Not Found", "", "");
 }}
 """
