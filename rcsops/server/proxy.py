@@ -32,11 +32,13 @@ from rcsops.sip import (
     Uri,
 )
 from rcsops.transport import Alarm, SipEndpoint, TransactionUser
+from rcsops.transport.requester import stream_instead
 
 __all__ = ["Proxy"]
 
 logger = logging.getLogger(__name__)
 
+_AVOID_SECONDS = 300.0
 _ELSEWHERE = 'SIP;cause=200;text="Call completed elsewhere"'
 # Make a dialog, so that what follows has to come this way too (RFC 3261 §16.6 step 4).
 _DIALOG_MAKING = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
@@ -189,6 +191,7 @@ class Proxy:
         except SipParseError as error:
             self._unreachable(branch, error)
             return
+        target = self._large_by_stream(branch, request, target)
         request.set("Max-Breadth", str(branch.breadth))
         if context.token and request.method in _DIALOG_MAKING:
             self._record_route(request, branch, target)
@@ -202,6 +205,18 @@ class Proxy:
         self._counts["tm:UAC_transactions"] += 1
         if context.is_invite:
             self._set_limit(branch)
+
+    def _large_by_stream(self, branch: Branch, request: Request, target: Target) -> Target:
+        """TCP for what is too large for a datagram, and UDP after all where that is refused (RFC
+        3261 §18.1.1)."""
+        if branch.stream is not None:
+            return target
+        stream = stream_instead(self._endpoint, request, target)
+        if stream is None or self.router.is_bound(branch.destination):
+            return target
+        branch.stream = stream
+        branch.targets.insert(0, target)
+        return stream
 
     def _record_route(self, request: Request, branch: Branch, target: Target) -> None:
         context = branch.context
@@ -326,6 +341,10 @@ class Proxy:
         """A branch gave no final response: ``status`` stands for it (§16.8, §16.9)."""
         if branch.done:
             return
+        if branch.stream is not None:
+            # The next large request to that phone need not knock in vain.
+            remote = branch.stream.flow.remote
+            self._endpoint.resolver.avoidance.avoid("tcp", remote, _AVOID_SECONDS)
         if status == 503:
             self._flow_failed(branch)
         if self._next_flow(branch):

@@ -48,6 +48,7 @@ class Branch:
         "done",
         "limit",
         "provisional",
+        "stream",
         "targets",
         "transaction",
     )
@@ -60,6 +61,8 @@ class Branch:
         self.breadth = breadth
         self.transaction: ClientTransaction | None = None
         self.targets: list[Target] = []
+        # What took the place of a datagram that the request was too large for.
+        self.stream: Target | None = None
         self.limit = 0.0
         self.provisional = False
         self.cancelled = False

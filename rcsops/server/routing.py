@@ -76,6 +76,13 @@ class Router:
         address = (candidate.host, candidate.port)
         return self._endpoint.target(candidate.transport, address, candidate.name)
 
+    def is_bound(self, destination: Destination) -> bool:
+        """Whether a destination can only be reached by the flow that its REGISTER came by."""
+        if destination.routes:
+            return False
+        binding = destination.binding or self._location.by_contact(Uri.parse(destination.uri))
+        return destination.flow is not None or (binding is not None and _is_bound(binding))
+
     def _flow_target(self, binding: Binding) -> Target | None:
         """The flow that a contact registered over, where that is the way to it."""
         endpoint = self._endpoint
@@ -85,7 +92,7 @@ class Router:
         if (
             flow is not None
             and self._is_open(flow)
-            and (flow.transport != "udp" or binding.outbound or binding.behind_nat)
+            and (flow.transport != "udp" or _is_bound(binding))
         ):
             return endpoint.target_of(flow)
         by_websocket = (binding.uri.param("transport") or "").lower() in ("ws", "wss")
@@ -96,6 +103,10 @@ class Router:
 
     def _is_open(self, flow: Flow) -> bool:
         return flow.transport == "udp" or bool(self._endpoint.connection_of(flow))
+
+
+def _is_bound(binding: Binding) -> bool:
+    return binding.outbound or binding.behind_nat
 
 
 def set_routes(request: Request, routes: tuple[str, ...]) -> str:

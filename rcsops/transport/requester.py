@@ -28,7 +28,7 @@ from rcsops.sip.registrar_answer import retry_after
 from rcsops.transport.endpoint import SipEndpoint, TransactionUser
 from rcsops.transport.resolver import Candidate
 
-__all__ = ["Walk", "find_targets", "send", "targets_of"]
+__all__ = ["Walk", "find_targets", "send", "stream_instead", "targets_of"]
 
 MAX_DATAGRAM_REQUEST = 1300
 """A request larger than this goes on a stream when the path MTU is unknown (RFC 3261 §18.1.1)."""
@@ -57,6 +57,21 @@ def targets_of(
         except LocalProtocolError:
             continue
     return tuple(targets)
+
+
+def stream_instead(endpoint: SipEndpoint, request: Request, target: Target) -> Target | None:
+    """The stream for a request that is too large for the datagrams of ``target`` (RFC 3261
+    §18.1.1); None when it is not, or when no stream is to be had there."""
+    flow = target.flow
+    if flow.transport != "udp" or endpoint.resolver.avoidance.is_avoided("tcp", flow.remote):
+        return None
+    size = len(bytes(request)) + _VIA_OVERHEAD + len(target.sent_by)
+    if size <= MAX_DATAGRAM_REQUEST:
+        return None
+    try:
+        return endpoint.target("tcp", flow.remote)
+    except LocalProtocolError:
+        return None
 
 
 async def find_targets(
@@ -284,13 +299,7 @@ class Walk(TransactionUser):
         ):
             # TCP has just been refused there: RFC 3261 §18.1.1 sends it by UDP after all.
             return None
-        size = len(bytes(self.request)) + _VIA_OVERHEAD + len(target.sent_by)
-        if size <= MAX_DATAGRAM_REQUEST:
-            return None
-        try:
-            return self._endpoint.target("tcp", flow.remote)
-        except LocalProtocolError:
-            return None
+        return stream_instead(self._endpoint, self.request, target)
 
     def _send(self, target: Target) -> None:
         self._attempt += 1

@@ -382,3 +382,50 @@ async def test_no_state_is_left_of_what_is_over(lab: Lab) -> None:
     core = lab.running._core
     assert core is not None
     assert core.proxy.in_progress == 0
+
+
+def _large(phone: Phone, to: Phone) -> Request:
+    request = phone.make("MESSAGE", to.aor)
+    request.set_body(b"x" * 1300, "text/plain")
+    return request
+
+
+@pytest.mark.rfc("3261", "18.1.1")
+async def test_what_is_too_large_for_a_datagram_goes_by_tcp(lab: Lab) -> None:
+    bob = Phone("bob")
+    lab.phones.append(bob)
+    # As phones do that listen on both.
+    both, _ = await bob.endpoint.listen_pair("127.0.0.1", 0)
+    bob.server, bob.local = ("127.0.0.1", lab.port), (both.host, both.port)
+    assert (await bob.register()).status == 200
+    alex = await lab.phone("alex", "tcp")
+    picks(bob, 200)
+    assert (await alex.ask(alex.make("MESSAGE", bob.aor))).status == 200
+    assert (await bob.received())[0].top_via.transport == "UDP"
+    assert (await alex.ask(_large(alex, bob))).status == 200
+    request, _ = await bob.received()
+    assert request.top_via.transport == "TCP"
+    assert len(request.body) == 1300
+
+
+@pytest.mark.rfc("3261", "18.1.1")
+async def test_it_goes_by_udp_after_all_where_tcp_is_refused(lab: Lab) -> None:
+    bob = await lab.registered("bob", "udp")
+    alex = await lab.phone("alex", "tcp")
+    picks(bob, 200)
+    for _ in range(2):
+        assert (await alex.ask(_large(alex, bob))).status == 200
+        assert (await bob.received())[0].top_via.transport == "UDP"
+    # That was learnt: the second one did not knock again.
+    assert lab.running.endpoint.statistics.connections_opened == 1
+
+
+async def test_what_must_take_the_flow_of_its_registration_does(lab: Lab) -> None:
+    bob = await lab.phone("bob", "udp")
+    contact = f'<{bob.contact}>;expires=300;reg-id=1;+sip.instance="<urn:uuid:1>"'
+    assert (await bob.register(("Supported", "outbound"), contact=contact)).status == 200
+    alex = await lab.phone("alex", "tcp")
+    picks(bob, 200)
+    assert (await alex.ask(_large(alex, bob))).status == 200
+    assert (await bob.received())[0].top_via.transport == "UDP"
+    assert lab.running.endpoint.statistics.connections_opened == 0
