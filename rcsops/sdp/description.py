@@ -6,6 +6,7 @@ everything else byte for byte.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -86,18 +87,19 @@ class _Section:
 
     def attribute(self, name: str) -> str | None:
         """The value of the first ``a=name:value``; empty for a flag, None when it is not there."""
-        values = self.attributes(name)
-        return values[0] if values else None
+        return next(self._values_of(name), None)
 
     def attributes(self, name: str) -> list[str]:
         """The values of all attributes of that name; names count with their case (§6)."""
-        found = []
+        return list(self._values_of(name))
+
+    def _values_of(self, name: str) -> Iterator[str]:
         for kind, value in self.lines:
-            if kind == "a":
+            # Most attributes are another: only those that may be the one are taken apart.
+            if kind == "a" and value.startswith(name):
                 key, _, rest = value.partition(":")
                 if key == name:
-                    found.append(rest)
-        return found
+                    yield rest
 
     def add_attribute(self, name: str, value: str | None = None) -> None:
         """Put an attribute at the end; a flag when ``value`` is None."""

@@ -1,0 +1,338 @@
+"""How long a call takes to be set up through a real OpenSIPS: by our agents, and by bare sockets.
+
+    python benchmarks/call_setup.py [--calls 300] [--transport tcp|udp] [--release VERSION]
+                                    [--profile]
+
+Both send the same messages through the same server, in turns, so that whatever else the machine
+does falls on both alike: INVITE with credentials for a nonce that is known, 100, 180, 200, ACK
+(and a 407 and its ACK before that where the server wants another nonce). The clock runs from the
+call to `Agent.invite` (or the first octet put together by the bare caller) until the callee has the
+ACK. The bare pair cuts what it needs out of the octets with regular expressions and knows neither
+transactions nor dialogs. Exit code 1 if the agents' p50 or p99 is more than 1.5 times that of the
+sockets.
+
+OpenSIPS is looked for in $RCSOPS_TEST_OPENSIPS (prefixes) and on the PATH, and runs on a MariaDB of
+its own where there is one, else on SQLite; where there is no OpenSIPS the benchmark says so and
+does nothing. ``--profile`` shows where the agents' time goes instead.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import cProfile
+import hashlib
+import pstats
+import re
+import secrets
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rcsops import Agent
+from rcsops.testing import MariaDbServer
+from rcsops.testing.opensips import OpenSipsServer, find_opensips
+from rcsops.transport.tap import TapRecord
+
+GOAL = 1.5
+DOMAIN = "rcs.example"
+WARM_UP = 20
+_BRANCH = "z9hG4bK"
+
+
+def field(message: bytes, name: bytes) -> bytes:
+    """The value of a header field that stands once."""
+    found = re.search(rb"^%s: *(.*?)\r\n" % name, message, re.MULTILINE | re.IGNORECASE)
+    return found[1] if found else b""
+
+
+def fields(message: bytes, name: bytes) -> list[bytes]:
+    """The values of a header field, in order."""
+    return re.findall(rb"^%s: *(.*?)\r\n" % name, message, re.MULTILINE | re.IGNORECASE)
+
+
+class Bare:
+    """A user of a socket: messages are made by pasting, and cut apart by regular expressions."""
+
+    def __init__(self, server: OpenSipsServer, name: str, transport: str) -> None:
+        self.name = name
+        self.transport = transport.upper()
+        self._to = (server.host, server.port)
+        kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
+        self._socket = socket.socket(socket.AF_INET, kind)
+        self._socket.settimeout(10)
+        self._socket.connect(self._to)
+        if kind == socket.SOCK_STREAM:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        host, port = self._socket.getsockname()
+        self.address = f"{host}:{port}"
+        self._buffer = b""
+        self._challenge: dict[str, str] = {}
+        self._count = 0
+
+    @property
+    def contact(self) -> str:
+        return f"<sip:{self.name}@{self.address};transport={self.transport.lower()}>"
+
+    def via(self) -> str:
+        return (
+            f"Via: SIP/2.0/{self.transport} {self.address};branch={_BRANCH}{secrets.token_hex(8)}"
+        )
+
+    def send(self, *lines: str, body: bytes = b"") -> None:
+        head = "\r\n".join((*lines, f"Content-Length: {len(body)}", "", ""))
+        self._socket.sendall(head.encode() + body)
+
+    def receive(self) -> bytes:
+        """The next message: a datagram, or as much of the stream as Content-Length says."""
+        if self.transport == "UDP":
+            return self._socket.recv(65535)
+        while True:
+            head, mark, rest = self._buffer.partition(b"\r\n\r\n")
+            if mark:
+                length = int(field(head + b"\r\n", b"Content-Length") or 0)
+                if len(rest) >= length:
+                    self._buffer = rest[length:]
+                    return head + mark + rest[:length]
+            data = self._socket.recv(65535)
+            if not data:
+                raise SystemExit("the server closed a connection")
+            self._buffer += data
+
+    def answer(self) -> bytes:
+        """The next response."""
+        while True:
+            message = self.receive()
+            if message.startswith(b"SIP/2.0 "):
+                return message
+
+    def final(self) -> bytes:
+        """The next response that is not provisional."""
+        while (message := self.answer()).startswith(b"SIP/2.0 1"):
+            continue
+        return message
+
+    def request(self, method: str) -> bytes:
+        """The next request of that kind."""
+        while True:
+            message = self.receive()
+            if message.startswith(method.encode() + b" "):
+                return message
+
+    def challenged(self, response: bytes) -> None:
+        """Remembers the first challenge of a response."""
+        offered = (fields(response, b"(?:WWW|Proxy)-Authenticate") or [b""])[0].decode()
+        self._challenge = dict(re.findall(r'(\w+)="?([^",]+)"?', offered))
+        self._count = 0
+
+    def credentials(self, method: str, uri: str, header: str) -> list[str]:
+        """The answer to the challenge (RFC 7616), no line where there was none yet."""
+        said = self._challenge
+        if not said:
+            return []
+        self._count += 1
+        algorithm = said.get("algorithm", "MD5")
+        digest = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}[algorithm]
+
+        def hashed(text: str) -> str:
+            return digest(text.encode()).hexdigest()
+
+        a1 = hashed(f"{self.name}:{said['realm']}:of {self.name}")
+        cnonce, count = secrets.token_hex(8), f"{self._count:08x}"
+        a2 = hashed(f"{method}:{uri}")
+        response = hashed(f"{a1}:{said['nonce']}:{count}:{cnonce}:auth:{a2}")
+        return [
+            f'{header}: Digest username="{self.name}", realm="{said["realm"]}", '
+            f'nonce="{said["nonce"]}", uri="{uri}", response="{response}", '
+            f'algorithm={algorithm}, cnonce="{cnonce}", qop=auth, nc={count}'
+        ]
+
+    def head(self, method: str, uri: str, number: int, to: str, from_: str, call: str) -> list[str]:
+        lines = [f"{method} {uri} SIP/2.0", self.via(), "Max-Forwards: 70", f"From: {from_}"]
+        return [*lines, f"To: {to}", f"Call-ID: {call}", f"CSeq: {number} {method}"]
+
+    def register(self) -> None:
+        own, uri, call = f"<sip:{self.name}@{DOMAIN}>", f"sip:{DOMAIN}", secrets.token_hex(8)
+        more = [f"Contact: {self.contact}", "Expires: 3600"]
+        self.send(*self.head("REGISTER", uri, 1, own, f"{own};tag=r", call), *more)
+        self.challenged(self.final())
+        more += self.credentials("REGISTER", uri, "Authorization")
+        self.send(*self.head("REGISTER", uri, 2, own, f"{own};tag=r", call), *more)
+        self._challenge = {}
+        if not self.final().startswith(b"SIP/2.0 200"):
+            raise SystemExit("the bare socket could not register")
+
+
+def bare_call(alice: Bare, bob: Bare, offer: bytes, answer: bytes) -> float:
+    """One call of the sockets; the seconds to the callee's ACK. It is ended after that."""
+    started = time.perf_counter()
+    uri, call = f"sip:{bob.name}@{DOMAIN}", secrets.token_hex(8)
+    to, from_ = f"<{uri}>", f"<sip:{alice.name}@{DOMAIN}>;tag={secrets.token_hex(4)}"
+    more = [f"Contact: {alice.contact}", "Content-Type: application/sdp"]
+    for number in (1, 2):
+        invite = alice.head("INVITE", uri, number, to, from_, call)
+        proof = alice.credentials("INVITE", uri, "Proxy-Authorization")
+        alice.send(*invite, *more, *proof, body=offer)
+        if (answered := alice.answer()).startswith(b"SIP/2.0 1"):
+            break
+        alice.challenged(answered)
+        ack = alice.head("ACK", uri, number, field(answered, b"To").decode(), from_, call)
+        ack[1] = invite[1]
+        alice.send(*ack)
+    came = bob.request("INVITE")
+    copied = [f"Via: {each.decode()}" for each in fields(came, b"Via")]
+    copied += [f"Record-Route: {each.decode()}" for each in fields(came, b"Record-Route")]
+    copied += [f"{name}: {field(came, name.encode()).decode()}" for name in ("From", "Call-ID")]
+    copied += [f"CSeq: {field(came, b'CSeq').decode()}", f"Contact: {bob.contact}"]
+    copied += [f"To: {field(came, b'To').decode()};tag={secrets.token_hex(4)}"]
+    bob.send("SIP/2.0 180 Ringing", *copied)
+    bob.send("SIP/2.0 200 OK", *copied, "Content-Type: application/sdp", body=answer)
+    accepted = alice.final()
+    target = re.search(rb"<([^>]+)>", field(accepted, b"Contact"))
+    assert target is not None
+    to = field(accepted, b"To").decode()
+    routes = [f"Route: {each.decode()}" for each in fields(accepted, b"Record-Route")[::-1]]
+    alice.send(*alice.head("ACK", target[1].decode(), number, to, from_, call), *routes)
+    bob.request("ACK")
+    took = time.perf_counter() - started
+    alice.send(*alice.head("BYE", target[1].decode(), 3, to, from_, call), *routes)
+    bye = bob.request("BYE")
+    copied = [f"Via: {each.decode()}" for each in fields(bye, b"Via")]
+    names = (b"From", b"To", b"Call-ID", b"CSeq")
+    copied += [f"{name.decode()}: {field(bye, name).decode()}" for name in names]
+    bob.send("SIP/2.0 200 OK", *copied)
+    alice.final()
+    return took
+
+
+class Watch:
+    """The callee's tap: when the ACK came; and the bodies that went by."""
+
+    def __init__(self) -> None:
+        self.acknowledged = asyncio.Event()
+        self.at = 0.0
+        self.offer = self.answer = b""
+
+    def __call__(self, record: TapRecord) -> None:
+        if record.data.startswith(b"ACK ") and record.direction == "in":
+            self.at = time.perf_counter()
+            self.acknowledged.set()
+        elif record.data.startswith(b"INVITE "):
+            self.offer = record.data.partition(b"\r\n\r\n")[2]
+        elif record.data.startswith(b"SIP/2.0 200 ") and b" INVITE\r\n" in record.data:
+            self.answer = record.data.partition(b"\r\n\r\n")[2]
+
+
+async def agents_call(alex: Agent, peer: str, watch: Watch) -> float:
+    """One call of the agents; the seconds to the callee's ACK. It is ended after that."""
+    watch.acknowledged.clear()
+    started = time.perf_counter()
+    chat = await alex.invite(peer)
+    await watch.acknowledged.wait()
+    took = watch.at - started
+    await chat.close()
+    return took
+
+
+async def measure(server: OpenSipsServer, calls: int, transport: str) -> dict[str, list[float]]:
+    """Milliseconds of all calls of each, one of the one after one of the other."""
+    alice, bob = Bare(server, "alice", transport), Bare(server, "bob", transport)
+    alice.register()
+    bob.register()
+    times: dict[str, list[float]] = {"sockets": [], "agents": []}
+    watch = Watch()
+
+    def agent(name: str, tap: Watch | None = None) -> Agent:
+        return Agent(
+            f"sip:{name}@{DOMAIN}",
+            server=server.address,
+            transport=transport,
+            password=f"of {name}",
+            tap=tap,
+        )
+
+    async with agent("carol") as carol, agent("dave", watch) as dave:
+        await carol.register()
+        await dave.register()
+
+        async def accept() -> None:
+            async for invitation in dave.incoming():
+                await invitation.accept()
+
+        accepting = asyncio.create_task(accept())
+        for number in range(WARM_UP + calls):
+            async with asyncio.timeout(20):
+                by_agents = await agents_call(carol, f"sip:dave@{DOMAIN}", watch)
+            by_sockets = bare_call(alice, bob, watch.offer, watch.answer)
+            if number >= WARM_UP:
+                times["agents"].append(by_agents * 1000)
+                times["sockets"].append(by_sockets * 1000)
+        accepting.cancel()
+    return times
+
+
+def database(server: MariaDbServer) -> str:
+    """Makes an empty database with a user of its own; the URL of it."""
+    import MySQLdb
+
+    with contextlib.closing(
+        MySQLdb.connect(unix_socket=str(server.socket), user=server.user)
+    ) as connection:
+        cursor = connection.cursor()
+        cursor.execute("CREATE DATABASE bench")
+        cursor.execute("CREATE USER bench@'127.0.0.1' IDENTIFIED BY 'bench'")
+        cursor.execute("GRANT ALL ON bench.* TO bench@'127.0.0.1'")
+    return server.url("bench", "bench:bench")
+
+
+def p99(values: list[float]) -> float:
+    """The 99th percentile."""
+    return statistics.quantiles(values, n=100)[98]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="call set-up through OpenSIPS")
+    parser.add_argument("--calls", type=int, default=300)
+    parser.add_argument("--transport", choices=("tcp", "udp"), default="udp")
+    parser.add_argument("--release", help="which OpenSIPS, the first one unless told otherwise")
+    parser.add_argument("--profile", action="store_true")
+    options = parser.parse_args()
+    found = [each for each in find_opensips() if options.release in (None, each.version)]
+    if not found:
+        print("skipped: no OpenSIPS here; RCSOPS_TEST_OPENSIPS names prefixes")
+        return 0
+    profile = cProfile.Profile()
+    with contextlib.ExitStack() as stack:
+        url = None
+        if not MariaDbServer.missing() and "db_mysql" in found[0].modules:
+            url = database(stack.enter_context(MariaDbServer()))
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rcsops-")))
+        # Room for all calls: the limits are not what is measured.
+        limits = {"flood": 100_000, "user_rate": 100_000}
+        server = OpenSipsServer(found[0], place, database_url=url, **limits)
+        for user in ("alice", "bob", "carol", "dave"):
+            server.add_user(user, f"of {user}")
+        stack.enter_context(server)
+        if options.profile:
+            profile.enable()
+        times = asyncio.run(measure(server, options.calls, options.transport))
+    if options.profile:
+        profile.disable()
+        pstats.Stats(profile).sort_stats("tottime").print_stats(40)
+    print(
+        f"OpenSIPS {found[0].version} on {'MariaDB' if url else 'SQLite'}, {options.transport}, "
+        f"{options.calls} calls of each, in turns"
+    )
+    medians = {who: statistics.median(values) for who, values in times.items()}
+    for who, values in times.items():
+        print(f"{who:<8} p50 {medians[who]:6.2f} ms   p99 {p99(values):6.2f} ms")
+    ratios = (medians["agents"] / medians["sockets"], p99(times["agents"]) / p99(times["sockets"]))
+    print(f"agents: {ratios[0]:.2f} (p50) and {ratios[1]:.2f} (p99) times the sockets' time;")
+    print(f"the goal is at most {GOAL}")
+    return 0 if max(ratios) <= GOAL else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
