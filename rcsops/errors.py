@@ -68,7 +68,12 @@ class MiError(RcsopsError):
 
 
 class MiUnreachable(MiError):
-    """Nobody answers at the management interface."""
+    """Nobody answers at the management interface; ``running`` when somebody is there, but stuck or
+    not to be spoken to."""
+
+    def __init__(self, message: str, *, running: bool = False, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.running = running
 
 
 class AgentError(RcsopsError):

@@ -136,13 +136,18 @@ def status(context: Context, as_json: bool) -> None:
         tables = [{**each._asdict(), "state": each.state} for each in result.tables]
         print_json(result, tables=tables)
     else:
+        counted = result.accounts or not result.problems
         size = "" if result.size is None else f", {_size(result.size)}"
         print_fields(
             [
                 ("database", f"{result.url} ({result.server}{size})"),
                 ("tables", f"those of OpenSIPS {result.line}"),
-                ("accounts", _with_lacking(result.accounts, result.lacking)),
+                (
+                    "accounts",
+                    _with_lacking(result.accounts, result.lacking) if counted else "not counted",
+                ),
                 *(("problem", problem) for problem in result.problems),
+                *([("to mend", result.mend)] if result.mend else []),
             ]
         )
         click.echo()
@@ -221,8 +226,8 @@ def migrate(
     if not result.changed:
         say(f"nothing to change: the tables are those of OpenSIPS {result.target}")
         return
-    rows = ", ".join(f"{number} of {name}" for name, number in result.rows.items())
-    say(f"migrated {result.url} from OpenSIPS {result.source} to {result.target}: {rows}")
+    moved = f"from OpenSIPS {result.source} to {result.target}"
+    say(f"migrated {result.url} {moved}: {_rows(result.rows)}")
     if result.backup is not None:
         say(f"backup: {result.backup}")
     _print_losses(result)
@@ -236,9 +241,10 @@ def _losses(result: "DbMigrated") -> str:
 
 def _print_losses(result: "DbMigrated") -> None:
     if result.lost:
-        note(f"the new tables have no place for {_losses(result)}; the old ones have it")
+        note(f"the new tables have no place for {_losses(result)}; the backup has it")
     for name, number in result.lacking.items():
-        if number and name == "SHA-256":
+        # No password helps on a release that knows nothing but MD5.
+        if number and name == "SHA-256" and result.target != "3.0":
             note(
                 f"{number} of {result.accounts} accounts need a new password before they can log "
                 f"in with {name}: rcsops user passwd; rcsops user list --lacking {name} shows them"
@@ -327,7 +333,10 @@ def drop(context: Context, admin_url: str | None, yes: bool, as_json: bool) -> N
 
 
 def _rows(rows: "dict[str, int] | Any") -> str:
-    return ", ".join(f"{number} of {name}" for name, number in rows.items()) or "no tables"
+    shown = [f"{number} of {name}" for name, number in rows.items() if number]
+    if empty := len(rows) - len(shown):
+        shown.append(f"nothing of {empty} {'table' if empty == 1 else 'tables'}")
+    return ", ".join(shown) or "no tables"
 
 
 def _with_lacking(accounts: int, lacking: "dict[str, int] | Any") -> str:

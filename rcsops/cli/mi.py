@@ -27,7 +27,13 @@ def _complete_command(
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("command", shell_complete=_complete_command)
 @click.argument("arguments", nargs=-1)
-@click.option("--timeout", default=5.0, show_default=True, help="Seconds to wait for the answer.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="Seconds to wait for the answer.",
+)
 @click.option("--url", metavar="URL", help="Ask the server whose MI is at this http(s) URL.")
 @click.option(
     "--ca",
@@ -51,13 +57,13 @@ def mi(
     ARGUMENTS are values in order, or all of the form name=value; [..] and {..} are read as JSON.
     Commands have other names from OpenSIPS 4.0 on (usrloc:dump for ul_dump); either will do.
     """
-    from rcsops.operations.mi import MiClient, parse_words
+    from rcsops.operations.mi import MiClient, ask, parse_words
 
     if url:
         client = MiClient.at(url, timeout=timeout, ca=ca)
     else:
         client = MiClient.of(context.project, timeout=timeout)
-    result = client.call(command, parse_words(arguments))
+    result = ask(client, command, parse_words(arguments))
     if as_json:
         print_json(result)
         return

@@ -68,9 +68,9 @@ def add(
     Asks for the password, twice; where nobody can be asked, makes one and prints it. The hashes
     also stay with this project, so that `rcsops chat USER` asks for nothing.
     """
-    from rcsops.operations.users import add_user, parse_user, require_user
+    from rcsops.operations.users import add_user, new_user, require_user
 
-    known = parse_user(name, *context.project.settings.all_domains)
+    known = new_user(context.project, name)
     require_user(context.project, known, present=False)
     password, generated = _password(str(known), password_stdin, generate)
     result = add_user(context.project, name, password=password, plain=store_password)
@@ -203,6 +203,11 @@ def remove(context: Context, name: str, yes: bool, as_json: bool) -> None:
         say(
             f"removed {result.user}, {_number(result.contacts, 'contact')} and "
             f"{_number(result.messages, 'waiting message')}"
+        )
+    if result.fault:
+        note(
+            f"the running server still finds {result.user} until the registration expires: "
+            f"{result.fault}; rcsops restart ends that"
         )
 
 

@@ -10,18 +10,19 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from sqlalchemy import Connection, Engine, text
 
 from rcsops.database.engine import open_engine, translated
-from rcsops.database.failures import error_number
+from rcsops.database.failures import NOT_LET_IN, error_number
 from rcsops.database.mysql_url import MysqlUrl
 from rcsops.errors import DatabaseError, UsageError
 from rcsops.settings import url_password, url_with_password
 
 _DDL = {"ALTER", "CREATE", "DROP", "INDEX", "INSERT"}
+_LACKS_RIGHTS = {1044, 1045, 1142, 1227, 1410}
 _SUDO_SECONDS = 600.0
 AskPassword = Callable[[str], str]
 Row = tuple[str | None, ...]
@@ -61,14 +62,29 @@ class DriverAdministrator:
         return self._name
 
     def rows(self, sql: str) -> list[Row]:
-        with translated(self._url):
+        with self._with_the_grant():
             found = self._connection.exec_driver_sql(sql)
             return [tuple(None if v is None else _shown(v) for v in row) for row in found]
 
     def run(self, statements: Iterable[str]) -> None:
         for statement in statements:
-            with translated(self._url):
+            with self._with_the_grant():
                 self._connection.exec_driver_sql(statement)
+
+    @contextlib.contextmanager
+    def _with_the_grant(self) -> Iterator[None]:
+        try:
+            with translated(self._url):
+                yield
+        except DatabaseError as error:
+            if error_number(error) not in _LACKS_RIGHTS:
+                raise
+            user, _, host = self._name.rpartition("@")
+            raise DatabaseError(
+                str(error),
+                hint=f"{self._name} needs the rights of an administrator: GRANT ALL PRIVILEGES ON "
+                f"*.* TO '{user}'@'{host}' WITH GRANT OPTION",
+            ) from error
 
     def close(self) -> None:
         with contextlib.suppress(Exception):
@@ -132,7 +148,7 @@ def find_administrator(
     """
     place = MysqlUrl.parse(url)
     if admin_url:
-        return DriverAdministrator(_admin_url(admin_url, place, ask))
+        return _named_administrator(_admin_url(admin_url, place, ask))
     own = _own_administrator(url)
     if own is not None:
         return own
@@ -153,6 +169,21 @@ def find_administrator(
         hint="run it as root (sudo), or name the administrator: "
         f"--admin-url mysql://ADMIN@{place.place}",
     )
+
+
+def _named_administrator(admin_url: str) -> Administrator:
+    try:
+        return DriverAdministrator(admin_url)
+    except DatabaseError as error:
+        admin = MysqlUrl.parse(admin_url)
+        hints = {
+            1045: "check the administrator's name and password",
+            1130: "name an administrator who may come from this machine, or do it on the server",
+            1698: f"the server knows {admin.user} by the system account alone (unix_socket): run "
+            "it as root (sudo), or name an administrator who has a password",
+        }
+        hint = hints.get(error_number(error), error.hint)
+        raise DatabaseError(str(error), hint=hint) from error
 
 
 def _admin_url(admin_url: str, place: MysqlUrl, ask: AskPassword | None) -> str:
@@ -180,7 +211,7 @@ def _own_administrator(url: str) -> Administrator | None:
     try:
         own = DriverAdministrator(url)
     except DatabaseError as error:
-        if error_number(error) in (1044, 1045, 1049, 1698):
+        if error_number(error) in NOT_LET_IN:
             return None
         raise
     names = {place.database, place.database.replace("_", "\\_")}

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from rcsops.database.mysql_url import MysqlUrl
 from rcsops.errors import DatabaseError
-from rcsops.settings import masked_url, sqlite_file
+from rcsops.settings import masked_url, sqlite_file, url_password
 
 _CREATE = "type: rcsops db create"
 
@@ -53,6 +53,7 @@ _MYSQL: dict[int, tuple[str, str]] = {
         "check the user in database.url; where rcsops made it: rcsops db create --new-password",
     ),
     1049: ("is not there", _CREATE),
+    1054: ("has tables of another shape", "type: rcsops db status"),
     1062: ("holds this already", "rcsops user list shows the accounts that are"),
     1071: (
         "keeps its tables in an old format, with keys too short for utf8mb4",
@@ -90,6 +91,11 @@ _MYSQL: dict[int, tuple[str, str]] = {
     2061: ("wants TLS, or its socket, for this kind of password", _PLUGIN),
 }
 _UNREACHABLE = {2002, 2003, 2006, 2012, 2013}
+# Which of these it is for a user that is not made yet depends on who else the server knows.
+_UNKNOWN_USER = {1045, 1130, 1698}
+
+NOT_LET_IN = frozenset({*_UNKNOWN_USER, 1044, 1049, 1142})
+"""The server lets a user in only once it knows user, password, database and rights."""
 
 
 def database_error(error: Exception, url: str) -> DatabaseError:
@@ -110,6 +116,8 @@ def database_error(error: Exception, url: str) -> DatabaseError:
         meaning, hint = _MYSQL.get(number, ("refuses", ""))
         if number in _UNREACHABLE:
             hint = _start_hint(url)
+        elif number in _UNKNOWN_USER and url_password(url) is None:
+            hint = f"{_CREATE} (as root, or with --admin-url), which makes the user"
         meaning += f" ({number}: {said})"
         return DatabaseError(f"the database {shown} {meaning}", hint=hint)
     if isinstance(error, SQLAlchemyError):

@@ -1,11 +1,12 @@
 """Making the tables, and finding out whether a database has the right ones."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from sqlalchemy import Connection, MetaData, func, insert, inspect, select, table, text
 
 from rcsops.database.ddl import NEW, OLD
+from rcsops.database.rows import count_rows
 from rcsops.database.schema import HISTORY, HISTORY_VERSION, history_version, version
 from rcsops.database.shapes import CHARSET, EMBEDDED, Shape
 from rcsops.errors import DatabaseError
@@ -18,21 +19,23 @@ class TableState(NamedTuple):
     """One table: its version number against the one wanted, and how many rows it has.
 
     ``found`` is None when ``version`` does not list it or the table is missing; ``rows`` is None
-    when it is missing.
+    when it is missing; ``wanted`` is None for a table whose version nobody asks for. ``lacks`` are
+    columns that it should have.
     """
 
     name: str
     found: int | None
-    wanted: int
+    wanted: int | None
     rows: int | None
+    lacks: tuple[str, ...] = ()
 
     @property
     def state(self) -> str:
-        """``ok``, ``missing``, ``older`` or ``newer``."""
+        """``ok``, ``missing``, ``older``, ``newer``, or what it lacks."""
         if self.rows is None or self.found is None:
             return "missing"
-        if self.found == self.wanted:
-            return "ok"
+        if self.wanted is None or self.found == self.wanted:
+            return f"lacks {', '.join(self.lacks)}" if self.lacks else "ok"
         return "older" if self.found < self.wanted else "newer"
 
 
@@ -80,9 +83,10 @@ def table_states(
 ) -> list[TableState]:
     """The state of each table; raises `DatabaseError` for another program's database.
 
-    Without ``count`` the numbers of rows are not counted (0).
+    Without ``count`` the rows are not counted (0) and the columns not looked at.
     """
-    present = set(inspect(connection).get_table_names())
+    inspector = inspect(connection)
+    present = set(inspector.get_table_names())
     if "version" not in present:
         if present:
             raise foreign_database(present)
@@ -94,8 +98,26 @@ def table_states(
         if name in present:
             query = select(func.count()).select_from(table(name))
             rows = int(connection.execute(query).scalar_one()) if count else 0
-        states.append(TableState(name, versions.get(name), wanted, rows))
+        lacks: tuple[str, ...] = ()
+        if count and name in present:
+            columns = {each["name"] for each in inspector.get_columns(name)}
+            lacks = tuple(each.name for each in shape[name].columns if each.name not in columns)
+        states.append(TableState(name, versions.get(name), wanted, rows, lacks))
     return states
+
+
+def other_states(
+    connection: Connection, shape: Shape, wanted: Mapping[str, int | None]
+) -> list[TableState]:
+    """The state of OpenSIPS's tables that are none of ``shape``'s; ``wanted`` are the versions that
+    an installed release asks for."""
+    present = set(inspect(connection).get_table_names())
+    versions = table_versions(connection)
+    names = sorted((set(versions) & present) - set(shape.tables))
+    return [
+        TableState(name, versions[name], wanted.get(name), count_rows(connection, name))
+        for name in names
+    ]
 
 
 def is_empty(connection: Connection) -> bool:

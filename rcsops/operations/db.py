@@ -9,7 +9,7 @@ from sqlalchemy import Connection, insert, select, text
 
 from rcsops.database import Subscribers, check_tables, create_tables, open_engine, reading, writing
 from rcsops.database.ddl import create_table, insert_versions, mysql_dialect
-from rcsops.database.failures import error_number
+from rcsops.database.failures import NOT_LET_IN, error_number
 from rcsops.database.mysql_account import drop_account, look
 from rcsops.database.rebuild import drop as drop_statement
 from rcsops.database.rebuild import left_over
@@ -24,6 +24,7 @@ from rcsops.database.tables import (
     foreign_tables,
     is_empty,
     missing_tables,
+    other_states,
     server_name,
     table_states,
     table_versions,
@@ -53,7 +54,7 @@ class DbCreated:
 class DbStatus:
     """``lacking`` says for each digest algorithm how many accounts have no hash; ``domains`` how
     many accounts each domain has; ``line`` is the release line that the tables are wanted for;
-    ``problems`` what keeps the database from being used."""
+    ``problems`` what keeps the database from being used, ``mend`` the command that ends most."""
 
     url: str
     server: str
@@ -64,6 +65,7 @@ class DbStatus:
     domains: Mapping[str, int]
     lacking: Mapping[str, int]
     problems: tuple[str, ...]
+    mend: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,9 +208,15 @@ def status(project: Project) -> DbStatus:
     file = sqlite_file(url)
     shape = project_shape(project)
     with reading(open_engine(url), url) as connection:
-        states = tuple(table_states(connection, shape))
+        states = table_states(connection, shape)
         problems = [f"table {state.name}: {state.state}" for state in states if state.state != "ok"]
-        problems += _installed_problems(project, states)
+        faults, versions = _installed_versions(project)
+        problems += faults
+        problems += [
+            f"table {state.name}: the installed OpenSIPS wants version {versions[state.name]}"
+            for state in states
+            if versions.get(state.name) not in (None, state.wanted)
+        ]
         accounts = 0
         domains: Mapping[str, int] = {}
         lacking: Mapping[str, int] = {}
@@ -217,8 +225,11 @@ def status(project: Project) -> DbStatus:
             domains, lacking = subscribers.domains(), subscribers.lacking()
             accounts = sum(domains.values())
             problems += _domain_problem(project.settings.domain, domains)
-        problems += comparison_problems(connection)
-        problems += [f"left by a migration that was cut short: {n}" for n in left_over(connection)]
+        compared, left = comparison_problems(connection), left_over(connection)
+        problems += compared
+        problems += [f"left by a migration that was cut short: {name}" for name in left]
+        mend = "rcsops db migrate" if compared or left else _mend(states)
+        states += other_states(connection, shape, versions)
         if file is not None:
             found = connection.execute(text("PRAGMA quick_check(1)")).scalar()
             if found != "ok":
@@ -230,31 +241,38 @@ def status(project: Project) -> DbStatus:
         server=server,
         line=shape.text,
         size=size,
-        tables=states,
+        tables=tuple(states),
         accounts=accounts,
         domains=domains,
         lacking=lacking,
         problems=tuple(problems),
+        mend=mend,
     )
 
 
-def _installed_problems(project: Project, states: tuple[TableState, ...]) -> list[str]:
-    """Where the installed OpenSIPS's own scripts want other versions than the settings' release."""
+def _mend(states: list[TableState]) -> str:
+    if any(state.lacks and state.name == "subscriber" for state in states):
+        return ""  # by its columns the release is known
+    found = {state.state.partition(" ")[0] for state in states}
+    if found & {"older", "lacks"}:
+        return "rcsops db migrate"
+    return "rcsops db create" if "missing" in found else ""
+
+
+def _installed_versions(project: Project) -> tuple[list[str], dict[str, int | None]]:
+    """What keeps the installed OpenSIPS from being asked, and the versions of the tables that its
+    own scripts name."""
     if project.settings.engine == "embedded":
-        return []
+        return [], {}
     try:
         found = installed.find(project)
     except EngineError as error:
-        return [str(error)]
+        return [str(error)], {}
     flavour = "mysql" if sqlite_file(project.settings.database_url) is None else "sqlite"
     if found is None or found.scripts_dir is None or not (found.scripts_dir / flavour).is_dir():
-        return []
-    tables = read_scripts(found.scripts_dir, flavour)
-    return [
-        f"table {state.name}: OpenSIPS {found.version} wants version {tables[state.name].version}"
-        for state in states
-        if state.name in tables and tables[state.name].version not in (None, state.wanted)
-    ]
+        return [], {}
+    scripts = read_scripts(found.scripts_dir, flavour)
+    return [], {name: each.version for name, each in scripts.items()}
 
 
 def _mysql_size(connection: Connection) -> int:
@@ -301,7 +319,7 @@ def _drop_mysql(project: Project, admin_url: str | None, ask: AskPassword | None
                 accounts = _account_names(connection)
                 tables = tuple(sorted(_present(connection)))
         except DatabaseError as error:
-            if error_number(error) not in (1045, 1049):
+            if error_number(error) not in NOT_LET_IN:
                 raise
             accounts, tables = [], ()
             if not look(access.admin, access.place).database:

@@ -4,16 +4,13 @@ from collections.abc import Callable, Iterable
 
 from rcsops.database.admin import Administrator, find_administrator
 from rcsops.database.engine import open_engine, reading
-from rcsops.database.failures import error_number
+from rcsops.database.failures import NOT_LET_IN, error_number
 from rcsops.database.mysql_account import ServerAccount, generated_password, look, make_account
 from rcsops.database.mysql_url import MysqlUrl
 from rcsops.database.shapes import EMBEDDED, Shape, shape_of
 from rcsops.errors import DatabaseError
 from rcsops.opensips.releases import release_line
 from rcsops.settings import Project, secret_name, url_password, url_with_password
-
-# The server lets the user in only once it knows user, password, database and rights.
-_NOT_LET_IN = {1044, 1045, 1049, 1130, 1142, 1698}
 
 
 def project_shape(project: Project) -> Shape:
@@ -33,7 +30,7 @@ def accessible(url: str) -> DatabaseError | None:
         with reading(open_engine(url), url) as connection:
             connection.exec_driver_sql("SELECT 1")
     except DatabaseError as error:
-        if error_number(error) in _NOT_LET_IN:
+        if error_number(error) in NOT_LET_IN:
             return error
         raise
     return None

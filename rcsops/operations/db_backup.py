@@ -28,6 +28,7 @@ from rcsops.operations.db_rebuild import (
     replace_mysql,
     replace_sqlite,
 )
+from rcsops.operations.users import refresh_credentials
 from rcsops.settings import Project, masked_url, private_directory, sqlite_file
 
 
@@ -116,6 +117,7 @@ def restore(
         with reading(engine, url) as connection:
             tables = _new_tables(connection, shape, found)
         replace_sqlite(url, tables, _filling(found, tables, tell))
+        _refresh_credentials(project, url)
         return DbRestored(masked_url(url), _described(found), kept)
     access = MysqlAccess(project, admin_url=admin_url, ask=ask)
     with contextlib.closing(access):
@@ -131,7 +133,15 @@ def restore(
             with reading(open_engine(url), url) as connection:
                 tables = _new_tables(connection, shape, found)
             replace_mysql(access, tables, _filling(found, tables, tell), tell)
+    _refresh_credentials(project, url)
     return DbRestored(masked_url(url), _described(found), kept)
+
+
+def _refresh_credentials(project: Project, url: str) -> None:
+    """The passwords of the backup count now, also for our own agents."""
+    # Tables of another release are of no use before they are migrated.
+    with contextlib.suppress(DatabaseError):
+        refresh_credentials(project, url)
 
 
 def _subset(shape: Shape, found: Backup) -> Shape:

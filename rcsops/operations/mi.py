@@ -5,7 +5,9 @@ go through the ``opensips`` package, behind the guards of :mod:`rcsops.operation
 """
 
 import contextlib
+import difflib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +17,26 @@ from opensips.mi import OpenSIPSMI, OpenSIPSMIException
 from opensips.mi.jsonrpc_helper import JSONRPCError
 
 from rcsops.errors import MiError, MiUnreachable, UsageError
-from rcsops.operations.mi_guard import GuardedDatagram, GuardedFifo, GuardedHttp
+from rcsops.operations.mi_guard import GuardedDatagram, GuardedFifo, GuardedHttp, GuardError
 from rcsops.operations.mi_names import other_name
+from rcsops.operations.names import account_name, bound_name
 from rcsops.server.run_files import RunFiles
 from rcsops.settings import Project
 
-__all__ = ["Contact", "Dialog", "MiClient", "commands", "contacts", "dialogs", "parse_words"]
+__all__ = [
+    "Contact",
+    "Dialog",
+    "MiClient",
+    "ask",
+    "commands",
+    "contacts",
+    "dialogs",
+    "forget_contacts",
+    "parse_words",
+]
 
-_HINT = "to start it: rcsops start"
+# Commands that only tell something may be given twice.
+_QUESTION = re.compile(r"(?:^|[_:])(?:dump|get|list|ps|show|which)(?:_|$)")
 _NOT_FOUND = 404
 _NO_METHOD = -32601
 
@@ -50,12 +64,14 @@ class MiClient:
             fifo_file_fallback=str(files.fifo),
             fifo_reply_dir=str(files.directory),
         )
+        fifo = GuardedFifo(files, timeout)
+        self._for_large = fifo if transport == "datagram" else None
         if transport == "http":
             self._mi.conn = GuardedHttp(url, timeout, ca=ca)
         elif transport == "datagram":
             self._mi.conn = GuardedDatagram(files, timeout)
         else:
-            self._mi.conn = GuardedFifo(files, timeout)
+            self._mi.conn = fifo
 
     @classmethod
     def of(cls, project: Project, *, timeout: float = 5.0) -> "MiClient":
@@ -109,10 +125,15 @@ class MiClient:
                 # -32000 and up are ours and OpenSIPS's own; their message says it all.
                 text = f"{message} ({detail})" if detail else message
                 raise MiError(text, code=_code(cause.code)) from error
-            raise MiUnreachable(str(cause or error), hint=_HINT) from error
+            if not isinstance(cause, GuardError):
+                raise MiUnreachable(str(cause or error), running=True) from error
+            if cause.too_large and self._for_large is not None and _QUESTION.search(command):
+                self._mi.conn, self._for_large = self._for_large, None
+                return self._call(command, params)
+            raise MiUnreachable(str(cause), running=cause.running, hint=cause.hint) from error
         except (AttributeError, TypeError, ValueError, RecursionError) as error:
             # What came is JSON, but no answer.
-            raise MiUnreachable("the answer is not one of a SIP server") from error
+            raise MiUnreachable("the answer is not one of a SIP server", running=True) from error
 
 
 def _code(value: object) -> int:
@@ -160,17 +181,34 @@ class Contact:
     call_id: str
 
 
-def contacts(project: Project, user: str | None = None) -> list[Contact]:
+def ask(client: MiClient, command: str, params: Mapping[str, object] | Sequence[object]) -> Any:
+    """`MiClient.call` for a person: the error for an unknown command names a similar one."""
+    try:
+        return client.call(command, params)
+    except MiError as error:
+        if error.code != _NO_METHOD:
+            raise
+        near: list[str] = []
+        with contextlib.suppress(MiError):
+            near = difflib.get_close_matches(command, commands(client), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "rcsops mi which lists the commands"
+        text = f"{error}: the server knows no command {command!r}"
+        raise MiError(text, code=error.code, hint=hint) from error
+
+
+def contacts(project: Project, user: str | None = None, *, timeout: float = 5.0) -> list[Contact]:
     """Every contact of the running server, or those of ``user`` (a name, or user@domain).
 
     Raises `MiError`.
     """
-    client = MiClient.of(project)
+    client = MiClient.of(project, timeout=timeout)
+    unescaped = project.settings.engine == "opensips"
     if user is None:
         domains = client.call("ul_dump")["Domains"]
         records = [record for domain in domains for record in domain["AORs"]]
     else:
-        aor = user if "@" in user else f"{user}@{project.settings.domain}"
+        name, _, domain = (user if "@" in user else f"{user}@").rpartition("@")
+        aor = f"{bound_name(name) if unescaped else name}@{domain or project.settings.domain}"
         try:
             record = client.call("ul_show_contact", {"table_name": "location", "aor": aor})
         except MiError as error:
@@ -180,7 +218,7 @@ def contacts(project: Project, user: str | None = None) -> list[Contact]:
         records = [record]
     return [
         Contact(
-            user=str(record.get("AOR", "")),
+            user=_account(str(record.get("AOR", ""))) if unescaped else str(record.get("AOR", "")),
             contact=str(each.get("Contact", "")),
             expires=each.get("Expires", ""),
             q=str(each.get("Q", "")),
@@ -193,6 +231,22 @@ def contacts(project: Project, user: str | None = None) -> list[Contact]:
         # OpenSIPS still lists what it has yet to remove from its database.
         if each.get("Expires") not in ("deleted", "expired")
     ]
+
+
+def _account(aor: str) -> str:
+    name, at, domain = aor.rpartition("@")
+    return f"{account_name(name)}{at}{domain}"
+
+
+def forget_contacts(project: Project, user: str, domain: str) -> None:
+    """Takes all contacts of a user out of the running server's memory; raises `MiError`,
+    `MiUnreachable` without ``running`` when there is no server."""
+    aor = f"{bound_name(user) if project.settings.engine == 'opensips' else user}@{domain}"
+    try:
+        MiClient.of(project).call("ul_rm", {"table_name": "location", "aor": aor})
+    except MiError as error:
+        if error.code != _NOT_FOUND:
+            raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,16 +25,36 @@ from typing import Any
 from opensips.mi.datagram import Datagram
 from opensips.mi.fifo import FIFO
 from opensips.mi.http import HTTP
-from opensips.mi.jsonrpc_helper import JSONRPCException, get_command, get_reply
+from opensips.mi.jsonrpc_helper import (
+    JSONRPCError,
+    JSONRPCException,
+    get_command,
+    get_reply,
+)
 
 from rcsops.server.run_files import RunFiles
 
-__all__ = ["GuardedDatagram", "GuardedFifo", "GuardedHttp"]
+__all__ = ["GuardError", "GuardedDatagram", "GuardedFifo", "GuardedHttp"]
 
 _READ = 65536
 _MAX_REPLY = 256 << 20
 _DATAGRAM_BUFFER = 1 << 20
-_SILENT = "the server does not answer"
+# What OpenSIPS's mi_datagram says, as plain text, of an answer that it cannot send.
+_UNSENT = "500 Internal error"
+_MAX_QUOTED = 60
+
+
+class GuardError(JSONRPCException):  # type: ignore[misc]
+    """No answer, and what to do about it; ``running`` when somebody is there all the same,
+    ``too_large`` when the answer is too long for a datagram."""
+
+    def __init__(
+        self, message: str, *, hint: str = "", running: bool = True, too_large: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.running = running
+        self.too_large = too_large
 
 
 class GuardedFifo(FIFO):  # type: ignore[misc]
@@ -65,17 +85,17 @@ class GuardedFifo(FIFO):  # type: ignore[misc]
             finally:
                 os.close(reply)
         except OSError as error:
-            raise JSONRPCException(_explained(error, self._path)) from error
+            raise _explained(error, self._path) from error
         finally:
             with contextlib.suppress(OSError):
                 reply_path.unlink()
-        return get_reply(answer)
+        return _reply(answer)
 
     def _write(self, request: bytes, deadline: float) -> None:
         fd = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             if not stat.S_ISFIFO(os.fstat(fd).st_mode):
-                raise JSONRPCException(f"{self._path} is not a FIFO")
+                raise GuardError(f"{self._path} is not a FIFO", running=False)
             rest = memoryview(request)
             while rest:
                 try:
@@ -98,14 +118,14 @@ class GuardedFifo(FIFO):  # type: ignore[misc]
                 # Nobody has opened it yet: only the first byte shows that the answer begins.
                 time.sleep(0.002)
                 if time.monotonic() > deadline:
-                    raise JSONRPCException(_SILENT)
+                    raise _silent()
                 continue
             if not part:
                 return b"".join(parts).decode("utf-8", "replace")
             parts.append(part)
             size += len(part)
             if size > _MAX_REPLY:
-                raise JSONRPCException("the answer has no end")
+                raise GuardError("the answer has no end")
 
 
 class GuardedDatagram(Datagram):  # type: ignore[misc]
@@ -131,13 +151,18 @@ class GuardedDatagram(Datagram):  # type: ignore[misc]
                 client.sendto(request, str(self._path))
                 answer, _, flags, _ = client.recvmsg(self.recv_size)
         except (OSError, TimeoutError) as error:
-            raise JSONRPCException(_explained(error, self._path)) from error
+            raise _explained(error, self._path) from error
         finally:
             with contextlib.suppress(OSError):
                 mine.unlink()
-        if flags & socket.MSG_TRUNC:
-            raise JSONRPCException("the answer does not fit a datagram; set mi.transport to fifo")
-        return get_reply(answer.decode("utf-8", "replace"))
+        text = answer.decode("utf-8", "replace")
+        if flags & socket.MSG_TRUNC or text.startswith(_UNSENT):
+            raise GuardError(
+                "the answer does not fit a datagram",
+                hint='write transport = "fifo" under [mi] in rcsops.toml',
+                too_large=True,
+            )
+        return _reply(text)
 
 
 class GuardedHttp(HTTP):  # type: ignore[misc]
@@ -168,13 +193,13 @@ class GuardedHttp(HTTP):  # type: ignore[misc]
                 answer = _read_until(response.read1, deadline)
         except urllib.error.HTTPError as error:
             error.close()
-            raise JSONRPCException(f"{self.url}: HTTP {error.code} {error.reason}") from error
+            raise GuardError(f"{self.url}: HTTP {error.code} {error.reason}") from error
         except urllib.error.URLError as error:
             reason = error.reason if isinstance(error.reason, OSError) else error
-            raise JSONRPCException(_explained_http(reason, self.url)) from error
+            raise _explained_http(reason, self.url) from error
         except (OSError, http.client.HTTPException) as error:
-            raise JSONRPCException(_explained_http(error, self.url)) from error
-        return get_reply(answer.decode("utf-8", "replace"))
+            raise _explained_http(error, self.url) from error
+        return _reply(answer.decode("utf-8", "replace"))
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -191,9 +216,9 @@ def _read_until(read: Callable[[int], bytes], deadline: float) -> bytes:
         parts.append(part)
         size += len(part)
         if size > _MAX_REPLY:
-            raise JSONRPCException("the answer has no end")
+            raise GuardError("the answer has no end")
         if time.monotonic() > deadline:
-            raise JSONRPCException("the server does not answer in time")
+            raise _silent()
     return b"".join(parts)
 
 
@@ -213,29 +238,74 @@ def _wait(fd: int, event: int, deadline: float) -> None:
     poll = select.poll()
     poll.register(fd, event)
     if left <= 0 or not poll.poll(left * 1000):
-        raise JSONRPCException(_SILENT)
+        raise _silent()
 
 
-def _explained(error: object, path: Path) -> str:
+def _reply(text: str) -> Any:
+    try:
+        return get_reply(text)
+    except JSONRPCError:
+        raise
+    except JSONRPCException as error:
+        quoted = text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…"
+        raise GuardError(f"the answer is not JSON: {quoted!r}") from error
+
+
+def _silent() -> GuardError:
+    return GuardError(
+        "the server does not answer",
+        hint="rcsops logs may say why; rcsops restart ends it, whatever it does",
+    )
+
+
+def _not_running(more: str = "") -> GuardError:
+    return GuardError(
+        f"the server is not running{more}", hint="to start it: rcsops start", running=False
+    )
+
+
+def _explained(error: OSError, path: Path) -> GuardError:
     if isinstance(error, TimeoutError):
-        return _SILENT
-    if isinstance(error, OSError):
-        if error.errno in (errno.ENXIO, errno.ECONNREFUSED, errno.ENOENT):
-            return "the server is not running"
-        if error.errno in (errno.EACCES, errno.EPERM):
-            return f"{path}: you may not use the management interface"
-        return f"{path}: {error.strerror}"
-    return str(error)
+        return _silent()
+    if error.errno in (errno.ENXIO, errno.ECONNREFUSED, errno.ENOENT):
+        return _not_running()
+    if error.errno in (errno.EACCES, errno.EPERM):
+        closed = _closed(path)
+        return GuardError(
+            f"you may not use the management interface: {closed} is {_owner(closed)}",
+            hint="become that user (sudo), or let a group in: rcsops start --group GROUP",
+        )
+    return GuardError(f"{path}: {error.strerror}")
 
 
-def _explained_http(error: BaseException, url: str) -> str:
+def _closed(path: Path) -> Path:
+    """What keeps us out: the file, or a directory above it that we may not enter or write to."""
+    for each in reversed(path.parents):
+        if not os.access(each, os.X_OK, effective_ids=True):
+            return each
+    return path.parent if os.access(path, os.W_OK, effective_ids=True) else path
+
+
+def _owner(path: Path) -> str:
+    found = path.stat()
+    try:
+        names = f"{path.owner()}:{path.group()}"
+    except (KeyError, NotImplementedError):
+        names = f"{found.st_uid}:{found.st_gid}"
+    return f"{names}'s, mode {stat.S_IMODE(found.st_mode):04o}"
+
+
+def _explained_http(error: BaseException, url: str) -> GuardError:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"{url}: its certificate is not to be trusted: {error.verify_message}"
+        return GuardError(
+            f"{url}: its certificate is not to be trusted: {error.verify_message}",
+            hint="name the certificate that signed it: --ca FILE",
+        )
     if isinstance(error, TimeoutError):
-        return _SILENT
+        return _silent()
     if isinstance(error, ConnectionRefusedError):
-        return "the server is not running, or does not serve MI over HTTP"
+        return _not_running(", or does not serve MI over HTTP")
     if isinstance(error, OSError):
-        return f"{url}: {error.strerror or error}"
+        return GuardError(f"{url}: {error.strerror or error}")
     # What is no HTTP at all, or breaks off.
-    return f"{url}: {type(error).__name__} instead of an answer"
+    return GuardError(f"{url}: {type(error).__name__} instead of an answer")

@@ -66,6 +66,27 @@ def parse_user(text: str, domain: str, others: Sequence[str] = ()) -> UserName:
     return UserName(user, domain)
 
 
+def check_for_opensips(user: UserName) -> None:
+    """Raises `UsageError` for a name that OpenSIPS answers 400 to in a REGISTER: one with an escape
+    of anything but a printable character of ASCII (lib/reg/sip_msg.c)."""
+    for escape in re.findall(r"%[0-9A-F]{2}", user.username):
+        if not 32 <= int(escape[1:], 16) <= 126:
+            raise UsageError(
+                f"OpenSIPS lets nobody register whose name has {escape} in it",
+                hint="take a name of ASCII characters; the embedded engine takes any",
+            )
+
+
+def bound_name(user: str) -> str:
+    """The name under which OpenSIPS keeps the contacts of a user: without escapes."""
+    return unquote_to_bytes(user).decode("utf-8", "replace")
+
+
+def account_name(bound: str) -> str:
+    """The opposite of `bound_name`."""
+    return quote(bound, safe="-_.!~*'()&=+$,;?/")
+
+
 def _normal_escape(match: re.Match[str]) -> str:
     character = unquote_to_bytes(match[0]).decode("latin-1")
     needless = re.fullmatch(rf"[{_UNESCAPED}]", character)

@@ -8,7 +8,6 @@ from sqlalchemy import Connection, delete, func, select
 
 from rcsops.database import (
     COLUMNS,
-    ContactRow,
     Subscriber,
     Subscribers,
     check_tables,
@@ -24,16 +23,25 @@ from rcsops.operations.db import check_domain
 from rcsops.operations.db_access import project_shape
 from rcsops.operations.names import (
     UserName,
+    check_for_opensips,
     check_password,
     check_plain,
     generate_password,
     parse_user,
+)
+from rcsops.operations.users_contacts import (
+    UserContact,
+    forget,
+    kept_contact,
+    location_key,
+    registered,
 )
 from rcsops.settings import Project
 from rcsops.sip.digest import ALGORITHMS, hash_a1
 
 __all__ = [
     "UserChanged",
+    "UserContact",
     "UserDetails",
     "UserPage",
     "UserRemoved",
@@ -41,7 +49,9 @@ __all__ = [
     "add_user",
     "generate_password",
     "list_users",
+    "new_user",
     "parse_user",
+    "refresh_credentials",
     "remove_user",
     "require_user",
     "set_password",
@@ -80,18 +90,20 @@ class UserDetails:
 
     user: str
     algorithms: tuple[str, ...]
-    contacts: tuple[ContactRow, ...]
+    contacts: tuple[UserContact, ...]
     messages: int
     local: bool
 
 
 @dataclass(frozen=True, slots=True)
 class UserRemoved:
-    """How much went with the account."""
+    """How much went with the account; ``fault`` says why a running server still has its contacts,
+    "" when it has none of them."""
 
     user: str
     contacts: int
     messages: int
+    fault: str = ""
 
 
 def hashes(user: UserName, password: str) -> dict[str, str]:
@@ -112,7 +124,7 @@ def domain_hash(user: UserName, password: str) -> str:
 def add_user(project: Project, name: str, *, password: str, plain: bool = False) -> UserChanged:
     """Adds an account; raises `UsageError` for a name or password that will not do and
     `DatabaseError` when the account is there already. ``plain`` stores the password itself too."""
-    user = parse_user(name, *project.settings.all_domains)
+    user = new_user(project, name)
     check_password(password, user)
     if plain:
         check_plain(password)
@@ -122,6 +134,14 @@ def add_user(project: Project, name: str, *, password: str, plain: bool = False)
             *user, ha1, ha1b=domain_hash(user, password), password=password if plain else ""
         )
     return UserChanged(str(user), tuple(ha1))
+
+
+def new_user(project: Project, name: str) -> UserName:
+    """`parse_user` for an account that is to be added: one that the engine lets register."""
+    user = parse_user(name, *project.settings.all_domains)
+    if project.settings.engine == "opensips":
+        check_for_opensips(user)
+    return user
 
 
 def set_password(project: Project, name: str, *, password: str, plain: bool = False) -> UserChanged:
@@ -142,16 +162,20 @@ def set_password(project: Project, name: str, *, password: str, plain: bool = Fa
 
 def remove_user(project: Project, name: str) -> UserRemoved:
     """Removes an account, its contacts, the messages that wait for it and its local credentials;
-    raises `DatabaseError` when there is no such account."""
+    raises `DatabaseError` when there is no such account.
+
+    A running server has the contacts in its memory, from where OpenSIPS would go on finding them.
+    """
     user = parse_user(name, *project.settings.all_domains)
+    live = registered(project, user, now=0) or ()
     with _credentials(project, user, None), _changing(project) as (connection, accounts):
         if not accounts.remove(*user):
             raise _no_such(accounts, user)
-        contacts = location_rows.remove_account(connection, *user)
+        contacts = location_rows.remove_account(connection, *location_key(project, user))
         messages = connection.execute(
             delete(silo).where(silo.c.username == user.username, silo.c.domain == user.domain)
         ).rowcount
-    return UserRemoved(str(user), contacts, messages)
+    return UserRemoved(str(user), max(contacts, len(live)), messages, forget(project, user))
 
 
 def list_users(
@@ -182,23 +206,29 @@ def list_users(
 
 
 def show_user(project: Project, name: str, *, now: int) -> UserDetails:
-    """One account; ``now`` (Unix seconds) leaves out the contacts that have expired. Raises
-    `DatabaseError` when there is no such account."""
+    """One account; ``now`` (Unix seconds) leaves out the contacts that have expired.
+
+    The contacts are those of the running server, or what the database keeps of them: OpenSIPS
+    writes to it some seconds later. Raises `DatabaseError` when there is no such account.
+    """
     user = parse_user(name, *project.settings.all_domains)
     with _looking(project) as (connection, accounts):
         found: Subscriber | None = accounts.get(*user)
         if found is None:
             raise _no_such(accounts, user)
-        contacts = location_rows.contacts_of(connection, *user)
+        kept = location_rows.contacts_of(connection, *location_key(project, user))
         waiting = select(func.count()).select_from(silo)
         waiting = waiting.where(
             silo.c.username == user.username, silo.c.domain == user.domain, silo.c.snd_time == 0
         )
         messages = int(connection.execute(waiting).scalar_one())
+    contacts = registered(project, user, now=now)
+    if contacts is None:
+        contacts = tuple(kept_contact(each) for each in kept if each.expires > now)
     return UserDetails(
         user=found.aor,
         algorithms=tuple(found.ha1),
-        contacts=tuple(each for each in contacts if each.expires > now),
+        contacts=contacts,
         messages=messages,
         local=project.credentials.get(found.aor) is not None,
     )
@@ -215,9 +245,27 @@ def require_user(project: Project, user: UserName, *, present: bool = True) -> N
             raise already_there(*user)
 
 
+def refresh_credentials(project: Project, url: str = "") -> None:
+    """Brings the hashes kept for local use to those of the database (``url`` when its password is
+    newer than the settings), after something other than `set_password` (an import, a backup) has
+    changed them there; forgets accounts that are gone. Raises `DatabaseError`."""
+    kept = project.credentials
+    with _looking(project, url) as (_, accounts):
+        found = {
+            aor: accounts.get(user, domain)
+            for aor in kept.accounts()
+            for user, _, domain in [aor.rpartition("@")]
+        }
+    kept.remove(*(aor for aor, account in found.items() if account is None))
+    for aor, account in found.items():
+        local = kept.get(aor) or {}
+        if account is not None and not account.ha1.items() <= local.items():
+            kept.put(aor, account.ha1)
+
+
 @contextlib.contextmanager
-def _looking(project: Project) -> Iterator[tuple[Connection, Subscribers]]:
-    url = project.settings.database_url
+def _looking(project: Project, url: str = "") -> Iterator[tuple[Connection, Subscribers]]:
+    url = url or project.settings.database_url
     shape = project_shape(project)
     with reading(open_engine(url), url) as connection:
         check_tables(connection, shape)

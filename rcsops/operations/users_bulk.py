@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TextIO
@@ -23,6 +24,7 @@ from rcsops.database.subscribers import columns_of
 from rcsops.errors import UsageError
 from rcsops.operations.db import check_domain
 from rcsops.operations.db_access import project_shape
+from rcsops.operations.users import refresh_credentials
 from rcsops.operations.users_file import (
     BadLine,
     NewAccount,
@@ -90,7 +92,14 @@ def import_users(
     bad: list[BadLine] = []
     seen: set[str] = set()
     added = replaced = 0
-    chunks = _checked(read_records(stream, form), project.settings.domain, shape.line, plain)
+    accounts = partial(
+        accounts_of,
+        domain=project.settings.domain,
+        line=shape.line,
+        plain=plain,
+        opensips=project.settings.engine == "opensips",
+    )
+    chunks = _checked(read_records(stream, form), accounts)
     with contextlib.closing(chunks):
         # The processes start before a connection is there that they would share.
         first = next(chunks, ([], []))
@@ -120,6 +129,8 @@ def import_users(
                 if on_count is not None:
                     on_count(added + replaced)
     done = skip_bad or not bad
+    if replaced and done:
+        refresh_credentials(project)
     bad.sort()
     return UsersImported(
         added=added if done else 0,
@@ -205,7 +216,7 @@ def _all_or_nothing(engine: Engine, url: str) -> Iterator[tuple[Connection, Call
 
 
 def _checked(
-    records: Iterator[Record], domain: str, line: Line, plain: bool
+    records: Iterator[Record], accounts: Callable[[list[Record]], _Chunk]
 ) -> Generator[_Chunk, None, None]:
     """The accounts of all lines, in chunks in the file's order."""
     first = list(islice(records, _PARALLEL_FROM))
@@ -213,14 +224,14 @@ def _checked(
     # A process is forked from this one, which must not have threads then.
     if len(first) < _PARALLEL_FROM or processes < 2 or threading.active_count() > 1:
         for chunk in _chunks(first, records):
-            yield accounts_of(chunk, domain, line, plain=plain)
+            yield accounts(chunk)
         return
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
         waiting: list[Future[_Chunk]] = []
         try:
             for chunk in _chunks(first, records):
-                waiting.append(pool.submit(accounts_of, chunk, domain, line, plain=plain))
+                waiting.append(pool.submit(accounts, chunk))
                 # Enough to keep all busy, and no more of the file in memory than that.
                 if len(waiting) > 2 * processes:
                     yield waiting.pop(0).result()

@@ -16,7 +16,13 @@ from rcsops.database import COLUMNS
 from rcsops.database.shapes import Line
 from rcsops.database.subscribers import columns_of, row_values
 from rcsops.errors import UsageError
-from rcsops.operations.names import UserName, check_password, check_plain, parse_user
+from rcsops.operations.names import (
+    UserName,
+    check_for_opensips,
+    check_password,
+    check_plain,
+    parse_user,
+)
 from rcsops.operations.users import domain_hash, hashes
 
 FORMATS = ("csv", "jsonl")
@@ -133,17 +139,23 @@ def _from_object(number: int, document: Mapping[str, Any]) -> Record:
 
 
 def accounts_of(
-    records: Iterable[Record], domain: str, line: Line, *, plain: bool = False
+    records: Iterable[Record],
+    domain: str,
+    line: Line,
+    *,
+    plain: bool = False,
+    opensips: bool = False,
 ) -> tuple[list[NewAccount], list[BadLine]]:
     """The accounts that lines stand for, with their hashes, and the lines that stand for none.
 
-    ``plain`` stores passwords as they are, too.
+    ``plain`` stores passwords as they are, too; ``opensips`` refuses names that only the embedded
+    engine takes.
     """
     good: list[NewAccount] = []
     bad: list[BadLine] = []
     for record in records:
         try:
-            good.append(_account(record, domain, line, plain))
+            good.append(_account(record, domain, line, plain, opensips))
         except UsageError as error:
             bad.append(
                 BadLine(record.line, f"{error}" + (f" ({error.hint})" if error.hint else ""))
@@ -151,7 +163,7 @@ def accounts_of(
     return good, bad
 
 
-def _account(record: Record, domain: str, line: Line, plain: bool) -> NewAccount:
+def _account(record: Record, domain: str, line: Line, plain: bool, opensips: bool) -> NewAccount:
     if record.fault:
         raise UsageError(record.fault)
     values = record.values
@@ -159,6 +171,8 @@ def _account(record: Record, domain: str, line: Line, plain: bool) -> NewAccount
     if values.get("domain"):
         written = f"{written}@{values['domain']}"
     user = parse_user(written, domain)
+    if opensips:
+        check_for_opensips(user)
     password = values.get("password", "")
     ha1b = ""
     if password:

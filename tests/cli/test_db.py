@@ -40,9 +40,14 @@ def test_status_tells_what_is_there(rcsops: Shell, file: Path) -> None:
     assert found["domains"] == {"rcs.example": 2}
     assert found["lacking"] == {"MD5": 0, "SHA-256": 1, "SHA-512-256": 0}
     assert found["problems"] == []
-    assert {"name": "subscriber", "found": 8, "wanted": 8, "rows": 2, "state": "ok"} in found[
-        "tables"
-    ]
+    assert found["tables"][0] == {
+        "name": "subscriber",
+        "found": 8,
+        "wanted": 8,
+        "rows": 2,
+        "lacks": [],
+        "state": "ok",
+    }
     shown = rcsops.ok("db", "status").lines
     assert "accounts: 2 (1 without SHA-256)" in shown
     assert ["subscriber", "8", "8", "2", "ok"] in [line.split() for line in shown]

@@ -3,9 +3,13 @@
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
+import pexpect
 import pytest
 
+from rcsops.database.admin import DriverAdministrator
+from rcsops.sip import hash_a1
 from rcsops.testing.mariadb import MariaDbServer
 from tests.cli.conftest import Shell
 
@@ -150,6 +154,110 @@ def test_the_password_is_stored_only_where_it_is_asked_for(rcsops: Shell) -> Non
     rcsops.ok("user", "passwd", "bob", "--password-stdin", "--store-password", stdin="sesame-2\n")
     assert "sesame-2" in rcsops.ok("user", "export", "--passwords").out
     assert "sesame-2" not in rcsops.ok("user", "export").out
+
+
+def test_before_the_database_is_made_every_command_says_how_to_make_it(typist: Typist) -> None:
+    rcsops = typist.shell
+    for words in (["db", "status"], ["user", "list"], ["user", "add", "bob"], ["db", "backup"]):
+        done = rcsops(*words)
+        assert done.code == 1
+        assert done.err.splitlines()[-1].startswith("hint: type: rcsops db create"), words
+    assert "there is no database" in rcsops.ok("db", "drop", "--yes").out
+    del rcsops.environment["RCSOPS_ADMIN_URL"]
+    done = rcsops("db", "create")
+    assert done.code == 1
+    assert done.err.startswith("error: nobody here may make a database on 127.0.0.1:")
+    assert "--admin-url mysql://ADMIN@127.0.0.1:" in done.err
+
+
+def test_what_keeps_an_administrator_from_it_is_said(typist: Typist) -> None:
+    weak, system = f"weak_{typist.name}", f"sys_{typist.name}"
+    statements(
+        typist.server,
+        f"CREATE USER {weak}@'127.0.0.1' IDENTIFIED BY 'x'",
+        f"CREATE USER {system}@'127.0.0.1' IDENTIFIED VIA unix_socket",
+    )
+    refusals = {
+        f"{weak}:x": f"GRANT ALL PRIVILEGES ON *.* TO '{weak}'@'127.0.0.1' WITH GRANT OPTION",
+        f"{weak}:wrong": "check the administrator's name and password",
+        f"{system}:x": f"the server knows {system} by the system account alone (unix_socket)",
+    }
+    for user, mend in refusals.items():
+        typist.shell.environment["RCSOPS_ADMIN_URL"] = f"mysql://{user}@127.0.0.1:{port(typist)}"
+        done = typist.shell("db", "create")
+        assert done.code == 1
+        assert mend in done.err.splitlines()[1], user
+
+
+def test_the_administrators_password_is_asked_for_on_a_terminal(typist: Typist) -> None:
+    boss = f"boss_{typist.name}"
+    statements(
+        typist.server,
+        f"CREATE USER {boss}@'127.0.0.1' IDENTIFIED VIA mysql_native_password "
+        "USING PASSWORD('opensesame')",
+        f"GRANT ALL ON *.* TO {boss}@'127.0.0.1' WITH GRANT OPTION",
+    )
+    del typist.shell.environment["RCSOPS_ADMIN_URL"]
+    for password, said in (("wrong", "name and password"), ("opensesame", "made the database")):
+        terminal = typist.shell.terminal(
+            "db", "create", "--admin-url", f"mysql://{boss}@127.0.0.1:{port(typist)}"
+        )
+        terminal.expect_exact(f"Password of {boss} at 127.0.0.1:{port(typist)}: ")
+        terminal.sendline(password)
+        terminal.expect_exact(said)
+        terminal.expect(pexpect.EOF)
+        assert password not in str(terminal.before)
+        terminal.close()
+        assert terminal.exitstatus == (0 if password == "opensesame" else 1)
+
+
+def test_a_table_that_lacks_a_column_is_seen_and_made_anew(typist: Typist) -> None:
+    rcsops = typist.shell
+    rcsops.ok("db", "create")
+    statements(typist.server, f"ALTER TABLE {typist.name}.location DROP COLUMN attr")
+    done = rcsops("db", "status")
+    assert done.code == 1
+    assert "problem:  table location: lacks attr" in done.lines
+    assert "to mend:  rcsops db migrate" in done.lines
+    rcsops.ok("db", "migrate", "--yes")
+    assert rcsops.ok("db", "status", "--json").json["mend"] == ""
+    statements(typist.server, f"DROP TABLE {typist.name}.silo")
+    assert rcsops("db", "status", "--json").json["mend"] == "rcsops db create"
+
+
+def test_new_passwords_count_for_our_own_agents(typist: Typist) -> None:
+    """`rcsops chat bob` asks for nothing: an import or a backup must not leave it an old hash."""
+    rcsops = typist.shell
+    typist.release("3.6.8")
+    rcsops.ok("db", "create")
+    for name in ("bob", "amy"):
+        rcsops.ok("user", "add", name, "--generate")
+    first = credentials(rcsops)
+    rcsops.ok("db", "backup", "first.gz")
+    rcsops.ok("user", "remove", "amy", "--yes")
+    rcsops.ok("user", "add", "eve", "--generate")
+    rcsops.ok("user", "import", "-", "--replace", stdin="user,password\nbob,sesame-2\n")
+    second = credentials(rcsops)
+    assert second["bob@rcs.example"]["SHA-256"] == hash_a1(
+        "bob", "rcs.example", "sesame-2", "SHA-256"
+    )
+    rcsops.ok("db", "restore", "first.gz", "--yes")
+    # amy's were forgotten when she was removed; eve is not in the backup.
+    assert credentials(rcsops) == {"bob@rcs.example": first["bob@rcs.example"]}
+
+
+def credentials(rcsops: Shell) -> Any:
+    return json.loads((rcsops.directory / ".rcsops" / "credentials.json").read_text())
+
+
+def port(typist: Typist) -> int:
+    return typist.server.port
+
+
+def statements(server: MariaDbServer, *sql: str) -> None:
+    admin = DriverAdministrator(server.admin_url)
+    admin.run(sql)
+    admin.close()
 
 
 def test_nobody_is_asked_where_nobody_is(typist: Typist) -> None:

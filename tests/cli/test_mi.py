@@ -39,7 +39,9 @@ def test_commands_and_their_answers(project: ServerShell) -> None:
 def test_refusals_have_a_line_and_exit_code_1(project: ServerShell) -> None:
     refused = project("mi", "nosuch")
     assert refused.code == 1
-    assert "Method not found" in refused.err
+    assert "Method not found: the server knows no command 'nosuch'" in refused.err
+    assert "hint: did you mean 'uptime'?" in project("mi", "uptim").err
+    assert project("mi", "uptime", "--timeout", "0").code == 2
     refused = project("mi", "ul_rm", "location", "bob@rcs.example")
     assert "AOR not found" in refused.err
     refused = project("mi", "ul_rm")
@@ -68,6 +70,15 @@ async def _register(port: int) -> None:
     phone.digest = DigestClient([credential], phone.tokens)
     assert (await phone.register()).status == 200
     await phone.endpoint.close()
+
+
+def test_an_account_goes_with_its_contacts_in_the_servers_memory(project: ServerShell) -> None:
+    asyncio.run(_register(project.port))
+    (contact,) = project.ok("user", "show", "bob", "--json").json["contacts"]
+    assert contact["contact"].startswith("sip:bob@127.0.0.1")
+    removed = project.ok("user", "remove", "bob", "--yes", "--json").json
+    assert (removed["contacts"], removed["fault"]) == (1, "")
+    assert project.ok("contacts").out == "nobody is registered\n"
 
 
 def test_the_datagram_socket_serves_too(project: ServerShell) -> None:

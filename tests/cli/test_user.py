@@ -220,7 +220,7 @@ def test_show_has_the_contacts_and_obeys_no_escape_sequence(project: Shell) -> N
     assert found["local"] is True
     assert [each["contact"] for each in found["contacts"]] == ["sip:bob@192.0.2.1:5070"]
     removed = project.ok("user", "remove", "bob", "--yes", "--json").json
-    assert removed == {"user": "bob@rcs.example", "contacts": 2, "messages": 1}
+    assert removed == {"user": "bob@rcs.example", "contacts": 2, "messages": 1, "fault": ""}
     assert rows(project, "SELECT username FROM location") == [("alex",)]
     assert rows(project, "SELECT count(*) FROM silo") == [(0,)]
     assert credentials(project) == {}

@@ -22,6 +22,7 @@ from rcsops.opensips.installed import Installation
 from rcsops.opensips.process import server_processes
 from rcsops.testing.mariadb import MariaDbServer
 from rcsops.testing.waiting import free_port
+from tests.live.phones import DOMAIN, Phone
 from tests.live.subjects import Case
 
 pytestmark = pytest.mark.feature("start, stop, status")
@@ -166,6 +167,72 @@ def test_start_status_mi_reload_stop(lab: Lab) -> None:
     assert not {"fifo", "mi.sock", "pid"} & {each.name for each in lab.run.iterdir()}
     assert lab("status").returncode == 3
     assert "was not running" in lab.ok("stop")
+
+
+@pytest.mark.feature("accounts and contacts")
+def test_contacts_of_a_running_server(lab: Lab) -> None:
+    """They are in its memory; the database hears of them some seconds later."""
+    number = 120
+    lines = "".join(f"u{n},of user u{n}\n" for n in range(number))
+    lab.ok("user", "import", "-", stdin=f"user,password\n{lines}")
+    lab.ok("start")
+    for n in range(number):
+        # From several addresses: one alone would be taken for a flood.
+        source = f"127.0.1.{n // 10 + 1}"
+        phone = Phone(f"127.0.0.1:{lab.port}", f"u{n}", password=f"of user u{n}", source=source)
+        with phone:
+            answer = phone.register(User_Agent=f"evil\x1b[31m {'x' * 200}")
+            assert answer.status == 200
+    shown = lab.ok("user", "show", "u0")
+    assert "sip:u0@127.0.1.1" in shown
+    assert "\x1b" not in shown
+    assert "evil\\x1b[31m" in shown
+    # More than a datagram holds: the FIFO has it.
+    for transport in ("fifo", "datagram"):
+        text = lab.ok("contacts", "--json", RCSOPS_MI_TRANSPORT=transport)
+        assert len(text) > 32_768
+        assert len(json.loads(text)) == number
+    removed = json.loads(lab.ok("user", "remove", "u0", "--yes", "--json"))
+    assert removed == {"user": f"u0@{DOMAIN}", "contacts": 1, "messages": 0, "fault": ""}
+    assert lab.ok("contacts", "u0") == "u0 is not registered\n"
+    for pid in lab.processes:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        stuck = lab("user", "remove", "u1", "--yes")
+        assert stuck.returncode == 0
+        assert "the running server still finds u1@" in stuck.stderr
+    finally:
+        for pid in lab.processes:
+            os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.feature("accounts and contacts")
+def test_names_with_odd_characters(lab: Lab) -> None:
+    """OpenSIPS keeps contacts under the name without escapes, and no others than ASCII's."""
+    names = ["a%40b", "b%22c", "x'%20OR%201=1", "-_.!~*'()", "&=+$,;?/", "d%5Ce"]
+    lines = "".join(f'"{name}",of everybody\n' for name in names)
+    lab.ok("user", "import", "-", stdin=f"user,password\n{lines}")
+    refused = lab("user", "add", "j%C3%BCrgen", "--generate")
+    assert refused.returncode == 2
+    assert "lets nobody register whose name has %C3" in refused.stderr
+    refused = lab("user", "import", "-", stdin="user,password\nj%00,of everybody\n")
+    assert "line 2: OpenSIPS lets nobody register" in refused.stderr
+    lab.ok("start")
+    for name in names:
+        with Phone(f"127.0.0.1:{lab.port}", name, password="of everybody") as phone:
+            assert phone.register().status == 200
+        assert f"sip:{name}@127.0.0.1" in lab.ok("user", "show", "--", name)
+    assert {each["user"] for each in lab.json("contacts")} == {f"{n}@{DOMAIN}" for n in names}
+    assert len(lab.json("contacts", "a%40b")) == 1
+    removed = json.loads(lab.ok("user", "remove", "a%40b", "--yes", "--json"))
+    assert (removed["contacts"], removed["fault"]) == (1, "")
+    assert lab.json("contacts", "a%40b") == []
+    lab.ok("stop")
+    # What it has written by now is what the database says.
+    for name in names[1:]:
+        assert f"sip:{name}@127.0.0.1" in lab.ok("user", "show", "--", name)
+        removed = json.loads(lab.ok("user", "remove", "--yes", "--json", "--", name))
+        assert removed["contacts"] == 1
 
 
 @pytest.mark.feature("mi")

@@ -30,7 +30,7 @@ class Served:
     PROGRAM = """
 import json, os, socket, sys, threading
 directory, large = sys.argv[1], "x" * 100_000
-def answer(text):
+def answer(text, datagram=False):
     request = json.loads(text)
     assert isinstance(request, dict), "a batch"
     results = {"echo": request["params"], "large": large, "uptime": {"Up time": "1 [sec]"},
@@ -38,6 +38,9 @@ def answer(text):
     reply = {"jsonrpc": "2.0", "id": request["id"]}
     if request["method"] == "broken":
         return "{"
+    if request["method"] in ("ul_dump", "ul_sync"):
+        # What does not fit, OpenSIPS's mi_datagram answers so.
+        return "500 Internal error\\n" if datagram else json.dumps(reply | {"result": large})
     if request["method"] not in results:
         reply["error"] = {"code": -32601, "message": "Method not found"}
     else:
@@ -61,7 +64,7 @@ def datagram():
     while True:
         data, client = server.recvfrom(65536)
         try:
-            server.sendto(answer(data).encode(), client)
+            server.sendto(answer(data, datagram=True).encode(), client)
         except OSError:
             pass
 os.mkfifo(directory + "/fifo")
@@ -121,6 +124,33 @@ def test_more_than_32_kilobytes(served: Served, transport: str) -> None:
     assert MiClient(served.files, transport=transport).call("large") == LARGE
 
 
+def test_what_does_not_fit_a_datagram_comes_through_the_fifo(served: Served) -> None:
+    client = MiClient(served.files, transport="datagram")
+    assert client.call("ul_dump") == LARGE
+    # Only what changes nothing is asked twice.
+    with pytest.raises(MiUnreachable, match="does not fit a datagram") as caught:
+        MiClient(served.files, transport="datagram").call("ul_sync")
+    assert "fifo" in caught.value.hint
+    assert caught.value.running
+
+
+def test_who_may_not_use_it_is_told_whose_it_is(served: Served) -> None:
+    me, root = os.geteuid(), os.geteuid() == 0
+    served.files.fifo.chmod(0o000 if not root else 0o600)
+    names = f"{served.files.fifo.owner()}:{served.files.fifo.group()}"
+    if root:
+        served.files.directory.chmod(0o700)
+        os.seteuid(65534)
+    try:
+        with pytest.raises(MiUnreachable, match="you may not use the management") as caught:
+            MiClient(served.files).call("uptime")
+    finally:
+        os.seteuid(me)
+    place = served.files.directory if root else served.files.fifo
+    assert f"{place} is {names}'s, mode 0" in str(caught.value)
+    assert "--group" in caught.value.hint
+
+
 @both
 def test_a_stopped_server_is_given_up_and_can_go_on(served: Served, transport: str) -> None:
     client = MiClient(served.files, transport=transport, timeout=0.3)
@@ -128,8 +158,10 @@ def test_a_stopped_server_is_given_up_and_can_go_on(served: Served, transport: s
     while psutil.Process(served.process.pid).status() != psutil.STATUS_STOPPED:
         time.sleep(0.01)
     started = time.monotonic()
-    with pytest.raises(MiUnreachable, match="does not answer"):
+    with pytest.raises(MiUnreachable, match="does not answer") as caught:
         client.call("uptime")
+    assert caught.value.running
+    assert "rcsops restart" in caught.value.hint
     assert time.monotonic() - started < 3
     served.process.send_signal(signal.SIGCONT)
     assert MiClient(served.files, transport=transport).call("uptime")
@@ -140,15 +172,16 @@ def test_a_stopped_server_is_given_up_and_can_go_on(served: Served, transport: s
 def test_a_dead_server_left_its_files(served: Served, transport: str) -> None:
     served.end()
     started = time.monotonic()
-    with pytest.raises(MiUnreachable, match="not running"):
+    with pytest.raises(MiUnreachable, match="not running") as caught:
         MiClient(served.files, transport=transport, timeout=30).call("uptime")
+    assert not caught.value.running
     assert time.monotonic() - started < 3
     assert served.left() == ["fifo", "mi.sock"]
 
 
 @both
 def test_half_an_answer(served: Served, transport: str) -> None:
-    with pytest.raises(MiUnreachable, match="could not decode"):
+    with pytest.raises(MiUnreachable, match="is not JSON"):
         MiClient(served.files, transport=transport).call("broken")
 
 
@@ -250,7 +283,7 @@ def test_http_and_a_large_answer() -> None:
     [
         (_raw(b"", then=2.0), "does not answer"),
         (_raw(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{", then=2.0), "does not answer"),
-        (_raw(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{"), "could not decode"),
+        (_raw(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{"), "is not JSON"),
         (_raw(b"not http at all\r\n\r\n"), "instead of an answer"),
         (_raw(b""), "instead of an answer|reset|closed"),
         (_raw(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"), "HTTP 404"),
