@@ -24,6 +24,7 @@ from rcsops.database.subscribers import columns_of
 from rcsops.errors import UsageError
 from rcsops.operations.db import check_domain
 from rcsops.operations.db_access import project_shape
+from rcsops.operations.names import UserName
 from rcsops.operations.users import refresh_credentials
 from rcsops.operations.users_file import (
     BadLine,
@@ -90,11 +91,11 @@ def import_users(
         check_tables(connection, shape)
         check_domain(connection, project.settings.domain)
     bad: list[BadLine] = []
-    seen: set[str] = set()
+    seen: set[UserName] = set()
     added = replaced = 0
     accounts = partial(
         accounts_of,
-        domain=project.settings.domain,
+        domains=project.settings.all_domains,
         line=shape.line,
         plain=plain,
         opensips=project.settings.engine == "opensips",
@@ -106,12 +107,12 @@ def import_users(
         with _all_or_nothing(engine, url) as (connection, undo):
             for good, wrong in chain([first], chunks):
                 wrong += _twice(good, seen)
-                there = _existing(connection, shape, project.settings.domain, good)
+                there = _existing(connection, shape, good)
                 if not replace:
                     wrong += [
                         BadLine(each.line, f"{each.username!r} is there already")
                         for each in good
-                        if each.username in there
+                        if _user(each) in there
                     ]
                 bad += wrong
                 if bad and not skip_bad:
@@ -120,10 +121,10 @@ def import_users(
                     continue
                 refused = {each.line for each in wrong}
                 fine = [each for each in good if each.line not in refused]
-                fresh = [each for each in fine if each.username not in there]
-                known = [each for each in fine if each.username in there]
-                _insert(connection, project.settings.domain, shape.line, fresh)
-                _update(connection, project.settings.domain, shape.line, known)
+                fresh = [each for each in fine if _user(each) not in there]
+                known = [each for each in fine if _user(each) in there]
+                _insert(connection, shape.line, fresh)
+                _update(connection, shape.line, known)
                 added += len(fresh)
                 replaced += len(known)
                 if on_count is not None:
@@ -249,32 +250,32 @@ def _chunks(first: Sequence[Record], rest: Iterator[Record]) -> Iterator[list[Re
         yield chunk
 
 
-def _twice(good: Iterable[NewAccount], seen: set[str]) -> list[BadLine]:
+def _user(account: NewAccount) -> UserName:
+    return UserName(account.username, account.domain)
+
+
+def _twice(good: Iterable[NewAccount], seen: set[UserName]) -> list[BadLine]:
     found = []
     for each in good:
-        if each.username in seen:
+        if _user(each) in seen:
             found.append(BadLine(each.line, f"{each.username!r} came before in the file"))
-        seen.add(each.username)
+        seen.add(_user(each))
     return found
 
 
 def _existing(
-    connection: Connection, shape: Shape, domain: str, accounts: Sequence[NewAccount]
-) -> set[str]:
+    connection: Connection, shape: Shape, accounts: Sequence[NewAccount]
+) -> set[UserName]:
     table = shape["subscriber"]
-    found: set[str] = set()
+    found: set[UserName] = set()
     for start in range(0, len(accounts), _ROWS):
         names = [each.username for each in accounts[start : start + _ROWS]]
-        query = select(table.c.username).where(
-            table.c.username.in_(names), table.c.domain == domain
-        )
-        found.update(connection.execute(query).scalars())
+        query = select(table.c.username, table.c.domain).where(table.c.username.in_(names))
+        found.update(UserName(*row) for row in connection.execute(query))
     return found
 
 
-def _insert(
-    connection: Connection, domain: str, line: Line, accounts: Sequence[NewAccount]
-) -> None:
+def _insert(connection: Connection, line: Line, accounts: Sequence[NewAccount]) -> None:
     """INSERT with many rows at once: what makes an import about as fast as LOAD DATA, for which
     the user would need rights on files."""
     names = ("username", "domain", *value_columns(line))
@@ -285,20 +286,18 @@ def _insert(
     step = _ROWS if mark == "%s" else 999 // len(names)
     for start in range(0, len(accounts), step):
         part = accounts[start : start + step]
-        values = tuple(value for each in part for value in (each.username, domain, *each.values))
+        values = tuple(value for each in part for value in (*_user(each), *each.values))
         connection.exec_driver_sql(head + ", ".join([row] * len(part)), values)
 
 
-def _update(
-    connection: Connection, domain: str, line: Line, accounts: Sequence[NewAccount]
-) -> None:
+def _update(connection: Connection, line: Line, accounts: Sequence[NewAccount]) -> None:
     if not accounts:
         return
     mark = "?" if connection.dialect.name == "sqlite" else "%s"
     setting = ", ".join(f"{name} = {mark}" for name in value_columns(line))
     connection.exec_driver_sql(
         f"UPDATE subscriber SET {setting} WHERE username = {mark} AND domain = {mark}",  # noqa: S608
-        [(*each.values, each.username, domain) for each in accounts],
+        [(*each.values, *_user(each)) for each in accounts],
     )
 
 

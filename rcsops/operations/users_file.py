@@ -53,6 +53,7 @@ class NewAccount(NamedTuple):
 
     line: int
     username: str
+    domain: str
     values: tuple[str, ...]
 
 
@@ -140,7 +141,7 @@ def _from_object(number: int, document: Mapping[str, Any]) -> Record:
 
 def accounts_of(
     records: Iterable[Record],
-    domain: str,
+    domains: tuple[str, Sequence[str]],
     line: Line,
     *,
     plain: bool = False,
@@ -148,14 +149,15 @@ def accounts_of(
 ) -> tuple[list[NewAccount], list[BadLine]]:
     """The accounts that lines stand for, with their hashes, and the lines that stand for none.
 
-    ``plain`` stores passwords as they are, too; ``opensips`` refuses names that only the embedded
+    ``domains`` are that of a name without one, and the others that there may be. ``plain`` stores
+    passwords as they are, too; ``opensips`` refuses names that only the embedded
     engine takes.
     """
     good: list[NewAccount] = []
     bad: list[BadLine] = []
     for record in records:
         try:
-            good.append(_account(record, domain, line, plain, opensips))
+            good.append(_account(record, domains, line, plain, opensips))
         except UsageError as error:
             bad.append(
                 BadLine(record.line, f"{error}" + (f" ({error.hint})" if error.hint else ""))
@@ -163,14 +165,20 @@ def accounts_of(
     return good, bad
 
 
-def _account(record: Record, domain: str, line: Line, plain: bool, opensips: bool) -> NewAccount:
+def _account(
+    record: Record,
+    domains: tuple[str, Sequence[str]],
+    line: Line,
+    plain: bool,
+    opensips: bool,
+) -> NewAccount:
     if record.fault:
         raise UsageError(record.fault)
     values = record.values
     written = values.get("user") or values.get("username", "")
     if values.get("domain"):
         written = f"{written}@{values['domain']}"
-    user = parse_user(written, domain)
+    user = parse_user(written, *domains)
     if opensips:
         check_for_opensips(user)
     password = values.get("password", "")
@@ -184,7 +192,7 @@ def _account(record: Record, domain: str, line: Line, plain: bool, opensips: boo
     else:
         ha1 = _given_hashes(values, user, written, line)
     columns = row_values(line, ha1, ha1b=ha1b, password=password if plain else "")
-    return NewAccount(record.line, user.username, tuple(columns.values()))
+    return NewAccount(record.line, *user, tuple(columns.values()))
 
 
 def _given_hashes(

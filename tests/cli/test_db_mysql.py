@@ -137,6 +137,19 @@ def test_import_and_export(rcsops: Shell) -> None:
     )
 
 
+def test_accounts_of_several_domains_come_back(rcsops: Shell) -> None:
+    (rcsops.directory / "rcsops.toml").write_text('domains = ["two.example"]\n')
+    rcsops.ok("db", "create")
+    for name in ("bob", "bob@two.example"):
+        rcsops.ok("user", "add", name, "--generate")
+    rcsops.ok("user", "export", "all.csv")
+    rcsops.ok("user", "remove", "bob@two.example", "--yes")
+    again = rcsops("user", "import", "all.csv")
+    assert again.err.splitlines() == ["line 2: 'bob' is there already"]
+    assert rcsops.ok("user", "import", "all.csv", "--skip-bad", "--json").json["added"] == 1
+    assert rcsops.ok("user", "list", "--json").json["total"] == 2
+
+
 def test_bytes_that_are_no_text_are_told_by_their_line(rcsops: Shell) -> None:
     rcsops.ok("db", "create")
     Path(rcsops.directory / "u.csv").write_bytes(
