@@ -12,6 +12,7 @@
     ├── AgentError                   the user agent could not do what it was asked
     │   ├── RegistrationError        the registrar refused, or no answer came
     │   ├── InviteError              the peer or the proxy refused the session
+    │   │   └── MsrpUnreachable      ... or it had no MSRP connection
     │   ├── SessionClosed            the session is over
     │   ├── DeliveryError            a message was not delivered
     │   └── TransferError            a file did not get through, or not whole
@@ -90,6 +91,10 @@ class RegistrationError(AgentError):
 
 class InviteError(AgentError):
     """The peer or the proxy refused the session."""
+
+
+class MsrpUnreachable(InviteError):
+    """The session was agreed on, but no MSRP connection came about."""
 
 
 class SessionClosed(AgentError):

@@ -171,7 +171,7 @@ def _columns() -> int:
 
 def _prompt(room: ChatRoom, agent: "Agent") -> str:
     me = agent.uri.username
-    return f"{me} → {room.peer}> " if room.peer else f"{me}> "
+    return f"{me} → {room.target}> " if room.target else f"{me}> "
 
 
 def _open_standard_files() -> None:

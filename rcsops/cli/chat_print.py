@@ -37,6 +37,7 @@ class PlainPrinter:
         "registration-lost": {"fg": "yellow"},
         "session-ended": {"fg": "yellow"},
         "invited": {"fg": "yellow"},
+        "pager": {"fg": "yellow"},
         "file-offered": {"fg": "yellow"},
         "file-failed": {"fg": "red"},
         "error": {"fg": "red"},

@@ -74,6 +74,34 @@ def set_status(
     return bool(connection.execute(change.values(status=status, reason=reason)).rowcount)
 
 
+def advance(
+    connection: Connection,
+    message_id: str,
+    status: str,
+    *,
+    over: Sequence[str],
+    peer: str | None = None,
+    reason: str = "",
+) -> str | None:
+    """Notes what became of a message of ours that is in one of the states ``over``.
+
+    Returns the peer that it went to; None when it is not known, or is past that already.
+    """
+    query = select(message.c.id, message.c.peer).where(
+        message.c.message_id == message_id,
+        message.c.direction == "out",
+        message.c.status.in_(over),
+    )
+    if peer is not None:
+        query = query.where(message.c.peer == peer)
+    row = connection.execute(query).first()
+    if row is None:
+        return None
+    change = update(message).where(message.c.id == row.id)
+    connection.execute(change.values(status=status, reason=reason))
+    return str(row.peer)
+
+
 def set_attachment_path(connection: Connection, number: int, path: str) -> bool:
     """Notes where a file went; False when message ``number`` has none."""
     change = update(attachment).where(attachment.c.message == number).values(path=path)

@@ -11,6 +11,7 @@ from typing import Any
 from rcsops.errors import AgentError, InviteError, RcsopsError, UsageError
 from rcsops.operations.chat_door import Door
 from rcsops.operations.chat_events import Teller
+from rcsops.operations.chat_letters import Letters
 from rcsops.operations.chat_notices import Line, Narrator, Notice, Verbatim
 from rcsops.operations.chat_outbox import Outbox
 from rcsops.operations.chat_tasks import Tasks, unless
@@ -21,6 +22,7 @@ __all__ = ["COMMANDS", "ChatRoom"]
 
 COMMANDS = {
     "/invite PEER": "start a session with PEER",
+    "/message PEER": "write to PEER without a session",
     "/accept": "accept the invitation or file that waits",
     "/decline": "decline it",
     "/send FILE": "send a file to the peer",
@@ -77,7 +79,8 @@ class ChatRoom:
             auto_accept=auto_accept,
             max_file=max_file,
         )
-        self._outbox = Outbox(self._narrator, lambda: self._chat)
+        self._letters = Letters(agent, self._narrator, self._teller, self._is_free)
+        self._outbox = Outbox(self._narrator, self._way)
         self._chat: Chat | None = None
         self._registering: asyncio.Task[None] | None = None
         self._refused = False
@@ -92,6 +95,13 @@ class ChatRoom:
     def peer(self) -> str:
         """Who the session is with, short; empty without one."""
         return self._teller.short(self._chat.peer) if self._chat is not None else ""
+
+    @property
+    def target(self) -> str:
+        """Whom typed lines go to, for the prompt; empty for nobody."""
+        if self._chat is None and self._letters.peer:
+            return f"{self._teller.short(self._letters.peer)} (no session)"
+        return self.peer
 
     def stop(self) -> None:
         """Ends `run` as the end of the input does, without its patience.
@@ -132,7 +142,8 @@ class ChatRoom:
         self._narrator.say("ended", words, user=self._me, unregistered=told)
         if self._narrator.lost is not None:
             raise self._narrator.lost
-        return 1 if self._narrator.failures and self._scripted else 0
+        failed = self._narrator.failures or self._letters.unused
+        return 1 if failed and self._scripted else 0
 
     async def _leave(self) -> None:
         """Says good-bye to the peer and the server, who may not be there any more."""
@@ -175,6 +186,7 @@ class ChatRoom:
             return False
         known: dict[str, Callable[[str], Coroutine[Any, Any, None]]] = {
             "/invite": self._invite_command,
+            "/message": self._message_command,
             "/accept": self._accept_command,
             "/decline": self._decline_command,
             "/send": self._send_file,
@@ -208,6 +220,8 @@ class ChatRoom:
         chat = self._chat
         if chat is not None:
             lines.append(f"in session with {self.peer}: direct, {chat.local} <-> {chat.remote}")
+        elif self._letters.peer:
+            lines.append(f"writing to {self._teller.short(self._letters.peer)} without a session")
         else:
             lines.append("in session with nobody")
         self._narrator.say(
@@ -217,6 +231,7 @@ class ChatRoom:
             registered=registered,
             server=server,
             peer=chat.peer if chat is not None else None,
+            writing_to=self._letters.peer or None,
             local=chat.local if chat is not None else None,
             remote=chat.remote if chat is not None else None,
         )
@@ -262,22 +277,38 @@ class ChatRoom:
             await self._ready()
         self._dial(argument)
 
+    async def _message_command(self, argument: str) -> None:
+        if not argument:
+            raise UsageError("/message whom?", hint="/message bob")
+        if self._scripted:
+            await self._ready()
+        uri = self._whom(argument)
+        if uri is not None:
+            self._letters.begin(uri.aor)
+
     def _dial(self, peer: str) -> None:
+        uri = self._whom(peer)
+        if uri is not None:
+            self._dialling = self._tasks.spawn(self._invite(uri))
+
+    def _whom(self, peer: str) -> Uri | None:
+        """Somebody else whom nothing keeps us from writing to; None when that has been told."""
         fail = self._narrator.fail
         if self._is_dialling():
             fail("another session is being set up", hint="/bye takes your invitation back")
-        elif self._chat is not None:
+            return None
+        if self._chat is not None:
             fail(f"you are in a session with {self.peer}", hint="/bye ends it")
-        else:
-            try:
-                uri = self._agent.peer_uri(peer)
-            except UsageError as error:
-                fail(str(error), hint="type bob or bob@rcs.example")
-                return
-            if uri.aor == self._agent.aor:
-                fail("that is you", hint="/invite somebody else")
-                return
-            self._dialling = self._tasks.spawn(self._invite(uri))
+            return None
+        try:
+            uri = self._agent.peer_uri(peer)
+        except UsageError as error:
+            fail(str(error), hint="type bob or bob@rcs.example")
+            return None
+        if uri.aor == self._agent.aor:
+            fail("that is you", hint="/invite somebody else")
+            return None
+        return uri
 
     async def _invite(self, uri: Uri) -> None:
         peer = uri.aor
@@ -291,6 +322,9 @@ class ChatRoom:
             # Trying and ringing come among the agent's events.
             chat = await self._agent.invite(str(uri), on_progress=lambda _event: None)
         except InviteError as error:
+            if self._letters.instead(peer, error):
+                await self._outbox.release()
+                return
             text = self._teller.refusal(peer, error)
             self._not_opened(text, hint=error.hint, status=error.status, peer=peer)
         except RcsopsError as error:
@@ -326,12 +360,21 @@ class ChatRoom:
             return f"you are in a session with {self.peer}"
         return "a session is being set up" if self._is_dialling() else ""
 
+    def _is_free(self) -> bool:
+        return self._chat is None and not self._is_dialling()
+
+    def _way(self) -> Chat | Letters | None:
+        """Where typed lines go."""
+        return self._chat or (self._letters if self._letters.peer else None)
+
     def _adopt(self, chat_id: str) -> None:
         """The chat is the one that typed lines go to."""
         chat = next((each for each in self._agent.chats if each.chat_id == chat_id), None)
         if chat is None:
             return
         self._chat = chat
+        self._letters.end()
+        self._letters.unused = False
         self._tasks.spawn(self._outbox.release())
 
     async def _bye(self, _argument: str) -> None:
@@ -342,6 +385,8 @@ class ChatRoom:
             lost = self._outbox.drop()
             text = "your invitation is taken back"
             self._narrator.note(f"{text}; {lost}" if lost else text)
+        elif chat is None and self._letters.peer:
+            self._narrator.note(f"you write no longer to {self._letters.end()}")
         elif chat is None:
             self._narrator.fail("there is no session to end")
         else:
@@ -395,7 +440,9 @@ class ChatRoom:
         self._note(event)
 
     def _note(self, event: events.Event) -> None:
-        if isinstance(event, events.SessionOpened):
+        if isinstance(event, events.TextReceived):
+            self._letters.received(event)
+        elif isinstance(event, events.SessionOpened):
             self._adopt(event.chat_id)
         elif isinstance(event, events.SessionEnded):
             if self._chat is not None and self._chat.chat_id == event.chat_id:

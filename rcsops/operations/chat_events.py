@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ _REFUSALS = {
     603: "declined",
 }
 _BIG_FILE = 1 << 20
+# After so long a message that came without a session was kept by the server.
+_LATE = timedelta(seconds=5)
 
 
 class Teller:
@@ -128,6 +130,30 @@ def _ended(teller: Teller, event: Any, _text: str) -> str:
     return f"the session with {peer} is over: {event.reason}"
 
 
+def _message(teller: Teller, event: Any, _text: str) -> str:
+    peer = teller.short(event.peer)
+    if not event.pager:
+        return f"{peer}: {event.text}"
+    if event.sent_at is None or event.received_at - event.sent_at < _LATE:
+        return f"{peer} (no session): {event.text}"
+    written, now = event.sent_at.astimezone(), event.received_at.astimezone()
+    day = "" if written.date() == now.date() else f"{written:%Y-%m-%d} "
+    return f"{peer} (written {day}{written:%H:%M:%S}): {event.text}"
+
+
+def _stored(teller: Teller, event: Any, text: str) -> str:
+    return f"stored by the server {_snippet(text)}: {teller.short(event.peer)} gets it later"
+
+
+def _arrived(word: str) -> "Words":
+    def words(teller: Teller, event: Any, text: str) -> str:
+        if text:
+            return f"{word} {_snippet(text)}"
+        return f"{word}: an earlier message of yours to {teller.short(event.peer)}"
+
+    return words
+
+
 def _failed(teller: Teller, event: Any, text: str) -> str:
     if not text:
         return f"a message of {teller.short(event.peer)} was not kept: {event.reason}"
@@ -148,10 +174,11 @@ _ENTRIES: dict[type[events.Event], tuple[str, Words]] = {
     events.Ringing: ("progress", lambda t, e, _: f"ringing at {t.short(e.peer)}"),
     events.SessionOpened: ("session", _opened),
     events.SessionEnded: ("session-ended", _ended),
-    events.TextReceived: ("message", lambda t, e, _: f"{t.short(e.peer)}: {e.text}"),
+    events.TextReceived: ("message", _message),
+    events.Stored: ("status", _stored),
     events.Sent: ("status", lambda t, e, text: f"sent {_snippet(text)}"),
-    events.Delivered: ("status", lambda t, e, text: f"delivered {_snippet(text)}"),
-    events.Displayed: ("status", lambda t, e, text: f"displayed {_snippet(text)}"),
+    events.Delivered: ("status", _arrived("delivered")),
+    events.Displayed: ("status", _arrived("displayed")),
     events.Failed: ("status", _failed),
     events.Composing: ("composing", lambda *_: ""),
     events.FileProgress: ("file-progress", lambda t, e, _: t.progress(e)),
@@ -167,6 +194,7 @@ _EXTRA: dict[type[events.Event], dict[str, Any]] = {
     events.Trying: {"status": 100, "reason": "Trying"},
     events.Ringing: {"reason": "Ringing"},
     events.SessionOpened: {"direct": True},
+    events.Stored: {"status": "stored"},
     events.Sent: {"status": "sent"},
     events.Delivered: {"status": "delivered"},
     events.Displayed: {"status": "displayed"},

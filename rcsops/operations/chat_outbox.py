@@ -9,6 +9,7 @@ from typing import Any
 
 from rcsops.errors import RcsopsError, UsageError
 from rcsops.operations.chat_events import amount
+from rcsops.operations.chat_letters import Letters
 from rcsops.operations.chat_notices import Narrator
 from rcsops.ua import Chat, MessageStatus, Receipt, Transfer
 
@@ -16,14 +17,17 @@ __all__ = ["Outbox"]
 
 # How long an ending waits for the receipts of what was sent.
 _RECEIPT_SECONDS = 10.0
+# Without a session a server may take as long as a transaction lasts.
+_ANSWER_SECONDS = 33.0
 # Of several lines typed while the peer's device rings.
 _MAX_HELD = 1000
 
 
 class Outbox:
-    """Sends to the chat that ``current`` gives, in the order in which things were typed."""
+    """Sends things in the order in which they were typed, to the session that ``current`` gives, or
+    without one."""
 
-    def __init__(self, narrator: Narrator, current: Callable[[], Chat | None]) -> None:
+    def __init__(self, narrator: Narrator, current: Callable[[], Chat | Letters | None]) -> None:
         self._narrator = narrator
         self._current = current
         self._held: list[str] = []
@@ -48,9 +52,11 @@ class Outbox:
     async def release(self) -> None:
         """Sends what was held."""
         async with self._sending:
-            held, self._held = self._held, []
-            for text in held:
-                await self._send(text)
+            # What is typed meanwhile is held as well.
+            while self._held:
+                held, self._held = self._held, []
+                for text in held:
+                    await self._send(text)
 
     async def send(self, text: str) -> None:
         """Sends a message, after those that were held."""
@@ -58,14 +64,14 @@ class Outbox:
             await self._send(text)
 
     async def _send(self, text: str) -> None:
-        chat = self._current()
-        if chat is None:
+        way = self._current()
+        if way is None:
             self._no_session()
             return
         # Half of a surrogate pair is no character, and UTF-8 has nothing for it.
         text = text.encode("utf-8", "replace").decode("utf-8")
         try:
-            receipt = await chat.send(text)
+            receipt = await way.send(text)
         except RcsopsError as error:
             self._narrator.fail(f"not sent: {error}", hint=error.hint)
             return
@@ -75,7 +81,7 @@ class Outbox:
     async def send_file(self, name: str, peer: str) -> None:
         """Offers a file to the peer."""
         chat = self._current()
-        if chat is None:
+        if not isinstance(chat, Chat):
             self._no_session()
             return
         path = _typed_path(name)
@@ -125,6 +131,10 @@ class Outbox:
         )
 
     async def _receipt(self, receipt: Receipt) -> None:
+        await _quietly(receipt.stored(_ANSWER_SECONDS))
+        if receipt.status is MessageStatus.STORED:
+            # The server has it, and who it is for may be days away.
+            return
         await _quietly(receipt.delivered(_RECEIPT_SECONDS))
         if receipt.status is MessageStatus.SENT:
             text = "a message was sent, but the peer has not confirmed it"

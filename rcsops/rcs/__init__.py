@@ -35,12 +35,14 @@ from rcsops.rcs.filetransfer import (
 )
 from rcsops.rcs.imdn import ImdnReport, make_imdn, parse_imdn
 from rcsops.rcs.negotiation import Agreement, LocalStream
+from rcsops.rcs.pager import PAGER_ACCEPT, pager_excess, read_message, write_message
 from rcsops.rcs.session import chat_accepted, chat_answer, chat_offer, chat_stream, find_chat
 
 __all__ = [
     "CPM_FILE_TRANSFER",
     "CPM_MESSAGE",
     "CPM_SESSION",
+    "PAGER_ACCEPT",
     "REGISTERED",
     "Agreement",
     "ChatCodec",
@@ -72,11 +74,14 @@ __all__ = [
     "format_date_time",
     "make_composing",
     "make_imdn",
+    "pager_excess",
     "parse_composing",
     "parse_date_time",
     "parse_imdn",
     "read_features",
     "read_file_offer",
+    "read_message",
     "safe_name",
     "service_headers",
+    "write_message",
 ]

@@ -18,7 +18,8 @@ _SCHEMA = Path("/usr/share/kamailio/db_sqlite")
 
 
 class KamailioServer:
-    """A running Kamailio on loopback: digest, location service, stateful record-routing proxy.
+    """A running Kamailio on loopback: digest, location service, stateful record-routing proxy, and
+    msilo, which keeps a MESSAGE for a user who is away.
 
     A context manager. ``address`` (host:port) is where it listens on UDP and TCP. With
     ``certificate`` and its key (PEM files) it also has TLS, WebSocket and secure WebSocket, at
@@ -93,7 +94,7 @@ class KamailioServer:
             raise EngineError(reason)
         self.directory.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(self.database)) as connection:
-            for name in ("standard", "auth_db"):
+            for name in ("standard", "auth_db", "msilo"):
                 connection.executescript((_SCHEMA / f"{name}-create.sql").read_text())
         config = self.directory / "kamailio.cfg"
         config.write_text(self._configuration())
@@ -126,7 +127,7 @@ class KamailioServer:
         return answers_options(self.host, self.port)
 
     def _configuration(self) -> str:
-        names = "tm sl rr pv maxfwd usrloc registrar textops siputils auth db_sqlite auth_db"
+        names = "tm sl rr pv maxfwd usrloc registrar textops siputils auth db_sqlite auth_db msilo"
         load = "\n".join(f'loadmodule "{name}.so"' for name in f"{names} nathelper".split())
         secure = self._secure_part() if self._certificate is not None else ""
         return _CONFIGURATION.format(
@@ -214,6 +215,11 @@ modparam("auth_db", "calculate_ha1", 0)
 modparam("auth_db", "password_column", "ha1")
 modparam("auth_db", "use_domain", 1)
 modparam("auth_db", "load_credentials", "")
+modparam("msilo", "db_url", "sqlite:///{database}")
+modparam("msilo", "add_date", 0)
+modparam("msilo", "check_time", 2)
+modparam("msilo", "clean_period", 1)
+modparam("msilo", "outbound_proxy", "sip:{address}")
 {secure}
 
 request_route {{
@@ -235,16 +241,40 @@ request_route {{
         if (!www_authorize("{domain}", "subscriber")) {{ www_challenge("{domain}", "1"); exit; }}
         if ($au != $tU) {{ sl_send_reply("403", "Not Your Account"); exit; }}
         if (nat_uac_test("82")) fix_nated_register();
-        if (!save("location")) sl_reply_error();
+        if (!save("location")) {{ sl_reply_error(); exit; }}
+        m_dump("$tu");
         exit;
+    }}
+    # A message that msilo kept, on its way out: it was checked when it came.
+    if (is_method("MESSAGE") && $si == $Ri && $sp == {port}) {{
+        if (!lookup("location")) {{ sl_send_reply("480", "Temporarily Unavailable"); exit; }}
+        route(RELAY);
     }}
     if (!proxy_authorize("{domain}", "subscriber")) {{ proxy_challenge("{domain}", "1"); exit; }}
     if ($au != $fU) {{ sl_send_reply("403", "Not Your Account"); exit; }}
     consume_credentials();
     if (nat_uac_test("82")) add_contact_alias();
     if (is_method("INVITE")) record_route();
-    if (!lookup("location")) {{ sl_send_reply("480", "Temporarily Unavailable"); exit; }}
+    if (!lookup("location")) {{
+        if (is_method("MESSAGE")) {{
+            t_newtran();
+            route(STORE);
+            t_reply("480", "Temporarily Unavailable");
+            exit;
+        }}
+        sl_send_reply("480", "Temporarily Unavailable");
+        exit;
+    }}
+    if (is_method("MESSAGE")) t_on_failure("AWAY");
     route(RELAY);
+}}
+
+route[STORE] {{
+    if (m_store("$tu")) {{ t_reply("202", "Accepted"); exit; }}
+}}
+
+failure_route[AWAY] {{
+    if (t_check_status("408|430|480|5[0-9][0-9]")) route(STORE);
 }}
 
 route[RELAY] {{

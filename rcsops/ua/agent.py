@@ -21,6 +21,7 @@ from rcsops.ua.files import OutgoingFile
 from rcsops.ua.history import History
 from rcsops.ua.host import ALLOW, AgentHost
 from rcsops.ua.incoming import Invitation
+from rcsops.ua.receipts import Receipt
 from rcsops.ua.registrar import Registrar
 from rcsops.ua.streams import Stream
 from rcsops.ua.transfer import Transfer
@@ -197,6 +198,10 @@ class Agent(AgentCore):
             # One session that does not end as it should must not keep the sockets open.
             if isinstance(outcome, Exception):
                 logger.error("a session could not be closed", exc_info=outcome)
+        if self._inbox is not None:
+            await self._inbox.close()
+        if self._pager is not None:
+            await self._pager.close()
         if self._registrar is not None:
             await self._registrar.unregister(_UNREGISTER_SECONDS)
             self._registrar = None
@@ -281,6 +286,29 @@ class Agent(AgentCore):
             on_progress=on_progress,
             subject=subject,
             conversation_id=conversation_id,
+        )
+
+    async def send_message(
+        self,
+        peer: str,
+        text: str,
+        *,
+        conversation_id: str | None = None,
+        message_id: str | None = None,
+    ) -> Receipt:
+        """Sends a text to ``peer`` outside of any session, in a SIP MESSAGE (pager mode).
+
+        Returns when it is in the history and on its way, after those before it. ``await
+        receipt.stored()`` for the server that keeps it for an absent peer (202), ``sent()`` for
+        the peer's device (200), ``delivered()`` for its notification, which may come much later.
+        ``conversation_id`` continues a thread. ``message_id`` is that of a message that is sent
+        again. Raises DeliveryError for a text that is too long for pager mode (the whole request
+        may have 1300 octets, RFC 3428 §8: some 350 for the text), AgentError when there is no way
+        to the server, DatabaseError when the history cannot keep it.
+        """
+        self.check_open()
+        return await self.pager.send(
+            self.peer_uri(peer), text, conversation_id=conversation_id, message_id=message_id
         )
 
     async def incoming(self) -> AsyncIterator[Invitation]:

@@ -295,7 +295,8 @@ class Chat(SessionUser):
         if isinstance(message, TextReceived):
             self._text_received(message, event.message_id)
         elif isinstance(message, DeliveryReceived):
-            self._report_received(message)
+            if not self.take_report(message):
+                self._agent.pager.note_report(self.peer, message)
         elif isinstance(message, ComposingReceived):
             self._publish(events.Composing(self.peer, self.chat_id, message.active))
         elif isinstance(message, ContentReceived):
@@ -309,7 +310,7 @@ class Chat(SessionUser):
         if history is None:
             if self._agent.is_new(self.peer, message_id):
                 self._show(message, message_id, now)
-            self._report_delivery(message)
+            self.report_delivery(message)
             return
         weight = 1 + (len(message.text) >> 10)
         self._storing += 1
@@ -322,7 +323,7 @@ class Chat(SessionUser):
             if result is True:
                 self._show(message, message_id, now)
             if isinstance(result, bool):
-                self._report_delivery(message)
+                self.report_delivery(message)
             else:
                 # Not kept, so neither shown as received nor receipted: the sender may try again.
                 self._publish(events.Failed(self.peer, self.chat_id, message_id, 0, str(result)))
@@ -345,7 +346,8 @@ class Chat(SessionUser):
             )
         )
 
-    def _report_delivery(self, message: TextReceived) -> None:
+    def report_delivery(self, message: TextReceived) -> None:
+        """Tells the peer that its message is stored here."""
         link = self.session.link
         if not message.wants_delivery or link is None or self.ended or link.session.closed:
             return
@@ -367,15 +369,17 @@ class Chat(SessionUser):
             _, old = self._receipts.popitem(last=False)
             old.end()
 
-    def _report_received(self, report: DeliveryReceived) -> None:
+    def take_report(self, report: DeliveryReceived) -> bool:
+        """The peer says what became of a message; False when it was not sent in this session."""
         if report.message_id not in self._receipts:
-            return
+            return False
         if report.status == "displayed":
             self._advance(report.message_id, MessageStatus.DISPLAYED)
         elif report.status == "delivered":
             self._advance(report.message_id, MessageStatus.DELIVERED)
         elif report.kind == "delivery" and report.status in ("failed", "forbidden", "error"):
             self._message_failed(report.message_id, 0, f"the peer's device says {report.status}")
+        return True
 
     def _advance(self, message_id: str, status: MessageStatus) -> None:
         receipt = self._receipts.get(message_id)

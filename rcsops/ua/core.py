@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from rcsops.errors import (
     UsageError,
 )
 from rcsops.msrp import ReceiveLimits
-from rcsops.rcs import REGISTERED, feature_params, service_headers
+from rcsops.rcs import PAGER_ACCEPT, REGISTERED, feature_params, service_headers
 from rcsops.sip import Credential, DigestClient, Flow, NameAddr, Request, Target, Uri
 from rcsops.tokens import Tokens
 from rcsops.transport.requester import find_targets
@@ -26,9 +26,12 @@ from rcsops.ua.call import Call
 from rcsops.ua.chat import Chat
 from rcsops.ua.history import History
 from rcsops.ua.host import ALLOW, AgentHost
+from rcsops.ua.inbox import Inbox
 from rcsops.ua.incoming import FileOffer, Invitation, Pending
+from rcsops.ua.pager import Pager
 from rcsops.ua.reception import offered, receive_invite
 from rcsops.ua.registrar import Registrar
+from rcsops.ua.seen import Seen
 from rcsops.ua.session import MsrpCall
 from rcsops.ua.streams import Stream
 from rcsops.ua.transfer import Transfer
@@ -38,7 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AgentCore", "AgentOptions"]
 
-_MAX_SEEN = 4096
 _MAX_FILES = 16
 
 
@@ -78,8 +80,10 @@ class AgentCore(ABC):
         "_credentials",
         "_feeds",
         "_held",
+        "_inbox",
         "_invitations",
         "_opening",
+        "_pager",
         "_pending",
         "_registrar",
         "_seen",
@@ -114,13 +118,15 @@ class AgentCore(ABC):
         # Made when they are needed: an agent that only waits has none of them.
         self._feeds: WeakSet[Stream[events.Event]] | None = None
         self._invitations: Stream[Invitation] | None = None
+        self._pager: Pager | None = None
+        self._inbox: Inbox | None = None
         self._chats: tuple[Chat, ...] = ()
         self._opening: tuple[Chat, ...] = ()
         self._pending: tuple[Pending, ...] = ()
         self._attempts: tuple[Attempt, ...] = ()
         self._transfers: tuple[Transfer, ...] = ()
         self._held: tuple[Chat, ...] = ()
-        self._seen: OrderedDict[tuple[str, str], None] | None = None
+        self._seen: Seen | None = None
 
     @abstractmethod
     async def close(self) -> None:
@@ -150,6 +156,11 @@ class AgentCore(ABC):
         return self._registrar is not None and self._registrar.registered
 
     @property
+    def registered_at(self) -> float:
+        """When the registrar last took our contact, by the loop's clock; 0 before."""
+        return 0.0 if self._registrar is None else self._registrar.registered_at
+
+    @property
     def chats(self) -> tuple[Chat, ...]:
         """The chats that are open."""
         return self._chats
@@ -158,6 +169,18 @@ class AgentCore(ABC):
     def invitations(self) -> tuple[Pending, ...]:
         """What rings: invitations and file offers that have not been answered."""
         return self._pending
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._closed
+
+    @property
+    def pager(self) -> Pager:
+        """What sends messages outside of sessions."""
+        if self._pager is None:
+            self._pager = Pager(self)
+        return self._pager
 
     @property
     def tokens(self) -> Tokens:
@@ -212,14 +235,8 @@ class AgentCore(ABC):
     def is_new(self, peer: str, message_id: str) -> bool:
         """Whether a message comes for the first time; for agents without a history."""
         if self._seen is None:
-            self._seen = OrderedDict()
-        key = (peer, message_id)
-        if key in self._seen:
-            return False
-        self._seen[key] = None
-        if len(self._seen) > _MAX_SEEN:
-            self._seen.popitem(last=False)
-        return True
+            self._seen = Seen()
+        return self._seen.is_new(peer, message_id)
 
     # --- the network -------------------------------------------------------------------------
 
@@ -296,7 +313,7 @@ class AgentCore(ABC):
         return [
             ("Contact", f"<{self.aor}>{features}"),
             ("Allow", ALLOW),
-            ("Accept", "application/sdp"),
+            ("Accept", f"application/sdp, {PAGER_ACCEPT}"),
         ]
 
     def service_headers(
@@ -310,14 +327,23 @@ class AgentCore(ABC):
     def create_invite(
         self, uri: Uri, target: Target, headers: list[tuple[str, str]], sdp: bytes
     ) -> Request:
-        """An INVITE outside a dialog, without a Via (RFC 3261 §8.1.1, RFC 3608)."""
+        """An INVITE outside a dialog."""
+        headers = [("Contact", self.contact(target)), *headers, ("Allow", ALLOW)]
+        request = self.create_request("INVITE", uri, headers)
+        request.set_body(sdp, "application/sdp")
+        return request
+
+    def create_request(
+        self, method: str, uri: Uri, headers: Iterable[tuple[str, str]] = ()
+    ) -> Request:
+        """A request outside a dialog, without a Via (RFC 3261 §8.1.1, RFC 3608)."""
         tokens = self.tokens
         sender = NameAddr.parse(f"<{self.aor}>")
         if self.options.display_name:
             sender = NameAddr(self.aor, display=self.options.display_name)
         routes = () if self._registrar is None else self._registrar.service_route
-        request = Request(
-            "INVITE",
+        return Request(
+            method,
             uri.without_headers(),
             [
                 ("Max-Forwards", "70"),
@@ -325,14 +351,10 @@ class AgentCore(ABC):
                 ("From", str(sender.with_param("tag", tokens.tag()))),
                 ("To", f"<{uri.without_headers()}>"),
                 ("Call-ID", tokens.call_id()),
-                ("CSeq", "1 INVITE"),
-                ("Contact", self.contact(target)),
+                ("CSeq", f"1 {method}"),
                 *headers,
-                ("Allow", ALLOW),
             ],
         )
-        request.set_body(sdp, "application/sdp")
-        return request
 
     def make_call(self, request: Request, contact: str) -> Call:
         """A call of this agent, out of an INVITE that is to be sent or that was received."""
@@ -367,6 +389,15 @@ class AgentCore(ABC):
             self.host.refuse(request, flow, 480)
             return
         receive_invite(self, request, flow)
+
+    def receive_message(self, request: Request, flow: Flow) -> None:
+        """A MESSAGE for us."""
+        if self._closing:
+            self.host.refuse(request, flow, 480)
+            return
+        if self._inbox is None:
+            self._inbox = Inbox(self)
+        self._inbox.receive(request, flow)
 
     def is_busy(self) -> bool:
         """Whether no more chats are taken."""

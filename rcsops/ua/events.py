@@ -1,7 +1,7 @@
 """What an agent and its chats tell: frozen values, in the order in which things happened.
 
 ``peer`` is the other side's address of record ("sip:alex@rcs.example"); ``chat_id`` tells the
-sessions of one agent apart and is the SIP Call-ID.
+sessions of one agent apart and is the SIP Call-ID, empty for messages outside of any session.
 """
 
 from dataclasses import dataclass
@@ -32,6 +32,7 @@ __all__ = [
     "Sent",
     "SessionEnded",
     "SessionOpened",
+    "Stored",
     "TextReceived",
     "Trying",
     "Unregistered",
@@ -139,7 +140,11 @@ class SessionEnded(Event):
 
 @dataclass(frozen=True, slots=True)
 class TextReceived(Event):
-    """A message, stored in the history when there is one; ``sent_at`` by the sender's clock."""
+    """A message, stored in the history when there is one; ``sent_at`` by the sender's clock.
+
+    ``pager``: it came in a SIP MESSAGE, outside of any session, just now or after the server had
+    kept it; ``chat_id`` is then empty.
+    """
 
     peer: str
     chat_id: str
@@ -147,11 +152,21 @@ class TextReceived(Event):
     text: str
     sent_at: datetime | None
     received_at: datetime
+    pager: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stored(Event):
+    """The server keeps the message for the peer, who is not there (202)."""
+
+    peer: str
+    chat_id: str
+    message_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Sent(Event):
-    """The peer's MSRP endpoint has acknowledged the message (200)."""
+    """The peer's device has acknowledged the message (200, by MSRP or SIP)."""
 
     peer: str
     chat_id: str
@@ -178,7 +193,7 @@ class Displayed(Event):
 
 @dataclass(frozen=True, slots=True)
 class Failed(Event):
-    """The message did not get through; ``status`` is the peer's MSRP status, 0 if none came."""
+    """The message did not get through; ``status`` is the MSRP or SIP status, 0 if none came."""
 
     peer: str
     chat_id: str

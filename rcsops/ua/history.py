@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,6 +89,25 @@ class History:
         self._store.post(
             lambda connection: table.set_status(
                 connection, message_id, status, peer=_storable(peer), reason=_storable(reason)
+            )
+        )
+
+    async def advance(
+        self, message_id: str, status: str, *, over: Sequence[str], peer: str | None, reason: str
+    ) -> str | None:
+        """Notes on the disk what a peer says of a message of ours, whenever that was sent.
+
+        ``over`` are the states that it may follow on; ``peer`` None stands for any. Returns who
+        the message went to, None when this is no news. Raises DatabaseError.
+        """
+        return await self._store.run(
+            lambda connection: table.advance(
+                connection,
+                _storable(message_id),
+                status,
+                over=over,
+                peer=None if peer is None else _storable(peer),
+                reason=_storable(reason),
             )
         )
 

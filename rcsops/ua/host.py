@@ -35,7 +35,7 @@ __all__ = ["ALLOW", "AgentHost"]
 
 logger = logging.getLogger(__name__)
 
-ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE"
+ALLOW = "INVITE, ACK, CANCEL, BYE, MESSAGE, OPTIONS, UPDATE"
 
 _KEEP_ALIVE_TCP = (95.0, 120.0)
 _KEEP_ALIVE_UDP = (24.0, 29.0)
@@ -317,6 +317,8 @@ class AgentHost:
             self.refuse(request, flow, 404)
         elif request.method == "INVITE":
             agent.receive_invite(request, flow)
+        elif request.method == "MESSAGE":
+            agent.receive_message(request, flow)
         elif request.method == "OPTIONS":
             self.refuse(request, flow, 200, headers=agent.capability_headers())
         else:

@@ -5,13 +5,14 @@ from enum import StrEnum
 
 from rcsops.errors import AgentError, DeliveryError, SessionClosed
 
-__all__ = ["MessageStatus", "Receipt"]
+__all__ = ["MessageStatus", "Receipt", "states_before"]
 
 
 class MessageStatus(StrEnum):
     """How far a message has come; each state includes those before it, FAILED none."""
 
     QUEUED = "queued"
+    STORED = "stored"
     SENT = "sent"
     DELIVERED = "delivered"
     DISPLAYED = "displayed"
@@ -20,10 +21,17 @@ class MessageStatus(StrEnum):
 
 _ORDER = (
     MessageStatus.QUEUED,
+    MessageStatus.STORED,
     MessageStatus.SENT,
     MessageStatus.DELIVERED,
     MessageStatus.DISPLAYED,
 )
+
+
+def states_before(status: MessageStatus) -> tuple[MessageStatus, ...]:
+    """The states that ``status`` can follow on; a message that has arrived fails no more."""
+    end = MessageStatus.DELIVERED if status is MessageStatus.FAILED else status
+    return _ORDER[: _ORDER.index(end)]
 
 
 class Receipt:
@@ -42,8 +50,15 @@ class Receipt:
     def __repr__(self) -> str:
         return f"<Receipt {self.message_id} {self.status}>"
 
+    async def stored(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Waits until the server keeps the message for an absent peer (202), or the peer has it.
+
+        Raises as ``sent`` does.
+        """
+        await self._reach(MessageStatus.STORED, timeout)
+
     async def sent(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """Waits until the peer's MSRP endpoint has the message (200).
+        """Waits until the peer's device has taken the message (200, by MSRP or SIP).
 
         Raises DeliveryError when it was refused, when nobody answered, or after ``timeout``
         seconds.

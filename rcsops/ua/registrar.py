@@ -44,12 +44,15 @@ class Registrar:
         "_targets",
         "_waiters",
         "_walk",
+        "registered_at",
     )
 
     def __init__(
         self, agent: "AgentCore", machine: Registration, targets: Sequence[Target]
     ) -> None:
         self._agent = agent
+        # When the last REGISTER succeeded, by the loop's clock.
+        self.registered_at = 0.0
         self._machine = machine
         self._targets = tuple(targets)
         self._alarm = Alarm(self._timer_due)
@@ -163,6 +166,7 @@ class Registrar:
         self._drain()
 
     def _registered(self, event: Registered) -> None:
+        self.registered_at = self._now()
         first = bool(self._waiters)
         again, self._lost = self._lost, False
         if first or again:

@@ -7,6 +7,7 @@ from rcsops.errors import (
     AgentError,
     InviteError,
     LocalProtocolError,
+    MsrpUnreachable,
     SdpParseError,
     SessionClosed,
 )
@@ -207,7 +208,7 @@ class MsrpCall(CallUser):
         header = 'SIP;cause=503;text="MSRP connect failed"'
         await self.call.hang_up(header, wait=_BYE_SECONDS)
         self._finish(reason, by_peer=False)
-        raise InviteError(f"the session has no connection: {reason}", status=503)
+        raise MsrpUnreachable(f"the session has no connection: {reason}", status=503)
 
     def _finish(self, reason: str, *, by_peer: bool) -> None:
         self._ended = True

@@ -60,6 +60,35 @@ async def test_send_file(tmp_path: Path) -> None:
     assert (tmp_path / "in" / "picture.png").read_bytes() == source.read_bytes()
 
 
+async def test_leave_a_message() -> None:
+    words = ("leave_a_message.py", "{}", "sip:alex@rcs.example", "bob", "call me")
+    async with lab() as server:
+
+        async def leave(password: str) -> tuple[int, str]:
+            return await run(
+                *(word.format(server.address) for word in words), RCSOPS_PASSWORD=password
+            )
+
+        code, output = await leave("secret-a")
+        assert code == 1
+        assert "not sent: the user is not there" in output
+        assert "(status 480)" in output
+        server.stores = True
+        assert await leave("secret-a") == (0, "bob is away; the server keeps it\n")
+        bob = Agent("sip:bob@rcs.example", server=server.address, password="secret-b")
+        async with bob:
+            await bob.register()
+            feed = bob.events()
+            assert await leave("secret-a") == (0, "bob has it\n")
+            event = await anext(feed)
+            assert isinstance(event, TextReceived)
+            assert event.text == "call me"
+            assert event.pager
+        code, output = await leave("wrong")
+        assert code == 1
+        assert output.startswith("failed: ")
+
+
 async def test_register_and_chat_with_the_echo_bot(tmp_path: Path) -> None:
     async with lab() as server:
         bot = await start(

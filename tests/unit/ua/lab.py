@@ -9,6 +9,7 @@ from rcsops.sip import (
     AckReceived,
     ClientTransaction,
     Credential,
+    Credentials,
     DigestServer,
     Event,
     Flow,
@@ -56,6 +57,11 @@ class Lab:
         self.contacts: dict[str, str] = {}
         self.registers = 0
         self.requests: list[str] = []
+        # Whether MESSAGE needs credentials, and how often they were missing.
+        self.challenges = False
+        self.challenged = 0
+        # Whether a MESSAGE for a user who is away is answered as if it were kept.
+        self.stores = False
         self.auth = DigestServer(DOMAIN, b"secret", tokens)
         self.endpoint = SipEndpoint(on_event=self._event, tokens=tokens)
 
@@ -127,13 +133,34 @@ class Lab:
         request.uri = self.contacts[user]
         return request.request_uri
 
+    def _is_refused(self, request: Request, flow: Flow) -> bool:
+        """Challenges a MESSAGE without the right credentials."""
+        user = request.from_.uri.username
+        known = Credential.from_password(user, DOMAIN, self.users.get(user, ""))
+        for line in request.get_all("Proxy-Authorization"):
+            credentials = Credentials.parse(line)
+            if (
+                self.auth.verify(credentials, "MESSAGE", request.body, known.ha1, self.endpoint.now)
+                is Verdict.OK
+            ):
+                request.remove("Proxy-Authorization")
+                return False
+        self.challenged += 1
+        challenges = self.auth.challenges(self.endpoint.now)
+        self._answer(request, flow, 407, [("Proxy-Authenticate", c) for c in challenges])
+        return True
+
     def _forward(self, request: Request, flow: Flow) -> None:
+        if self.challenges and request.method == "MESSAGE" and self._is_refused(request, flow):
+            return
         server = self.endpoint.accept(request, flow)
         copy = request.copy()
         to_user = request.request_uri.username
         hop = self._next_hop(copy)
         if hop is None:
             status = 480 if to_user in self.users else 404
+            if status == 480 and self.stores and request.method == "MESSAGE":
+                status = 202
             response = Response.to_request(request, status, to_tag="lab")
             self.endpoint.respond(server, response)
             return

@@ -233,7 +233,7 @@ async def test_an_unknown_extension_method_or_dialog_is_refused() -> None:
         target = peer.endpoint.target("udp", (address.host, address.port))
         for method, header, status in (
             ("INVITE", ("Require", "100rel"), 420),
-            ("MESSAGE", ("X-None", "x"), 405),
+            ("SUBSCRIBE", ("X-None", "x"), 405),
             ("BYE", ("X-None", "x"), 481),
             ("OPTIONS", ("X-None", "x"), 200),
         ):

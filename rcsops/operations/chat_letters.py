@@ -1,0 +1,71 @@
+"""Writing to somebody in ``rcsops chat`` without a session: each line in a SIP MESSAGE."""
+
+from collections.abc import Callable
+
+from rcsops.errors import InviteError, MsrpUnreachable
+from rcsops.operations.chat_events import Teller
+from rcsops.operations.chat_notices import Narrator
+from rcsops.ua import Agent, Receipt, events
+
+__all__ = ["Letters"]
+
+# The peer's device is not there, or not now: what is written can wait for it.
+_ABSENT = frozenset({404, 408, 480})
+
+
+class Letters:
+    """Whom typed lines go to while there is no session, if to anybody.
+
+    ``free`` says whether lines have no other way to go.
+    """
+
+    def __init__(
+        self, agent: Agent, narrator: Narrator, teller: Teller, free: Callable[[], bool]
+    ) -> None:
+        self.peer = ""
+        self.unused = False
+        self._agent = agent
+        self._narrator = narrator
+        self._teller = teller
+        self._free = free
+
+    def instead(self, peer: str, error: InviteError) -> bool:
+        """A session with ``peer`` came to nothing: lines go without one, if that can help.
+
+        ``unused`` is True from now on until a line is sent.
+        """
+        if error.status not in _ABSENT and not isinstance(error, MsrpUnreachable):
+            return False
+        self._narrator.error(
+            self._teller.refusal(peer, error), hint=error.hint, status=error.status, peer=peer
+        )
+        self.begin(peer)
+        self.unused = True
+        return True
+
+    def begin(self, peer: str) -> None:
+        """Lines go to ``peer``, an address, from now on."""
+        self.peer = peer
+        self.unused = False
+        name = self._teller.short(peer)
+        self._narrator.say(
+            "pager",
+            f"what you write goes to {name} without a session; /invite {name} starts one",
+            peer=peer,
+        )
+
+    def end(self) -> str:
+        """Lines go nowhere; whom they went to, for people."""
+        name, self.peer = self._teller.short(self.peer), ""
+        return name
+
+    def received(self, event: events.TextReceived) -> None:
+        """Somebody wrote without a session: answers go back the same way."""
+        if event.pager and not self.peer and self._free():
+            self.begin(event.peer)
+
+    async def send(self, text: str) -> Receipt:
+        """Sends a line. Raises RcsopsError."""
+        receipt = await self._agent.send_message(self.peer, text)
+        self.unused = False
+        return receipt

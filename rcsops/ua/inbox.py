@@ -1,0 +1,191 @@
+"""Messages that come without a session: stored, then answered, then shown (RFC 3428 §7)."""
+
+import asyncio
+import logging
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from rcsops.errors import DatabaseError, RemoteProtocolError, SipParseError
+from rcsops.rcs import PAGER_ACCEPT, ChatCodec, DeliveryReceived, TextReceived, read_message
+from rcsops.sip import Flow, Request, Response, ServerTransaction
+from rcsops.transport import wall_clock
+from rcsops.ua import events
+
+if TYPE_CHECKING:
+    from rcsops.ua.core import AgentCore
+
+__all__ = ["Inbox"]
+
+logger = logging.getLogger(__name__)
+
+# More than this is not taken before it is stored, or before somebody has taken what is there. The
+# server keeps what we refuse, or the sender sees it.
+_MAX_STORING = 1000
+_MAX_WAITING = 1000
+_RETRY_SECONDS = "30"
+# A server hands out what it kept all at once, and not always in order: what was written so long
+# ago, or comes so soon after a REGISTER, waits for its neighbours before it is shown.
+_LATE = timedelta(seconds=5)
+_FRESH_SECONDS = 5.0
+_GATHER_SECONDS = 0.5
+_GATHER_LONGEST = 2.0
+_CLOSING_SECONDS = 2.0
+
+
+class Inbox:
+    """Takes the MESSAGE requests to an agent."""
+
+    def __init__(self, agent: "AgentCore") -> None:
+        self._agent = agent
+        self._codec = ChatCodec(agent.tokens)
+        self._storing = 0
+        self._stored = asyncio.Event()
+        self._late: list[events.TextReceived] = []
+        self._gathering: asyncio.TimerHandle | None = None
+        self._gather_until = 0.0
+
+    def receive(self, request: Request, flow: Flow) -> None:
+        """A MESSAGE from outside a dialog.
+
+        200 says that the history has it, or had it already; without a history, that it is shown.
+        """
+        agent = self._agent
+        refuse = agent.host.refuse
+        try:
+            peer = agent.identity_of(request, flow)
+            message = read_message(self._codec, request)
+        except SipParseError as error:
+            refuse(request, flow, 400, str(error))
+            return
+        except RemoteProtocolError as error:
+            unknown = [("Accept", PAGER_ACCEPT), ("Accept-Encoding", "identity")]
+            headers = unknown if error.status == 415 else []
+            refuse(request, flow, error.status, error.reason, headers)
+            return
+        waiting = agent.backlog() or 0
+        if self._storing >= _MAX_STORING or waiting + len(self._late) >= _MAX_WAITING:
+            refuse(request, flow, 480, headers=[("Retry-After", _RETRY_SECONDS)])
+            return
+        transaction = agent.host.endpoint.accept(request, flow)
+        self._storing += 1
+        if isinstance(message, DeliveryReceived):
+            agent.host.spawn(self._report_received(transaction, peer, message, flow))
+        else:
+            self._text_received(transaction, peer, message, flow)
+
+    async def close(self) -> None:
+        """Waits for a moment until what has come is stored and answered, and shows it."""
+        try:
+            async with asyncio.timeout(_CLOSING_SECONDS):
+                while self._storing:
+                    self._stored.clear()
+                    await self._stored.wait()
+        except TimeoutError:
+            logger.warning("the history does not keep up with the messages that come")
+        self._show_late()
+
+    # --- texts -------------------------------------------------------------------------------
+
+    def _text_received(
+        self, transaction: ServerTransaction, peer: str, message: TextReceived, flow: Flow
+    ) -> None:
+        agent = self._agent
+        request = transaction.request
+        thread = (
+            request.get("Conversation-ID") or agent.tokens.uuid(),
+            request.get("Contribution-ID") or agent.tokens.uuid(),
+        )
+        now = wall_clock()
+
+        def stored(result: bool | DatabaseError) -> None:
+            if isinstance(result, DatabaseError):
+                self._answer(transaction, 500)
+                agent.publish(events.Failed(peer, "", message.message_id, 0, str(result)))
+                return
+            self._answer(transaction, 200)
+            if result:
+                self._show(peer, message, now)
+                agent.pager.adopt_thread(peer, thread[0])
+            self._report_delivery(peer, message, thread, flow)
+
+        if agent.history is None:
+            stored(agent.is_new(peer, message.message_id))
+            return
+        agent.history.incoming(
+            peer,
+            message.message_id,
+            message.text,
+            message.sent_at or now,
+            conversation_id=thread[0],
+            done=stored,
+        )
+
+    def _answer(self, transaction: ServerTransaction, status: int) -> None:
+        self._storing -= 1
+        self._stored.set()
+        agent = self._agent
+        if agent.is_closed:
+            return
+        tag = agent.tokens.tag()
+        response = Response.to_request(transaction.request, status, to_tag=tag)
+        agent.host.endpoint.respond(transaction, response)
+
+    def _report_delivery(
+        self, peer: str, message: TextReceived, thread: tuple[str, str], flow: Flow
+    ) -> None:
+        agent = self._agent
+        if not message.wants_delivery or agent.is_closed:
+            return
+        for chat in agent.chats:
+            if chat.peer == peer and not chat.ended:
+                chat.report_delivery(message)
+                return
+        uri = agent.peer_uri(peer)
+        # Names lead nowhere without a server; the way that the message came does.
+        direct = agent.options.server is None
+        targets = (agent.host.endpoint.target_of(flow),) if direct else ()
+        agent.pager.report_delivery(message, uri, thread, targets)
+
+    def _show(self, peer: str, message: TextReceived, now: datetime) -> None:
+        event = events.TextReceived(
+            peer, "", message.message_id, message.text, message.sent_at, now, pager=True
+        )
+        loop = asyncio.get_running_loop()
+        is_late = message.sent_at is not None and now - message.sent_at > _LATE
+        registered = self._agent.registered_at
+        is_fresh = registered > 0 and loop.time() - registered < _FRESH_SECONDS
+        if not (is_late or is_fresh or self._late):
+            self._agent.publish(event)
+            return
+        if not self._late:
+            self._gather_until = loop.time() + _GATHER_LONGEST
+        self._late.append(event)
+        if self._gathering is not None:
+            self._gathering.cancel()
+        due = min(loop.time() + _GATHER_SECONDS, self._gather_until)
+        self._gathering = loop.call_at(due, self._show_late)
+
+    def _show_late(self) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+        late, self._late = self._late, []
+        for event in sorted(late, key=lambda each: each.sent_at or each.received_at):
+            self._agent.publish(event)
+
+    # --- notifications -----------------------------------------------------------------------
+
+    async def _report_received(
+        self, transaction: ServerTransaction, peer: str, report: DeliveryReceived, flow: Flow
+    ) -> None:
+        agent = self._agent
+        status = 200
+        try:
+            # A stranger beside the server could claim to be anybody.
+            if agent.options.server is None or agent.is_from_server(flow):
+                await agent.pager.take_report(peer, report)
+        except DatabaseError as error:
+            logger.error("a notification could not be kept: %s", error)
+            status = 500
+        finally:
+            self._answer(transaction, status)

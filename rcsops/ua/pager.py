@@ -1,0 +1,302 @@
+"""Messages that leave without a session, each in a SIP MESSAGE: pager mode (RFC 3428)."""
+
+import asyncio
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rcsops.errors import AgentError, DatabaseError, DeliveryError, RcsopsError
+from rcsops.rcs import (
+    ChatCodec,
+    DeliveryReceived,
+    Outgoing,
+    TextReceived,
+    pager_excess,
+    write_message,
+)
+from rcsops.sip import Request, Response, Target, Uri
+from rcsops.transport import wall_clock
+from rcsops.transport.requester import send
+from rcsops.ua import events
+from rcsops.ua.receipts import MessageStatus, Receipt, states_before
+
+if TYPE_CHECKING:
+    from rcsops.ua.core import AgentCore
+
+__all__ = ["Pager"]
+
+logger = logging.getLogger(__name__)
+
+_MAX_RECEIPTS = 10_000
+_MAX_THREADS = 1000
+# Reports that wait for a peer or server which answers slowly; beyond that no more are made.
+_MAX_REPORTS = 1000
+# How long an agent that is closed lets what is under way finish.
+_CLOSING_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Letter:
+    """A MESSAGE to ``uri`` that waits for its turn; without a receipt it is a notification.
+
+    Without ``targets`` it goes where requests for that URI go.
+    """
+
+    uri: Uri
+    request: Request
+    targets: Sequence[Target]
+    receipt: Receipt | None = None
+
+
+class Pager:
+    """Sends an agent's messages and notifications outside of sessions, and keeps their receipts.
+
+    To one peer there is one MESSAGE at a time (RFC 3428 §8), so they arrive in order.
+    """
+
+    def __init__(self, agent: "AgentCore") -> None:
+        self._agent = agent
+        self._codec = ChatCodec(agent.tokens)
+        self._queues: dict[str, deque[_Letter]] = {}
+        self._receipts: OrderedDict[str, tuple[str, Receipt]] = OrderedDict()
+        self._threads: OrderedDict[str, str] = OrderedDict()
+        self._reports = 0
+        self._noting = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def send(
+        self, uri: Uri, text: str, *, conversation_id: str | None, message_id: str | None
+    ) -> Receipt:
+        """Sends a text; see ``Agent.send_message``."""
+        agent, peer = self._agent, uri.aor
+        now = wall_clock()
+        message = self._codec.compose_text(text, now, message_id=message_id)
+        conversation_id = conversation_id or self._threads.get(peer) or agent.tokens.uuid()
+        request = self._request(uri, message, conversation_id, agent.tokens.uuid())
+        too_many = pager_excess(request)
+        if too_many:
+            raise DeliveryError(
+                f"the text is {too_many} octets too long for a message without a session",
+                hint="invite the peer: a session takes texts of any length",
+            )
+        targets = await agent.targets_for(uri)
+        receipt = Receipt(message.message_id, text)
+        if agent.history is not None:
+            await agent.history.outgoing(
+                peer, message.message_id, text, now, conversation_id=conversation_id
+            )
+        self.adopt_thread(peer, conversation_id)
+        self._remember(peer, receipt)
+        self._post(peer, _Letter(uri, request, targets, receipt))
+        return receipt
+
+    def report_delivery(
+        self,
+        message: TextReceived,
+        uri: Uri,
+        thread: tuple[str, str],
+        targets: Sequence[Target] = (),
+    ) -> None:
+        """Tells the sender, ``uri``, that its message is stored here.
+
+        ``thread`` are the message's Conversation-ID and Contribution-ID.
+        """
+        if not message.wants_delivery or self._reports >= _MAX_REPORTS:
+            return
+        self._reports += 1
+        report = self._codec.delivery_report(message, wall_clock())
+        self._post(uri.aor, _Letter(uri, self._request(uri, report, *thread), targets))
+
+    def adopt_thread(self, peer: str, conversation_id: str) -> None:
+        """The thread with a peer has this Conversation-ID from now on."""
+        self._threads[peer] = conversation_id
+        self._threads.move_to_end(peer)
+        if len(self._threads) > _MAX_THREADS:
+            self._threads.popitem(last=False)
+
+    async def close(self) -> None:
+        """Lets what is under way finish, for a moment; then nothing more will be known."""
+        try:
+            async with asyncio.timeout(_CLOSING_SECONDS):
+                await self._idle.wait()
+        except TimeoutError:
+            logger.info("messages were still on their way when the agent was closed")
+        for _, receipt in self._receipts.values():
+            receipt.end()
+
+    # --- on the way --------------------------------------------------------------------------
+
+    def _request(
+        self, uri: Uri, message: Outgoing, conversation_id: str, contribution_id: str
+    ) -> Request:
+        request = self._agent.create_request("MESSAGE", uri)
+        write_message(
+            request,
+            message,
+            conversation_id=conversation_id,
+            contribution_id=contribution_id,
+        )
+        return request
+
+    def _post(self, peer: str, letter: _Letter) -> None:
+        queue = self._queues.get(peer)
+        if queue is not None:
+            queue.append(letter)
+            return
+        self._queues[peer] = deque([letter])
+        self._idle.clear()
+        self._agent.host.spawn(self._work(peer))
+
+    async def _work(self, peer: str) -> None:
+        queue = self._queues[peer]
+        try:
+            while queue:
+                letter = queue.popleft()
+                if letter.receipt is None:
+                    self._reports -= 1
+                await self._deliver(peer, letter)
+        finally:
+            del self._queues[peer]
+            if not self._queues:
+                self._idle.set()
+
+    async def _deliver(self, peer: str, letter: _Letter) -> None:
+        agent, receipt = self._agent, letter.receipt
+        try:
+            targets = letter.targets or await agent.targets_for(letter.uri)
+            response = await send(agent.host.endpoint, letter.request, targets, digest=agent.digest)
+        except RcsopsError as error:
+            if receipt is None:
+                logger.info("a notification to %s did not get through: %s", peer, error)
+            else:
+                self._fail(peer, receipt, DeliveryError(str(error)))
+            return
+        if receipt is None:
+            if response.status >= 300:
+                logger.info("a notification to %s was refused: %d", peer, response.status)
+        elif response.status >= 300:
+            self._fail(peer, receipt, _refusal(response))
+        else:
+            stored = response.status == 202
+            self._advance(peer, receipt, MessageStatus.STORED if stored else MessageStatus.SENT)
+
+    # --- what becomes of them ----------------------------------------------------------------
+
+    async def take_report(self, peer: str, report: DeliveryReceived) -> None:
+        """A peer says what became of a message of ours, in this process or an earlier one.
+
+        It is on the disk when this returns. What is said of messages that did not go to ``peer``
+        counts for nothing. Raises DatabaseError.
+        """
+        status = _STATUSES.get(report.status)
+        if status is None or (status is MessageStatus.FAILED and report.kind != "delivery"):
+            return
+        agent, message_id = self._agent, report.message_id
+        # Without a server nobody vouches for names; who knows the id has had the message.
+        anybody = agent.options.server is None
+        for chat in agent.chats:
+            if (anybody or chat.peer == peer) and chat.take_report(report):
+                break
+        reason = f"the peer's device says {report.status}"
+        if status is not MessageStatus.FAILED:
+            reason = ""
+        went_to: str | None = None
+        if agent.history is not None:
+            over = states_before(status)
+            if status is not MessageStatus.FAILED:
+                # It was given up here and has arrived all the same.
+                over = (*over, MessageStatus.FAILED)
+            went_to = await agent.history.advance(
+                message_id,
+                status.value,
+                over=over,
+                peer=None if anybody else peer,
+                reason=reason,
+            )
+        known = self._receipts.get(message_id)
+        if known is not None and (anybody or known[0] == peer):
+            moved = (
+                known[1].fail(DeliveryError(reason))
+                if status is MessageStatus.FAILED
+                else known[1].advance(status)
+            )
+            went_to = known[0] if moved else went_to
+        if went_to is not None:
+            self._publish(went_to, message_id, status, 0, reason)
+
+    def note_report(self, peer: str, report: DeliveryReceived) -> None:
+        """The same for a notification that nobody waits to have kept."""
+        if self._noting < _MAX_REPORTS:
+            self._noting += 1
+            self._agent.host.spawn(self._note_report(peer, report))
+
+    async def _note_report(self, peer: str, report: DeliveryReceived) -> None:
+        try:
+            await self.take_report(peer, report)
+        except DatabaseError as error:
+            logger.error("a notification could not be kept: %s", error)
+        finally:
+            self._noting -= 1
+
+    def _remember(self, peer: str, receipt: Receipt) -> None:
+        self._receipts[receipt.message_id] = (peer, receipt)
+        while len(self._receipts) > _MAX_RECEIPTS:
+            _, (_, old) = self._receipts.popitem(last=False)
+            old.end()
+
+    def _advance(self, peer: str, receipt: Receipt, status: MessageStatus) -> None:
+        # The notification may have been faster than the answer.
+        if receipt.advance(status):
+            if self._agent.history is not None:
+                self._agent.history.status(peer, receipt.message_id, status.value)
+            self._publish(peer, receipt.message_id, status)
+
+    def _fail(self, peer: str, receipt: Receipt, error: AgentError) -> None:
+        if receipt.fail(error):
+            if self._agent.history is not None:
+                self._agent.history.status(peer, receipt.message_id, "failed", str(error))
+            self._publish(peer, receipt.message_id, MessageStatus.FAILED, error.status, str(error))
+
+    def _publish(
+        self, peer: str, message_id: str, status: MessageStatus, code: int = 0, reason: str = ""
+    ) -> None:
+        event: events.Event
+        if status is MessageStatus.FAILED:
+            event = events.Failed(peer, "", message_id, code, reason)
+        else:
+            event = _EVENTS[status](peer, "", message_id)
+        self._agent.publish(event)
+
+
+_STATUSES = {
+    "delivered": MessageStatus.DELIVERED,
+    "displayed": MessageStatus.DISPLAYED,
+    "failed": MessageStatus.FAILED,
+    "forbidden": MessageStatus.FAILED,
+    "error": MessageStatus.FAILED,
+}
+
+_EVENTS = {
+    MessageStatus.STORED: events.Stored,
+    MessageStatus.SENT: events.Sent,
+    MessageStatus.DELIVERED: events.Delivered,
+    MessageStatus.DISPLAYED: events.Displayed,
+}
+
+
+def _refusal(response: Response) -> DeliveryError:
+    explained = {
+        403: "the server does not allow it",
+        404: "there is no such user",
+        405: "the peer takes no messages without a session",
+        413: "it is too large for the peer",
+        415: "the peer does not take this kind of message",
+        480: "the user is not there, and the server keeps no messages",
+        486: "the server keeps no more messages for this user",
+        513: "it is too large for the server",
+    }.get(response.status)
+    text = f"{response.status} {response.reason}".strip()
+    return DeliveryError(f"{explained} ({text})" if explained else text, status=response.status)
