@@ -8,7 +8,6 @@ the loop follows it. No task is made for a message. TLS and WebSocket are layers
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from rcsops.errors import LocalProtocolError, SipParseError
@@ -106,7 +105,7 @@ class SipEndpoint:
         self._dials = tuple(dials)
         self._book = AddressBook(dials, f"{self.tokens.tag()}.invalid")
         self._table = ConnectionTable(self)
-        self._failures: deque[tuple[Flow, str]] = deque()
+        self._failures: dict[Flow, str] = {}
         self._alarm = Alarm(self._timer_due)
         self._pumping = False
         self._closed = False
@@ -292,9 +291,10 @@ class SipEndpoint:
                 for data, flow in layer.data_to_send():
                     busy = True
                     self._send(data, flow)
-                while self._failures:
+                # Many messages may have failed on one flow: what waits there is told once of all.
+                failed, self._failures = self._failures, {}
+                for flow, error in failed.items():
                     busy = True
-                    flow, error = self._failures.popleft()
                     layer.transport_failed(flow, error, self._time())
                 while (event := layer.next_event()) is not None:
                     busy = True
@@ -333,7 +333,7 @@ class SipEndpoint:
             error = self._table.send(data, flow)
         if error:
             self.statistics.send_errors += 1
-            self._failures.append((flow, error))
+            self._failures[flow] = error
 
     def _any_udp(self, remote: Address) -> UdpSocket | None:
         family = family_of(remote[0])
@@ -383,7 +383,7 @@ class SipEndpoint:
             logger.exception("the handler of bad messages failed")
 
     def _unreachable(self, flow: Flow, error: str) -> None:
-        self._failures.append((flow, error))
+        self._failures[flow] = error
         self._loop.call_soon(self.pump)
         # Not from here: this may be in the middle of sending.
         self._loop.call_soon(self.flow_closed, flow, error)
@@ -477,7 +477,7 @@ class SipEndpoint:
     def flow_failed(self, flows: Iterable[Flow], error: str) -> None:
         """What was under way on these flows has failed."""
         for flow in flows:
-            self._failures.append((flow, error))
+            self._failures[flow] = error
         self._loop.call_soon(self.pump)
 
     def flow_closed(self, flow: Flow, error: str) -> None:

@@ -249,6 +249,32 @@ async def test_a_keep_alive_with_an_answer_keeps_the_connection() -> None:
         assert len(a.endpoint.connections) == 1
 
 
+@pytest.mark.parametrize("ends", ["peer", "endpoint"])
+async def test_a_lost_connection_fails_each_transaction_once(ends: str) -> None:
+    """Not once for each response that the others could not send either."""
+    number = 40
+    async with peer() as b:
+        address = b.endpoint.addresses[0]
+        _reader, writer = await asyncio.open_connection(address.host, address.port)
+        for each in range(number):
+            # Nobody listens there: the responses find no way back.
+            head = (
+                f"INVITE sip:b@x SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1:1;branch=z9hG4bK{each}\r\n"
+            )
+            names = f"From: <sip:a@x>;tag=f\r\nTo: <sip:b@x>\r\nCall-ID: {each}\r\n"
+            rest = "CSeq: 1 INVITE\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+            writer.write(f"INVITE sip:b@x SIP/2.0\r\n{via}{names}{rest}".encode())
+        await until(lambda: len(b.events) == number)
+        if ends == "peer":
+            writer.close()
+            await until(lambda: any(isinstance(each, TransportFailed) for each in b.events))
+        else:
+            await b.endpoint.close()
+            writer.close()
+        failed = [each.transaction for each in b.events if isinstance(each, TransportFailed)]
+        assert len(failed) == len(set(failed)) == number
+
+
 async def test_idle_connections_are_closed() -> None:
     async with peer(limits=EndpointLimits(idle_seconds=0.1)) as a:
         address = a.endpoint.addresses[0]
