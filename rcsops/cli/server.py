@@ -10,7 +10,7 @@ from rcsops.cli.output import json_option, note, print_fields, print_json, say, 
 from rcsops.errors import UsageError
 
 if TYPE_CHECKING:
-    from rcsops.operations.server import Started, Stopped
+    from rcsops.operations.server import ServerStatus, Started, Stopped
 
 NOT_RUNNING = 3
 """The exit code of ``status`` when no server runs."""
@@ -121,22 +121,13 @@ def status(context: Context, as_json: bool) -> None:
         say(f"the server is not running{f': {result.fault}' if result.fault else ''}")
         note(f"start it: rcsops start (database {result.database})")
     else:
-        counts = result.counts
         state = "running" if result.answers else "running, but it does not answer"
         print_fields(
             [
                 ("server", f"{state}, pid {result.pid or 'unknown'}"),
                 *([("fault", result.fault)] if result.fault else []),
                 ("engine", ", ".join(filter(None, (result.engine, result.version)))),
-                ("uptime", _duration(result.uptime)),
-                ("listens", ", ".join(result.listeners)),
-                ("users", f"{counts.get('usrloc:registered_users', 0)} registered"),
-                ("contacts", counts.get("usrloc:location-contacts", 0)),
-                (
-                    "requests",
-                    f"{counts.get('core:rcv_requests', 0)} received, "
-                    f"{counts.get('core:fwd_requests', 0)} forwarded",
-                ),
+                *(_answered(result) if result.answers else []),
                 ("memory", "" if result.memory is None else f"{result.memory / 1e6:.0f} MB"),
                 *([("processes", result.processes)] if result.processes > 1 else []),
                 ("database", result.database),
@@ -210,6 +201,22 @@ def service(context: Context, user: str, group: str, logrotate: bool, output: Pa
     _write(unit.text, output)
     if output is not None:
         note(f"next, as root: systemctl daemon-reload; systemctl enable --now {output.name}")
+
+
+def _answered(result: "ServerStatus") -> list[tuple[str, object]]:
+    """What only a server that answers can tell."""
+    counts = result.counts
+    return [
+        ("uptime", _duration(result.uptime)),
+        ("listens", ", ".join(result.listeners)),
+        ("users", f"{counts.get('usrloc:registered_users', 0)} registered"),
+        ("contacts", counts.get("usrloc:location-contacts", 0)),
+        (
+            "requests",
+            f"{counts.get('core:rcv_requests', 0)} received, "
+            f"{counts.get('core:fwd_requests', 0)} forwarded",
+        ),
+    ]
 
 
 def _write(text: str, output: Path | None) -> None:

@@ -31,6 +31,18 @@ _DEPENDENCY = re.compile(r'\{\s*MOD_TYPE_DEFAULT\s*,\s*"(\w+)"\s*,\s*DEP_ABORT\b
 # Names and lines for a backtrace, without the values: a quarter less time than upstream's -g.
 _DEBUG = "-g1"
 _END_SECONDS = 5.0
+# 3.0 asks OpenSSL what went wrong on a connection without forgetting first what went wrong on
+# another: whoever breaks off, or sends rubbish, takes the next client with them.
+_TLS_MODULES = ("proto_tls", "proto_wss")
+_TLS_HEADER = """\
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#define SSL_accept(ssl) (ERR_clear_error(), SSL_accept(ssl))
+#define SSL_connect(ssl) (ERR_clear_error(), SSL_connect(ssl))
+#define SSL_read(ssl, buffer, size) (ERR_clear_error(), SSL_read(ssl, buffer, size))
+#define SSL_write(ssl, buffer, size) (ERR_clear_error(), SSL_write(ssl, buffer, size))
+#define SSL_shutdown(ssl) (ERR_clear_error(), SSL_shutdown(ssl))
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,29 +72,41 @@ class Build:
     jobs: int
     core: bool = True
 
-    def command(self) -> list[str]:
+    def commands(self) -> list[list[str]]:
         """What is run in ``source``: one make for all of it, so that no processor waits for the
-        last file of the core before it begins with the modules."""
-        goals = ["app", "install-cfg", "install-man"] if self.core else []
+        last file of the core before it begins with the modules; and another for those modules of
+        3.0 that are compiled with `_TLS_HEADER`."""
+        apart = tuple(name for name in self.modules if name in _TLS_MODULES)
+        if self.release.line > (3, 0) or not apart:
+            return [self._command(self.modules, core=self.core)]
+        first = tuple(name for name in self.modules if name not in apart)
+        found = [self._command(first, core=self.core)] if first or self.core else []
+        return [*found, self._command(apart, core=False, options=("-include", str(self._header)))]
+
+    def _command(
+        self, modules: tuple[str, ...], *, core: bool, options: tuple[str, ...] = ()
+    ) -> list[str]:
+        goals = ["app", "install-cfg", "install-man"] if core else []
         goals.append("install-modules")
         if self._has_target("install-modules-dbschema"):
             goals.append("install-modules-dbschema")
-        if not self.core and not self._wants_libraries():
+        if not core and not self._wants_libraries(modules):
             goals.append("--old-file=gen_misclibs")
-        names = " ".join(f"modules/{name}" for name in self.modules)
-        return self._make(*goals, f"modules={names}", f"BASEDIR={self.stage}")
+        names = " ".join(f"modules/{name}" for name in modules)
+        return self._make(*goals, f"modules={names}", f"BASEDIR={self.stage}", options=options)
 
-    def _wants_libraries(self) -> bool:
+    def _wants_libraries(self, modules: tuple[str, ...]) -> bool:
         """Whether one of the modules is linked with the libraries of the tree itself, which make
         builds for each module otherwise."""
-        for name in self.modules:
+        for name in modules:
             makefile = self.source / "modules" / name / "Makefile"
             with contextlib.suppress(OSError):
                 if "misclibs" in makefile.read_text("utf-8", "replace"):
                     return True
         return False
 
-    def _make(self, *words: str) -> list[str]:
+    def _make(self, *words: str, options: tuple[str, ...] = ()) -> list[str]:
+        extra = (*self.release.compiler_options, _DEBUG, *options)
         return [
             "make",
             f"--jobs={self.jobs}",
@@ -96,8 +120,12 @@ class Build:
             # preprocessor for each file.
             "depends=",
             f"PREFIX={self.prefix}/",
-            f"CC_EXTRA_OPTS={' '.join((*self.release.compiler_options, _DEBUG))}",
+            f"CC_EXTRA_OPTS={' '.join(extra)}",
         ]
+
+    @property
+    def _header(self) -> Path:
+        return self.source.with_name("openssl_errors.h")
 
     def _has_target(self, name: str) -> bool:
         with contextlib.suppress(OSError):
@@ -136,20 +164,24 @@ class Build:
         check_path(self.source)
         total, done, started = self.count(), 0, time.monotonic()
         on_progress(BuildProgress(0, total, "core" if self.core else "", None))
-        command = self.command()
+        commands = self.commands()
+        if any(str(self._header) in word for command in commands for word in command):
+            self._header.write_text(_TLS_HEADER, encoding="utf-8")
         with log.open("ab") as file:
-            file.write(f"\n$ cd {self.source} && {shlex.join(command)}\n".encode())
-            file.flush()
-            offset = file.tell()
-            with _make_process(command, self.source, lock) as process:
-                assert process.stdout is not None
-                for module in _compiled(process.stdout, file):
-                    done += 1
-                    passed = time.monotonic() - started
-                    left = max(total - done, 0) * passed / done if done >= 5 else None
-                    on_progress(BuildProgress(done, max(total, done), module, left))
-        if process.returncode != 0:
-            raise self._failure(log, offset, process.returncode)
+            for command in commands:
+                file.write(f"\n$ cd {self.source} && {shlex.join(command)}\n".encode())
+                file.flush()
+                offset = file.tell()
+                with _make_process(command, self.source, lock) as process:
+                    assert process.stdout is not None
+                    for module in _compiled(process.stdout, file):
+                        done += 1
+                        passed = time.monotonic() - started
+                        left = max(total - done, 0) * passed / done if done >= 5 else None
+                        on_progress(BuildProgress(done, max(total, done), module, left))
+                if process.returncode != 0:
+                    file.flush()
+                    raise self._failure(log, offset, process.returncode)
         on_progress(BuildProgress(done, done, "", 0.0))
 
     def _failure(self, log: Path, offset: int, code: int) -> EngineError:

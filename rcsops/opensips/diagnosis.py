@@ -1,5 +1,6 @@
 """What went wrong in a build: the first real error in the log, its likely cause and the mend."""
 
+import itertools
 import re
 from dataclasses import dataclass
 
@@ -31,7 +32,9 @@ _KILLED = re.compile(
 _DISK = re.compile(r"No space left on device")
 _DENIED = re.compile(r"(Permission denied|Read-only file system)")
 _RULE = re.compile(r"No rule to make target ['`]?([^'\s]+)'?")
-_LAST = re.compile(r"^make(\[\d+\])?: \*\*\* (?!\[)(.*)$")
+_LAST = re.compile(r"^make(\[\d+\])?: \*\*\* (?!\[|Waiting for unfinished)(.*)$")
+_FAILED = re.compile(r"^make(\[\d+\])?: \*\*\* \[")
+_LONG = 300
 
 
 def diagnose(log: str, release: Release, modules: tuple[str, ...]) -> Diagnosis:
@@ -54,6 +57,10 @@ def diagnose(log: str, release: Release, modules: tuple[str, ...]) -> Diagnosis:
     for line in lines:
         if _LAST.match(line):
             return Diagnosis(line.strip())
+    for before, line in itertools.pairwise(lines):
+        if _FAILED.match(line):
+            # What the failed command said last; a whole command line says nothing.
+            return Diagnosis((before if len(before) < _LONG else line).strip())
     return Diagnosis("")
 
 

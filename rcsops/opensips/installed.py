@@ -68,7 +68,14 @@ def find(project: Project) -> Installation | None:
     Raises `EngineError` when what is there cannot be run.
     """
     prefix = settings_prefix(project)
-    return inspect(prefix) if (prefix / "sbin" / "opensips").exists() else None
+    try:
+        there = (prefix / "sbin" / "opensips").exists()
+    except PermissionError as error:
+        raise EngineError(
+            f"cannot look into {prefix}: {error.strerror}",
+            hint="type it as the owner of this project",
+        ) from error
+    return inspect(prefix) if there else None
 
 
 def inspect(place: Path) -> Installation:

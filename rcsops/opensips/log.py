@@ -30,8 +30,9 @@ _MENDS: tuple[tuple[str, str], ...] = (
      "the tables are of another release: rcsops db migrate"),
     (r"no such table|doesn't exist|unable to open database",
      "make the tables: rcsops db create"),
-    (r"failed to load module|module '.*' not found|could not open module",
-     "build it: rcsops install --modules +NAME"),
+    (r"failed to load module '?(?P<name>\w+)|module '(?P<name2>\w+)\S*' not found",
+     "build it: rcsops install --modules {name}"),
+    (r"could not open module", "build it: rcsops install --modules NAME"),
     (r"called route .* is not defined|undefined|parse error|bad config|syntax error",
      "see where: rcsops config check"),
     (r"[Aa]ddress already in use|failed to bind|unable to start http daemon",
@@ -60,8 +61,9 @@ def find_cause(text: str) -> Cause:
         return Cause(last[0] if last else "", "")
     for line in telling:
         for pattern, hint in _MENDS:
-            if re.search(pattern, line):
-                return Cause(line, hint)
+            if (found := re.search(pattern, line)) is not None:
+                name = next(filter(None, found.groupdict().values()), "")
+                return Cause(line, hint.replace("{name}", name))
     return Cause(telling[0], "")
 
 

@@ -73,7 +73,7 @@ class DemoOpenSips:
             raise errors[0]
         raise UsageError(
             f"OpenSIPS {installation.version} has no module for that database",
-            hint="build it: rcsops install --modules +db_sqlite",
+            hint="build it: rcsops install --modules db_sqlite",
         )
 
     def remove(self, project: Project) -> None:

@@ -98,6 +98,9 @@ class ServerStatus:
 class Engine(Protocol):
     """The functions that a module of an engine has; all raise `EngineError`."""
 
+    def check(self, project: Project, options: StartOptions) -> None:
+        """Raises where `start` would fail, whether or not the server runs now."""
+
     def start(self, project: Project, options: StartOptions, timeout: float) -> Started:
         """Starts the server in a session of its own and waits until it answers."""
 

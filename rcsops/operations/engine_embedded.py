@@ -29,10 +29,15 @@ from rcsops.operations.mi import MiClient
 from rcsops.server.run_files import RunFiles, running_pid
 from rcsops.settings import Project, masked_url, sqlite_file
 
-__all__ = ["reload", "run_in_foreground", "start", "status", "stop"]
+__all__ = ["check", "reload", "run_in_foreground", "start", "status", "stop"]
 
 _TERMINATE_SECONDS = 5.0
 _KILL_SECONDS = 5.0
+
+
+def check(project: Project, options: StartOptions) -> None:
+    _check_options(options)
+    _check_database(project)
 
 
 def start(project: Project, options: StartOptions, timeout: float) -> Started:

@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rcsops.database import check_tables, open_engine, reading
@@ -19,7 +19,7 @@ from rcsops.database.shapes import shape_of
 from rcsops.errors import EngineError, MiError, RcsopsError
 from rcsops.opensips.installed import find
 from rcsops.opensips.log import said
-from rcsops.opensips.ports import accepts
+from rcsops.opensips.ports import listens
 from rcsops.opensips.process import (
     Account,
     Processes,
@@ -55,7 +55,7 @@ from rcsops.operations.opensips_launch import (
 from rcsops.server.run_files import RunFiles, RunLock, write_private
 from rcsops.settings import Project, masked_url
 
-__all__ = ["reload", "run_in_foreground", "start", "status", "stop"]
+__all__ = ["check", "reload", "run_in_foreground", "start", "status", "stop"]
 
 _TERMINATE_SECONDS = 5.0
 _KILL_SECONDS = 5.0
@@ -76,10 +76,8 @@ def start(project: Project, options: StartOptions, timeout: float) -> Started:
         pid = launch.start(timeout)
     finally:
         found.release()
-    notes = []
-    if launch.account is None and os.geteuid() == 0:
-        notes.append("it runs as root; on a network, give it a user of its own: --user NAME")
-    return _describe(launch.project, launch.files, pid, already=False, notes=tuple(notes))
+    notes = tuple(_notes(launch))
+    return _describe(launch.project, launch.files, pid, already=False, notes=notes)
 
 
 def run_in_foreground(project: Project, options: StartOptions) -> int:
@@ -138,15 +136,7 @@ def reload(project: Project) -> tuple[str, ...]:
         from dataclasses import replace
 
         project = replace(project, settings=replace(project.settings, mi_group=str(group)))
-    config.ready(project)
-    checked = config.check(project, database=False)
-    for problem in checked.problems:
-        if not problem.warning:
-            raise EngineError(
-                f"the script has errors, and the server keeps the one it has: {problem.text} "
-                f"({problem.file}, line {problem.line})",
-                hint="see all of them: rcsops config check",
-            )
+    _check_config(project, "the script has errors, and the server keeps the one it has", False)
     path = live_config(project, files, _started_as(started))
     try:
         MiClient(files, timeout=START_SECONDS).call("reload_routes")
@@ -160,6 +150,11 @@ def reload(project: Project) -> tuple[str, ...]:
             "rcsops restart on",
         )
     return ()
+
+
+def check(project: Project, options: StartOptions) -> None:
+    launch = Launch.of(project, _remembered(project, options))
+    _check_config(launch.project, "it would not start with this, so nothing was stopped", True)
 
 
 def status(project: Project, timeout: float) -> ServerStatus:
@@ -191,6 +186,18 @@ def status(project: Project, timeout: float) -> ServerStatus:
 
 
 # --- inside ------------------------------------------------------------------------------------
+
+
+def _notes(launch: Launch) -> Iterator[str]:
+    """What a person should know of how it runs."""
+    if os.geteuid() != 0:
+        if launch.project.settings.mi_group:
+            yield (
+                "the group of [mi] cannot come to its sockets, which are in a private directory; "
+                "root can change that: sudo rcsops start --user NAME --group NAME"
+            )
+    elif launch.account is None or launch.account.uid == 0:
+        yield "it runs as root; on a network, give it a user of its own: --user NAME"
 
 
 def _locked(launch: Launch, timeout: float) -> RunLock | Started:
@@ -253,6 +260,16 @@ def _record(files: RunFiles) -> dict[str, Any]:
     return {}
 
 
+def _check_config(project: Project, consequence: str, database: bool) -> None:
+    config.ready(project)
+    for problem in config.check(project, database=database).problems:
+        if not problem.warning:
+            raise EngineError(
+                f"{consequence}: {problem.text} ({problem.file}, line {problem.line})",
+                hint="see all of them: rcsops config check",
+            )
+
+
 def _started_as(record: dict[str, Any]) -> Account | None:
     user = str(record.get("user", ""))
     return find_account(user, str(record.get("group", ""))) if user else None
@@ -297,7 +314,7 @@ def _listeners(project: Project) -> tuple[str, ...]:
         return tuple(
             str(address)
             for address in listen_addresses(text)
-            if address.transport == "udp" or accepts(address)
+            if address.transport == "udp" or listens(address)
         )
     return ()
 
@@ -315,6 +332,9 @@ def _fault(project: Project, files: RunFiles, processes: Processes) -> str:
             f"its main process was killed, and {len(processes.pids)} others go on without it; "
             "rcsops start mends that"
         )
+    if not os.access(project.state_dir, os.X_OK):
+        # The group that may use MI: the database's password is not theirs to read.
+        return ""
     url = project.settings.database_url
     installation = find(project)
     try:

@@ -271,7 +271,7 @@ def dialogs(project: Project) -> list[Dialog]:
         raise MiError(
             "this server does not keep a list of calls",
             code=error.code,
-            hint="an OpenSIPS with the module dialog does: rcsops install --modules +dialog",
+            hint="an OpenSIPS with the module dialog does: rcsops install --modules dialog",
         ) from error
     return [
         Dialog(

@@ -139,7 +139,7 @@ class Launch:
                 raise self._failure(f"exit code {code}", log_start)
             if self.files.fifo.exists() and answers(self.files):
                 # From 3.4 on a process of its own binds the TCP ports, some time after MI is there.
-                streams = [address for address in streams if not ports.accepts(address)]
+                streams = [address for address in streams if not ports.listens(address)]
                 if not streams and process.poll() is None:
                     return
             if time.monotonic() > deadline:
@@ -208,7 +208,8 @@ def _account(options: StartOptions, mi_group: str) -> Account | None:
     if not options.user:
         if options.group:
             raise UsageError("--group goes with --user", hint="as root: --user NAME --group NAME")
-        return None
+        # Only root can let a group in, at a place outside of the project's private directory.
+        return find_account("root", mi_group) if mi_group and os.geteuid() == 0 else None
     if os.geteuid() != 0:
         raise UsageError(
             "only root can start the server as another user", hint="leave --user out, or use sudo"

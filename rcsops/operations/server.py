@@ -75,7 +75,8 @@ def stop(project: Project, *, timeout: float = STOP_SECONDS) -> Stopped:
 def restart(
     project: Project, *, trace: Path | None = None, user: str = "", group: str = ""
 ) -> tuple[Stopped, Started]:
-    """`stop` and `start`."""
+    """`stop` and `start`; a server that could not start again is left as it is, with the error."""
+    _engine(project).check(project, StartOptions(trace, user, group))
     stopped = stop(project)
     return stopped, start(project, trace=trace, user=user, group=group)
 
@@ -103,6 +104,10 @@ def log_tail(project: Project, lines: int) -> list[str]:
         raise EngineError(
             "there is no log yet", hint="the server writes it from its first start: rcsops start"
         ) from None
+    except OSError as error:
+        raise EngineError(
+            f"cannot read {path}: {error.strerror}", hint="type it as the owner of this project"
+        ) from error
 
 
 def follow_log(project: Project, lines: int, stopped: Callable[[], bool]) -> Iterator[str]:

@@ -249,7 +249,15 @@ def _complete_url(url: str, state: Path) -> str:
     """The URL of a MySQL database with the password that is kept for it, if any is."""
     if sqlite_file(url) is not None or url_password(url) is not None:
         return url
-    password = SecretStore(state / _SECRETS_NAME).get(secret_name(url))
+    store = state / _SECRETS_NAME
+    try:
+        store.stat()
+    except PermissionError:
+        # The group that may use MI has no business with the database.
+        return url
+    except OSError:
+        pass
+    password = SecretStore(store).get(secret_name(url))
     return url if password is None else url_with_password(url, password)
 
 

@@ -1,9 +1,11 @@
 """start, stop, reload, status, mi and chat on every OpenSIPS of the machine, by the commands."""
 
 import contextlib
+import grp
 import itertools
 import json
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -265,6 +267,28 @@ def test_reload(lab: Lab) -> None:
 
 
 @pytest.mark.feature("faults")
+def test_a_restart_that_would_fail_stops_nothing(lab: Lab) -> None:
+    lab.ok("start")
+    pid = lab.pid
+    config = lab.run / "opensips.cfg"
+    text = config.read_text()
+    config.write_text(text.replace("route(nat);", "route(nosuch);"))
+    done = lab("restart")
+    assert done.returncode == 1
+    assert "nothing was stopped" in done.stderr
+    assert "nosuch" in done.stderr
+    config.write_text(text)
+    if lab.file is not None:
+        lab.file.rename(lab.directory / "away")
+        assert "nothing was stopped" in lab("restart").stderr
+        (lab.directory / "away").rename(lab.file)
+    assert lab.pid == pid
+    assert lab.options()
+    assert lab.json("restart")["started"]["pid"] != pid
+    assert lab.options()
+
+
+@pytest.mark.feature("faults")
 def test_kill_9_of_the_main_process_and_of_a_worker(lab: Lab) -> None:
     lab.ok("start")
     first = lab.pid
@@ -384,9 +408,6 @@ def self_answers(lab: Lab) -> bool:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can start it as another user")
 def test_as_another_user_with_a_group(lab: Lab) -> None:
-    import grp
-    import pwd
-
     user = pwd.getpwnam("nobody")
     group = next(each.gr_name for each in grp.getgrall() if each.gr_gid not in (0, user.pw_gid))
     shared = Path(tempfile.mkdtemp(prefix="rcsops-db-"))
@@ -417,6 +438,60 @@ def test_as_another_user_with_a_group(lab: Lab) -> None:
         shutil.rmtree(shared, ignore_errors=True)
         if run is not None and run.parent == Path("/run"):
             shutil.rmtree(run)
+
+
+@pytest.mark.feature("mi")
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root can become others"
+)
+def test_the_group_may_use_mi_and_nobody_else(lab: Lab) -> None:
+    """Also where there is a password of the database, which the group cannot read."""
+    group = next(each for each in grp.getgrall() if each.gr_gid not in (0, nobody().pw_gid))
+    lab.directory.chmod(0o755)
+    toml = lab.directory / "rcsops.toml"
+    text = toml.read_text().replace("[mi]\n", f'[mi]\ngroup = "{group.gr_name}"\n')
+    toml.write_text(text)
+    lab.ok("start")
+    run = Path(lab.json("status")["log"]).parent
+    try:
+        for transport in ("fifo", "datagram"):
+            assert "Up time" in as_nobody(lab, [group.gr_gid], transport, "mi", "uptime").stdout
+            stranger = as_nobody(lab, [], transport, "mi", "uptime")
+            assert stranger.returncode == 1
+            assert "you may not use the management interface" in stranger.stderr
+        assert as_nobody(lab, [group.gr_gid], "fifo", "contacts").returncode == 0
+        found = as_nobody(lab, [group.gr_gid], "fifo", "status", "--json")
+        assert json.loads(found.stdout)["fault"] == ""
+        assert as_nobody(lab, [group.gr_gid], "fifo", "logs").returncode == 1
+    finally:
+        lab("stop")
+        assert run.parent == Path("/run")
+        shutil.rmtree(run)
+
+
+def nobody() -> pwd.struct_passwd:
+    return pwd.getpwnam("nobody")
+
+
+def as_nobody(
+    lab: Lab, groups: list[int], transport: str, *words: str
+) -> "subprocess.CompletedProcess[str]":
+    """A command of somebody with these groups and no rights beside them."""
+    who = ["--reuid", str(nobody().pw_uid), "--regid", str(nobody().pw_gid)]
+    who += ["--groups", ",".join(map(str, groups))] if groups else ["--clear-groups"]
+    done = subprocess.run(
+        ["setpriv", *who, sys.executable, "-m", "rcsops", "--project", str(lab.directory), *words],
+        cwd="/",
+        env=lab.environment | {"RCSOPS_MI_TRANSPORT": transport, "HOME": "/nonexistent"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if "No module named" in done.stderr or "cannot execute" in done.stderr:
+        pytest.skip("this Python is in a directory that is closed to others")
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
 
 
 @pytest.mark.feature("chat")

@@ -1,7 +1,6 @@
 """The rendered configuration on servers of their own: restarts, TLS, WebSocket, MI, agents."""
 
 import asyncio
-import base64
 import grp
 import json
 import os
@@ -22,7 +21,9 @@ from rcsops.testing import free_port, wait_until
 from rcsops.testing.opensips import OpenSipsServer
 from rcsops.ua.events import TextReceived
 from tests.live.phones import DOMAIN, Phone
+from tests.live.stream_phones import TlsPhone, WebSocketPhone
 from tests.live.subjects import Case
+from tests.live.test_opensips_config import call, in_dialog
 
 NewServer = Callable[..., OpenSipsServer]
 
@@ -213,63 +214,73 @@ def certificate(tmp_path: Path) -> Tls:
 
 
 TLS = {"tls_mgm", "proto_tls", "proto_ws", "proto_wss"}
-REGISTER = (
-    f"REGISTER sip:{DOMAIN} SIP/2.0\r\nVia: SIP/2.0/%s x.invalid;branch=z9hG4bKa;rport\r\n"
-    f"From: <sip:bob@{DOMAIN}>;tag=a\r\nTo: <sip:bob@{DOMAIN}>\r\nCall-ID: a\r\n"
-    "CSeq: 1 REGISTER\r\nContact: <sip:bob@x.invalid;transport=%s>\r\nMax-Forwards: 70\r\n"
-    "Content-Length: 0\r\n\r\n"
-)
 
 
 @pytest.mark.feature("transports")
-def test_tls_and_websocket(case: Case, new_server: NewServer, certificate: Tls) -> None:
+@pytest.mark.parametrize("other", ["udp", "tls", "ws", "wss"])
+def test_tls_and_websocket(case: Case, new_server: NewServer, certificate: Tls, other: str) -> None:
     if missing := TLS - set(case.installation.modules):
         pytest.skip(f"this OpenSIPS has no {', '.join(sorted(missing))}")
     ports = {name: free_port() for name in ("tls", "ws", "wss")}
     also = tuple(f"{name}:127.0.0.1:{port}" for name, port in ports.items())
-    server = new_server(tls=certificate, also=also)
     context = ssl.create_default_context(cafile=certificate.certificate)
+    # 3.0 takes nobody without an Origin for a WebSocket client.
+    origin = f"https://{DOMAIN}" if case.installation.line < (3, 4) else ""
+    server = new_server(tls=certificate, also=also)
+
+    def phone(transport: str, name: str) -> Phone:
+        address = f"127.0.0.1:{ports.get(transport, server.port)}"
+        if transport == "udp":
+            return Phone(address, name)
+        if transport == "tls":
+            return TlsPhone(address, name, context)
+        secure = context if transport == "wss" else None
+        return WebSocketPhone(address, name, secure, origin=origin)
+
+    for name in ("alice", "bob"):
+        server.add_user(name, f"of {name}")
     with server:
-        for name in ("tls", "ws", "wss"):
-            stream = socket.create_connection(("127.0.0.1", ports[name]), timeout=5)
-            with stream:
-                if name != "ws":
-                    stream = context.wrap_socket(stream, server_hostname=DOMAIN)
-                text = (REGISTER % (name.upper(), name)).encode()
-                if name == "tls":
-                    stream.sendall(text)
-                    answer = stream.recv(65535)
-                else:
-                    answer = by_websocket(stream, text)
-                assert answer.startswith(b"SIP/2.0 401 "), name
-                stream.close()
-        # Nothing older than TLS 1.2.
-        with pytest.warns(DeprecationWarning):
-            context.minimum_version = ssl.TLSVersion.TLSv1
-            context.maximum_version = ssl.TLSVersion.TLSv1_1
-        with (
-            socket.create_connection(("127.0.0.1", ports["tls"]), timeout=5) as stream,
-            pytest.raises((ssl.SSLError, OSError)),
-        ):
-            context.wrap_socket(stream, server_hostname=DOMAIN)
+        for transport in ("udp", *ports):
+            with phone(other, "alice") as alice, phone(transport, "bob") as bob:
+                assert alice.register().status == 200
+                assert bob.register().status == 200
+                for caller, callee in ((alice, bob), (bob, alice)):
+                    whole_call(caller, callee)
+                for each in (alice, bob):
+                    assert each.register(0).status == 200
 
 
-def by_websocket(stream: socket.socket, text: bytes) -> bytes:
-    """Sends one text frame (RFC 6455, RFC 7118); returns what the answering frame holds."""
-    key = base64.b64encode(os.urandom(16)).decode()
-    stream.sendall(
-        f"GET / HTTP/1.1\r\nHost: {DOMAIN}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Origin: https://{DOMAIN}\r\nSec-WebSocket-Key: {key}\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: sip\r\n\r\n".encode()
-    )
-    shaken = b""
-    while b"\r\n\r\n" not in shaken:
-        shaken += stream.recv(65535)
-    assert shaken.startswith(b"HTTP/1.1 101"), shaken
-    mask = os.urandom(4)
-    masked = bytes(each ^ mask[index % 4] for index, each in enumerate(text))
-    stream.sendall(b"\x81\xfe" + len(text).to_bytes(2, "big") + mask + masked)
-    frame = stream.recv(65535)
-    while len(frame) < 5:
-        frame += stream.recv(65535)
-    return frame[4:] if frame[1] & 0x7F == 126 else frame[2:]
+def whole_call(alice: Phone, bob: Phone) -> None:
+    """A MESSAGE; and INVITE, ACK and BYE, which find their way by the callee's Contact."""
+    message = alice.authorized(alice.request("MESSAGE", bob.uri, body="hello"))
+    alice.send(message)
+    bob.answer(bob.incoming("MESSAGE"), 200)
+    assert alice.final(message).status == 200
+    invite, came = call(alice, bob)
+    bob.answer(came, 200, Contact=bob.contact)
+    answer = alice.final(invite)
+    number = invite.cseq.number
+    alice.send(in_dialog("ACK", alice, invite, answer, number))
+    bob.incoming("ACK")
+    bye = in_dialog("BYE", alice, invite, answer, number + 1)
+    alice.send(bye)
+    bob.answer(bob.incoming("BYE"), 200)
+    assert alice.final(bye).status == 200
+
+
+@pytest.mark.feature("transports")
+def test_nothing_older_than_tls_1_2(case: Case, new_server: NewServer, certificate: Tls) -> None:
+    if not {"tls_mgm", "proto_tls"} <= set(case.installation.modules):
+        pytest.skip("this OpenSIPS has no TLS")
+    port = free_port()
+    server = new_server(tls=certificate, also=(f"tls:127.0.0.1:{port}",))
+    context = ssl.create_default_context(cafile=certificate.certificate)
+    with pytest.warns(DeprecationWarning):
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with (
+        server,
+        socket.create_connection(("127.0.0.1", port), timeout=5) as stream,
+        pytest.raises((ssl.SSLError, OSError)),
+    ):
+        context.wrap_socket(stream, server_hostname=DOMAIN)

@@ -32,6 +32,8 @@ _UNLOADED = re.compile(r"no module matching (?P<module>\S+) found")
 _MISMATCH = re.compile(
     r"type mismatch for parameter <(?P<name>[^>]*)> in module <(?P<module>[^>]*)>"
 )
+# From 3.4 on, after what is wrong with the arguments of a function: where that is.
+_FUNCTION = re.compile(r"check failed for function (?P<name><[^>]*>), (?P<file>.+):(?P<line>\d+)$")
 _NAMED = re.compile(r"<([^>]+)>")
 _FOLLOWING = ("unknown command", "bad command")
 
@@ -71,6 +73,7 @@ def parse_complaints(said: str) -> list[Problem]:
     lost: set[str] = set()
     mismatched: set[tuple[str, str]] = set()
     unloaded: set[str] = set()
+    before = ""
     for line in said.splitlines():
         if mismatch := _MISMATCH.search(line):
             mismatched.add((mismatch["module"], mismatch["name"]))
@@ -80,6 +83,11 @@ def parse_complaints(said: str) -> list[Problem]:
         if warning := None if match else _WARNING.search(line):
             problem = _problem(warning, warning=True)
             found.setdefault((problem.file, problem.line), problem)
+        if function := _FUNCTION.search(line):
+            text = f"{function['name']}: {_PREFIX.sub(lambda said: said['text'], before)}"
+            problem = Problem(function["file"], int(function["line"]), 0, 0, text)
+            found.setdefault((problem.file, problem.line), problem)
+        before = line
         if match is None:
             continue
         problem = _problem(match, warning=False)

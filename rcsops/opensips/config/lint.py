@@ -202,7 +202,10 @@ def _databases(source: _Source, line: Line | None) -> Iterator[Problem]:
                 if line is not None:
                     check_tables(connection, shape_of(line))
         except DatabaseError as error:
-            yield source.problem(match, "url", f"the database: {error}", hint=error.hint)
+            text = str(error)
+            if "the database" not in text:
+                text = f"the database: {text}"
+            yield source.problem(match, "url", text, hint=error.hint)
 
 
 def blanked(text: str) -> tuple[str, str]:

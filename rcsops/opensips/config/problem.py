@@ -1,9 +1,16 @@
 """What is wrong in a configuration, and where."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rcsops.opensips.config.render import concerns
+
+# The password of a database URL (it may hold an @ that is not encoded), the key of the nonces, and
+# the keys of secrets.cfg.
+_SECRET = re.compile(
+    r"(://[^:@/\s\"]*:|\"secret\w*\"\s*,\s*\"|_key\)\s*=\s*\")([^\"]+(?=@)|[^\"@]+(?=\"|$))"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,12 @@ def located(problem: Problem) -> Problem:
         return problem
     return replace(
         problem,
-        source_line=lines[problem.line - 1],
+        source_line=_without_secrets(lines[problem.line - 1]),
         concern=concerns(text)[problem.line - 1],
     )
+
+
+def _without_secrets(line: str) -> str:
+    """The line, as long as it was, with stars for passwords and keys: people show these messages
+    to others."""
+    return _SECRET.sub(lambda found: found[1] + "*" * len(found[2]), line)

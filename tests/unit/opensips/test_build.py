@@ -27,15 +27,22 @@ def source(directory: Path, makefile: str = "app:\n") -> Path:
 
 
 def build(directory: Path, release: str, *, core: bool = True) -> list[str]:
+    (command,) = commands(directory, release, ("sl", "tm"), core=core)
+    return command
+
+
+def commands(
+    directory: Path, release: str, modules: tuple[str, ...], *, core: bool = True
+) -> list[list[str]]:
     return Build(
         release=resolve_release(release),
         source=directory,
         prefix=Path("/opt/x"),
         stage=Path("/opt/.stage"),
-        modules=("sl", "tm"),
+        modules=modules,
         jobs=3,
         core=core,
-    ).command()
+    ).commands()
 
 
 def test_the_command_of_an_old_release(tmp_path: Path) -> None:
@@ -45,6 +52,16 @@ def test_the_command_of_an_old_release(tmp_path: Path) -> None:
     assert {"app", "install-modules", "modules=modules/sl modules/tm"} <= {*command}
     assert "BASEDIR=/opt/.stage" in command
     assert "install-modules-dbschema" not in command
+
+
+def test_the_tls_modules_of_3_0_are_compiled_apart(tmp_path: Path) -> None:
+    made = source(tmp_path)
+    first, second = commands(made, "3.0.2", ("proto_tls", "proto_wss", "sl", "tls_mgm"))
+    assert "modules=modules/sl modules/tls_mgm" in first
+    assert "modules=modules/proto_tls modules/proto_wss" in second
+    assert "app" not in second
+    assert f"CC_EXTRA_OPTS=-fcommon -g1 -include {made.parent}/openssl_errors.h" in second
+    assert len(commands(made, "3.6", ("proto_tls", "sl"))) == 1
 
 
 def test_the_command_of_a_new_one(tmp_path: Path) -> None:

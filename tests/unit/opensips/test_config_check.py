@@ -60,6 +60,37 @@ def test_a_warning_is_none_to_stop_for() -> None:
     assert (problem.line, problem.text) == (9, "old")
 
 
+FUNCTION = """\
+Nov 24 00:34:19 [1] ERROR:core:check_cmd: Param [1] expected to be a string or variable
+Nov 24 00:34:19 [1] ERROR:core:check_actions: check failed for function <setflag>, /r/b.cfg:383
+Nov 24 00:34:19 [1] ERROR:core:main: bad function call in config file
+"""
+
+
+def test_the_arguments_of_a_function() -> None:
+    (problem,) = parse_complaints(FUNCTION)
+    assert (problem.file, problem.line) == ("/r/b.cfg", 383)
+    assert problem.text == "<setflag>: Param [1] expected to be a string or variable"
+
+
+@pytest.mark.parametrize(
+    ("line", "secret"),
+    [
+        ('db_default_url="mysql://u:p%40ss@word@h:3306/d"', "p%40ss@word"),
+        ('db_default_url="mysql://u:pass@h/d', "pass"),
+        ('modparam("auth", "secret", "0123456789")', "0123456789"),
+        ('modparam("auth", "secrets", "0123")', "0123"),
+        ('\t$var(route_key) = "abc";', "abc"),
+    ],
+)
+def test_no_secret_is_shown(tmp_path: Path, line: str, secret: str) -> None:
+    config = tmp_path / "secrets.cfg"
+    config.write_text(f"{line}\n")
+    asked = program(tmp_path, f'echo "parse error in {config}:1:5-9: syntax error" >&2; exit 255')
+    (problem,) = check(asked, config)
+    assert problem.source_line == line.replace(secret, "*" * len(secret))
+
+
 def installation(binary: Path) -> Installation:
     return Installation("3.0.2", binary.parent, binary, binary.parent, None, (), None, True)
 
@@ -178,7 +209,7 @@ def test_a_dead_database(tmp_path: Path) -> None:
     assert problem.text.startswith("the database: there is no database yet")
     sqlite3.connect(tmp_path / "none.db").close()
     (problem,) = lint(path, line=(3, 0))
-    assert "the database:" in problem.text
+    assert problem.text == "the database has no tables yet"
 
 
 def test_a_database_server_that_is_not_there(tmp_path: Path) -> None:

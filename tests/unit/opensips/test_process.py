@@ -12,7 +12,7 @@ import pytest
 
 from rcsops.errors import EngineError, UsageError
 from rcsops.opensips.installed import Installation
-from rcsops.opensips.ports import accepts, check_free
+from rcsops.opensips.ports import check_free, listens
 from rcsops.opensips.process import (
     command_line,
     end_processes,
@@ -143,10 +143,10 @@ def test_a_port_in_use_and_by_whom(transport: str) -> None:
         with pytest.raises(EngineError, match=rf"in use by .*\(pid {os.getpid()}\)"):
             check_free(address)
         if transport == "tcp":
-            assert accepts(address)
+            assert listens(address)
     check_free(address)
     if transport == "tcp":
-        assert not accepts(address)
+        assert not listens(address)
 
 
 def test_an_address_that_this_machine_does_not_have() -> None:
