@@ -258,9 +258,7 @@ async def test_a_lost_connection_fails_each_transaction_once(ends: str) -> None:
         _reader, writer = await asyncio.open_connection(address.host, address.port)
         for each in range(number):
             # Nobody listens there: the responses find no way back.
-            head = (
-                f"INVITE sip:b@x SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1:1;branch=z9hG4bK{each}\r\n"
-            )
+            via = f"Via: SIP/2.0/TCP 127.0.0.1:1;branch=z9hG4bK{each}\r\n"
             names = f"From: <sip:a@x>;tag=f\r\nTo: <sip:b@x>\r\nCall-ID: {each}\r\n"
             rest = "CSeq: 1 INVITE\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
             writer.write(f"INVITE sip:b@x SIP/2.0\r\n{via}{names}{rest}".encode())
