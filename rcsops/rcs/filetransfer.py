@@ -229,9 +229,10 @@ def safe_name(name: str, fallback: str = "file") -> str:
     """
     # The peer's directories may be of either kind, whatever ours are.
     name = name[-4096:].replace("\\", "/").rpartition("/")[2]
-    name = unicodedata.normalize("NFC", name)
     # Cc, Cf, Cs, Co, Cn: control, format (bidirectional overrides), surrogates, and no characters.
     name = "".join(c for c in name if unicodedata.category(c)[0] != "C")
+    # Afterwards: what stood between a letter and its accent is gone now.
+    name = unicodedata.normalize("NFC", name)
     name = "".join(" " if unicodedata.category(c)[0] == "Z" else c for c in name)
     name = _RESERVED.sub("_", name).strip(" .")
     if _RESERVED_NAMES.match(name):

@@ -38,6 +38,7 @@ from rcsops.sip import (
     TransportFailed,
     UnreadableRequest,
     Uri,
+    answerable,
     check_request,
 )
 from rcsops.transport import SipEndpoint
@@ -127,10 +128,8 @@ class ServerCore:
     def bad_message(self, error: SipParseError, flow: Flow) -> None:
         """Takes what is not SIP; a request that says where it came from is told."""
         self._counts["core:bad_msg_hdr"] += 1
-        request = getattr(error, "partial", None)
-        if not isinstance(request, Request) or request.method == "ACK":
-            return
-        if all(map(request.has, ("Via", "From", "To", "CSeq"))):
+        request = answerable(error)
+        if request is not None:
             self._refuse_unread(request, flow, error.status, _phrase(error))
 
     def _refuse_unread(self, request: Request, flow: Flow, status: int, reason: str) -> None:

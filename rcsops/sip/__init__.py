@@ -11,7 +11,7 @@ from rcsops.sip.names import REASON_PHRASES, reason_phrase
 from rcsops.sip.parser import parse_message
 from rcsops.sip.stream import StreamParser
 from rcsops.sip.uri import Uri, escape, unescape
-from rcsops.sip.validate import check_request, check_response
+from rcsops.sip.validate import answerable, check_request, check_response
 
 __all__ = [
     "ALGORITHMS",
@@ -34,6 +34,7 @@ __all__ = [
     "Uri",
     "Verdict",
     "Via",
+    "answerable",
     "check_request",
     "check_response",
     "digest_response",

@@ -23,6 +23,14 @@ def check_request(request: Request) -> RemoteProtocolError | None:
         return error
 
 
+def answerable(error: SipParseError) -> Request | None:
+    """The request that an error is about, when it holds what an answer needs (§8.2.6.2)."""
+    request = error.partial
+    if not isinstance(request, Request) or request.method == "ACK":
+        return None
+    return request if all(map(request.has, ("Via", "From", "To", "CSeq"))) else None
+
+
 def check_response(response: Response) -> bool:
     """Whether a response can be passed on; one that cannot is dropped (§8.1.3, §16.7)."""
     if response.version != "SIP/2.0":

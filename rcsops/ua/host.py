@@ -17,7 +17,9 @@ from rcsops.sip import (
     Response,
     Target,
     Timers,
+    UnreadableRequest,
     Uri,
+    answerable,
     check_request,
 )
 from rcsops.tokens import Tokens
@@ -130,6 +132,7 @@ class AgentHost:
             return
         endpoint = SipEndpoint(
             on_event=self._event,
+            on_bad_message=self._bad_message,
             on_flow_closed=self._flow_closed,
             tokens=self._tokens,
             timers=self._timers,
@@ -286,6 +289,19 @@ class AgentHost:
                 return
             if call is not None:
                 call.receive_ack(event.request)
+
+        elif isinstance(event, UnreadableRequest):
+            self._refuse_unread(event.request, event.flow, 400)
+
+    def _bad_message(self, error: SipParseError, flow: Flow) -> None:
+        request = answerable(error)
+        if request is not None:
+            self._refuse_unread(request, flow, error.status)
+
+    def _refuse_unread(self, request: Request, flow: Flow, status: int) -> None:
+        tag = self.endpoint.layer.stateless_tag(request)
+        response = Response.to_request(request, status, to_tag=tag)
+        self.endpoint.reply_stateless(request, flow, response)
 
     def _request(self, event: RequestReceived) -> None:
         request, flow = event.request, event.flow
