@@ -58,13 +58,13 @@ def credentials(name: str) -> str:
 class Ours:
     """The embedded server, with a project of its own."""
 
-    def __init__(self, directory: Path, *, profile: Path | None = None) -> None:
+    def __init__(self, directory: Path, *, profile: Path | None = None, more: str = "") -> None:
         directory.mkdir()
         self.port = free_port()
         (directory / "rcsops.toml").write_text(
             f'listen = ["udp:127.0.0.1:{self.port}", "tcp:127.0.0.1:{self.port}"]\n'
             # sipp knows MD5 only.
-            '[digest]\nalgorithms = ["MD5"]\n'
+            '[digest]\nalgorithms = ["MD5"]\n' + more
         )
         self.project = Project.find(directory, environment={})
         db.create(self.project)
@@ -80,6 +80,10 @@ class Ours:
         )
         files = RunFiles(self.project.run_dir)
         wait_until(lambda: running_pid(files) and files.fifo.exists(), what="the profiled server")
+
+    @property
+    def pid(self) -> int:
+        return running_pid(RunFiles(self.project.run_dir)) or 0
 
     @property
     def address(self) -> str:

@@ -26,6 +26,7 @@ class Judgement(NamedTuple):
     status: int = 0
     stale: bool = False
     failed: bool = False
+    guess: str = ""
 
 
 class Authenticator:
@@ -91,7 +92,7 @@ class Authenticator:
         if verdict is Verdict.MALFORMED:
             return Judgement("", 400)
         if verdict is Verdict.WRONG:
-            return Judgement("", challenge, failed=True)
+            return Judgement("", challenge, failed=True, guess=credentials.response)
         return Judgement("", challenge, stale=True)
 
     def refuse(
@@ -118,7 +119,7 @@ class Authenticator:
         self._counts["auth:stale"] += judgement.stale
         if judgement.failed:
             logger.info("wrong credentials from %s:%d", *source)
-            if self._guard.failed(source[0], now):
+            if self._guard.failed(source[0], now, judgement.guess):
                 self._counts["limits:bans"] += 1
                 logger.warning("%s is banned: too many wrong passwords", source[0])
         return Response.to_request(

@@ -11,15 +11,17 @@ from collections.abc import Hashable, Sequence
 from rcsops.errors import RcsopsError, SipParseError
 from rcsops.server.accounts import Accounts, Known, NeedsDatabase
 from rcsops.server.addresses import LocalNames
+from rcsops.server.admission import Admission
 from rcsops.server.arrival import Arrival, Arrivals, Refusal, check_options
 from rcsops.server.auth import Authenticator
 from rcsops.server.dialog_token import DialogTokens
 from rcsops.server.flow_token import FlowTokens
 from rcsops.server.gruu import Gruus, GruuTarget
-from rcsops.server.guard import Guard, Standing
+from rcsops.server.guard import Guard
 from rcsops.server.location import LocationService
 from rcsops.server.loops import LoopMarks, breadth_of
 from rcsops.server.options import ServerOptions
+from rcsops.server.overload import OverloadControl
 from rcsops.server.policy import assert_identity, strip_asserted
 from rcsops.server.proxy import Proxy
 from rcsops.server.record_route import service_route
@@ -73,15 +75,16 @@ class ServerCore:
         loop_marks: LoopMarks,
         options: ServerOptions,
         statistics: Statistics,
+        overload: OverloadControl,
     ) -> None:
         self._endpoint = endpoint
         self._names = names
         self._arrivals = Arrivals(names, dialog_tokens, flow_tokens)
+        self._admission = Admission(endpoint, guard, overload, self._arrivals, options, statistics)
         self._gruus = gruus
         self._marks = loop_marks
         self._accounts = accounts
         self._auth = authenticator
-        self._guard = guard
         self._location = location
         self._tokens = dialog_tokens
         self._options = options
@@ -133,10 +136,8 @@ class ServerCore:
             self._refuse_unread(request, flow, error.status, _phrase(error))
 
     def _refuse_unread(self, request: Request, flow: Flow, status: int, reason: str) -> None:
-        if self._guard.take(flow.remote[0], self._endpoint.now) is Standing.GOOD:
+        if self._admission.may_answer(flow):
             self._reply(request, flow, status, reason)
-        else:
-            self._counts["limits:dropped"] += 1
 
     def flow_closed(self, flow: Flow) -> None:
         """A connection is gone, and with it the contacts that depend on it."""
@@ -151,7 +152,7 @@ class ServerCore:
             # A retransmission of what waits for the database: its answer is on the way.
             return
         try:
-            if known.counted or self._may_come(request, flow, known):
+            if self._admission.admits(request, flow, known):
                 self._handle(request, flow, known)
         except Refusal as refusal:
             if not known.quiet or known.user:
@@ -163,38 +164,6 @@ class ServerCore:
             self._wait(request, flow, known, need)
         except _Answered:
             return
-
-    def _may_come(self, request: Request, flow: Flow, known: Known) -> bool:
-        """Charges the source of a request; whether it is to be looked at.
-
-        What belongs to a dialog that began here always is. A datagram may come from a forged
-        address, so no datagram over the rate is answered; one with credentials is still looked at,
-        so that nobody keeps a user out by sending in the name of that user's address.
-        """
-        known.counted = True
-        standing = self._guard.take(flow.remote[0], self._endpoint.now)
-        if standing is Standing.GOOD:
-            return True
-        if request.has("Route") and self._arrivals.prepare(request.copy(), flow)[1]:
-            return True
-        forgeable = flow.transport == "udp"
-        if (
-            forgeable
-            and standing is not Standing.BANNED
-            and (request.has("Authorization") or request.has("Proxy-Authorization"))
-        ):
-            known.quiet = True
-            return True
-        if forgeable:
-            self._counts["limits:dropped"] += 1
-            return False
-        self._counts["limits:refused"] += 1
-        if standing is not Standing.OVER:
-            # One answer, and the way is closed.
-            self._endpoint.close_flow_after(flow)
-        if standing is Standing.BANNED:
-            raise Refusal(403, "Too Many Wrong Passwords")
-        raise Refusal(503, "Too Many Requests", [("Retry-After", str(self._options.retry_after))])
 
     def _wait(self, request: Request, flow: Flow, known: Known, need: NeedsDatabase) -> None:
         if len(self._waiting) >= self._options.max_waiting:

@@ -51,13 +51,14 @@ class Ban:
 class _Source:
     """What is remembered of one source."""
 
-    __slots__ = ("banned_until", "failed_since", "failures", "moment", "tokens", "trusted")
+    __slots__ = ("banned_until", "failed_since", "failures", "guess", "moment", "tokens", "trusted")
 
     def __init__(self, tokens: float, moment: float, trusted: bool) -> None:
         self.tokens = tokens
         self.moment = moment
         self.trusted = trusted
         self.failures = 0
+        self.guess = ""
         self.failed_since = 0.0
         self.banned_until = 0.0
 
@@ -102,13 +103,15 @@ class Guard:
             return Standing.GOOD
         return Standing.OVER if tokens > -burst else Standing.FLOODING
 
-    def failed(self, host: str, now: float) -> bool:
-        """Counts a wrong password; whether that bans the source."""
+    def failed(self, host: str, now: float, guess: str = "") -> bool:
+        """Counts a wrong password; whether that bans the source. A ``guess`` that comes twice in a
+        row, because a datagram is sent again, counts once."""
         limits = self._limits
         key = source_of(host)
         source = self._find(key, now)
-        if source.trusted or not limits.failures:
+        if source.trusted or not limits.failures or (guess and guess == source.guess):
             return False
+        source.guess = guess
         if not source.failures or now - source.failed_since > limits.failure_seconds:
             source.failures, source.failed_since = 0, now
         source.failures += 1

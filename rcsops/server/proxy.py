@@ -363,7 +363,7 @@ class Proxy:
         if isinstance(transaction, InviteClientTransaction) and not transaction.terminated:
             if not transaction.reliable or transaction.state is not State.PROCEEDING:
                 return
-            self._endpoint.give_up(transaction)
+            self._endpoint.layer.give_up(transaction, self._endpoint.now)
         self.failed(branch, 503)
 
     def terminated(self, branch: Branch, key: object) -> None:

@@ -30,11 +30,13 @@ from rcsops.server.mi_commands import MiCommands
 from rcsops.server.mi_datagram import MiDatagram
 from rcsops.server.mi_fifo import MiFifo
 from rcsops.server.options import ServerOptions
+from rcsops.server.overload import INTERVAL, OverloadControl
 from rcsops.server.run_files import RunFiles
+from rcsops.server.screening import Screen
 from rcsops.server.statistics import Statistics
 from rcsops.settings import DIGEST_ALGORITHMS, Limits, Listen, Settings
 from rcsops.sip import ALGORITHMS, DigestServer, Event, Flow, SipParseError, Timers
-from rcsops.transport import EndpointLimits, SipEndpoint, Tap, Tls, TlsOptions
+from rcsops.transport import EndpointLimits, SipEndpoint, Tap, Tls, TlsOptions, system_tokens
 
 __all__ = ["Server"]
 
@@ -74,6 +76,10 @@ class Server:
         self.location = LocationService()
         self.names = LocalNames(settings.domain, ())
         limits = settings.limits
+        self._fraction = system_tokens().fraction
+        self.overload = OverloadControl(limits.queue_milliseconds / 1000, self._fraction)
+        self._messages = 0
+        self._ticker: asyncio.TimerHandle | None = None
         self.guard = Guard(
             GuardLimits(
                 rate=limits.rate,
@@ -86,6 +92,7 @@ class Server:
         )
         self.endpoint = SipEndpoint(
             limits=endpoint_limits(limits),
+            on_wait=self._waited,
             on_event=self._event,
             on_bad_message=self._bad_message,
             on_flow_closed=self._flow_closed,
@@ -129,6 +136,13 @@ class Server:
         if self._files is not None:
             self._open_mi(self._files)
         self._sweep()
+        self._screen = Screen(
+            self._secret,
+            lambda credentials: self.overload.refuses(credentials=credentials),
+            self.endpoint.layer.has_server,
+            self._retry_after,
+        )
+        self._tick(loop.time())
         # What is here now stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -144,8 +158,9 @@ class Server:
 
     async def stop(self) -> None:
         """Stops taking requests, writes what is unwritten, closes everything."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        for timer in (self._sweeper, self._ticker):
+            if timer is not None:
+                timer.cancel()
         if self._fifo is not None:
             await self._fifo.drain(_MI_DRAIN_SECONDS)
         if self._core is not None:
@@ -227,6 +242,7 @@ class Server:
             loop_marks=LoopMarks(self._secret),
             options=options,
             statistics=self.statistics,
+            overload=self.overload,
         )
 
     def _reload_domains(self) -> None:
@@ -272,6 +288,8 @@ class Server:
         gauge("net:failed_handshakes", lambda: endpoint.statistics.failed_handshakes)
         gauge("net:bad_datagrams", lambda: endpoint.statistics.bad_datagrams)
         gauge("net:dropped_datagrams", lambda: endpoint.statistics.dropped_datagrams)
+        gauge("overload:refused", lambda: self.overload.refused)
+        gauge("overload:pressure", lambda: round(100 * self.overload.pressure))
         gauge("limits:banned", lambda: len(self.guard.bans(endpoint.now)))
         gauge("registrar:max_expires", lambda: self._options.max_expires)
         gauge("registrar:default_expire", lambda: self._options.default_expires)
@@ -284,6 +302,32 @@ class Server:
         if self._writer is not None:
             self._writer.flush()
         self._sweeper = loop.call_later(self._options.flush_seconds, self._sweep)
+
+    def _waited(self, seconds: float, lost: int) -> None:
+        self.overload.waited(seconds)
+        if lost:
+            self.overload.lost(lost)
+
+    def _tick(self, due: float) -> None:
+        """Every tenth of a second: is there more than can be done?"""
+        loop = asyncio.get_running_loop()
+        overload, now = self.overload, loop.time()
+        total = self.endpoint.statistics.received
+        was = overload.active
+        overload.tick(now - due, total - self._messages)
+        self._messages = total
+        if overload.active is not was:
+            self.endpoint.screen = self._screen if overload.active else None
+            if overload.active:
+                logger.warning("overload: new requests are answered 503 now and then")
+            else:
+                logger.info("overload is over; %d requests were refused so far", overload.refused)
+        self._ticker = loop.call_at(now + INTERVAL, self._tick, now + INTERVAL)
+
+    def _retry_after(self) -> int:
+        # Not all of them at the same moment.
+        least = self._options.retry_after
+        return least + int(self._fraction() * (least + 1))
 
     # --- events --------------------------------------------------------------------------------
 
@@ -306,6 +350,7 @@ def endpoint_limits(limits: Limits) -> EndpointLimits:
         max_connections=limits.connections,
         max_connections_per_source=limits.connections_per_source,
         idle_seconds=limits.idle_seconds,
+        message_seconds=limits.message_seconds,
         max_head=limits.head,
         # What is a little too large is answered, not cut off.
         max_body=2 * limits.body,

@@ -213,6 +213,11 @@ class TransactionLayer:
         known = self._merge_keys.get(merged)
         return known is not None and known != server_key(request, request.top_via, request.method)
 
+    def has_server(self, branch: str, host: str, port: int, method: str) -> bool:
+        """Whether there is a server transaction for what a Via says (RFC 3261 §17.2.3); all in
+        lower case but the method."""
+        return (branch, host, port, method) in self._servers
+
     # --- the TU as a client -------------------------------------------------------------------
 
     def send_request(

@@ -6,6 +6,7 @@ import errno
 import socket
 import struct
 import sys
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,14 @@ _RECEIVE_BUFFER = 4 << 20
 _IP_RECVERR = 11
 _IPV6_RECVERR = 25
 _MSG_ERRQUEUE = 0x2000
+_SO_RCVBUFFORCE = 33
+_SO_TIMESTAMPNS = 35
+_SO_RXQ_OVFL = 40
+_TIMESTAMP = struct.Struct("=qq")
+_COUNT = struct.Struct("=I")
+_ANCILLARY = socket.CMSG_SPACE(_TIMESTAMP.size) + socket.CMSG_SPACE(_COUNT.size)
+# A clock that was set makes nonsense of the time that a datagram has waited.
+_LONGEST_WAIT = 10.0
 _REFUSALS = frozenset(
     {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENOPROTOOPT}
 )
@@ -32,15 +41,18 @@ class UdpSocket:
 
     ``on_datagram(data, flow)`` is called for each datagram, ``on_turn()`` after each batch of them,
     ``on_error(flow, text)`` when the network says that an address cannot be reached
-    (RFC 3261 §18.4).
+    (RFC 3261 §18.4). ``on_wait(seconds, lost)``, when given, is told for each batch how long its
+    first datagram has waited in the kernel, and how many found no room there since the last time.
     """
 
     __slots__ = (
         "_limit",
         "_loop",
+        "_lost",
         "_on_datagram",
         "_on_error",
         "_on_turn",
+        "_on_wait",
         "_queue",
         "_rearm",
         "_sock",
@@ -59,6 +71,7 @@ class UdpSocket:
         on_turn: Callable[[], None],
         on_error: Callable[[Flow, str], None],
         queue_limit: int,
+        on_wait: Callable[[float, int], None] | None = None,
     ) -> None:
         self.family = family_of(host)
         sock = socket.socket(self.family, socket.SOCK_DGRAM)
@@ -66,14 +79,20 @@ class UdpSocket:
             sock.setblocking(False)
             if self.family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+            for option in (socket.SO_RCVBUF, _SO_RCVBUFFORCE):
+                # The second, for the privileged, goes beyond what the system gives to everybody.
+                with contextlib.suppress(OSError):
+                    sock.setsockopt(socket.SOL_SOCKET, option, _RECEIVE_BUFFER)
             if sys.platform == "linux":
                 with contextlib.suppress(OSError):
                     if self.family == socket.AF_INET6:
                         sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
                     else:
                         sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+                if on_wait is not None:
+                    with contextlib.suppress(OSError):
+                        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+                        sock.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
             sock.bind((host, port))
         except BaseException:
             sock.close()
@@ -83,6 +102,8 @@ class UdpSocket:
         self._on_datagram = on_datagram
         self._on_turn = on_turn
         self._on_error = on_error
+        self._on_wait = on_wait if sys.platform == "linux" else None
+        self._lost = 0
         self._limit = queue_limit
         self._queue: deque[tuple[bytes, Address]] = deque()
         self._writing = False
@@ -155,9 +176,15 @@ class UdpSocket:
         recvfrom = self._sock.recvfrom
         on_datagram = self._on_datagram
         local = self.local
+        measured = self._on_wait is None
         for _ in range(_BATCH):
             try:
-                data, address = recvfrom(_MAX_DATAGRAM)
+                if measured:
+                    data, address = recvfrom(_MAX_DATAGRAM)
+                else:
+                    measured = True
+                    data, ancillary, _, address = self._sock.recvmsg(_MAX_DATAGRAM, _ANCILLARY)
+                    self._measure(ancillary)
             except (BlockingIOError, InterruptedError):
                 self._drain_errors()
                 break
@@ -174,6 +201,20 @@ class UdpSocket:
             self._loop.remove_reader(self._sock.fileno())
             self._loop.add_reader(self._sock.fileno(), self._readable)
         self._on_turn()
+
+    def _measure(self, ancillary: list[tuple[int, int, Any]]) -> None:
+        waited, lost = 0.0, 0
+        for level, kind, payload in ancillary:
+            if level != socket.SOL_SOCKET:
+                continue
+            if kind == _SO_TIMESTAMPNS and len(payload) >= _TIMESTAMP.size:
+                seconds, nanoseconds = _TIMESTAMP.unpack_from(payload)
+                waited = time.time() - seconds - nanoseconds / 1e9
+            elif kind == _SO_RXQ_OVFL and len(payload) >= _COUNT.size:
+                total = _COUNT.unpack_from(payload)[0]
+                lost, self._lost = (total - self._lost) & 0xFFFFFFFF, total
+        if self._on_wait is not None:
+            self._on_wait(waited if 0.0 < waited < _LONGEST_WAIT else 0.0, lost)
 
     def _drain_errors(self) -> bool:
         """Reads the queue of ICMP errors; whether there was one."""

@@ -7,7 +7,6 @@ the loop follows it. No task is made for a message. TLS and WebSocket are layers
 
 import asyncio
 import logging
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 
 from rcsops.errors import LocalProtocolError, SipParseError
@@ -30,6 +29,7 @@ from rcsops.transport.addresses import (
 from rcsops.transport.clock import Alarm, system_tokens
 from rcsops.transport.connections import ConnectionTable
 from rcsops.transport.datagrams import UdpSocket
+from rcsops.transport.hooks import Screen, TransactionUser
 from rcsops.transport.limits import EndpointLimits, EndpointStatistics
 from rcsops.transport.resolver import Resolver
 from rcsops.transport.streams import PING
@@ -42,16 +42,6 @@ logger = logging.getLogger(__name__)
 
 _PAIR_ATTEMPTS = 64
 _QUIET_SECONDS = 1.0
-
-
-class TransactionUser(ABC):
-    """The context of a client transaction that wants its events itself."""
-
-    __slots__ = ()
-
-    @abstractmethod
-    def transaction_event(self, event: Event) -> None:
-        """Takes ResponseReceived, TimedOut, TransportFailed or Terminated of its transaction."""
 
 
 class SipEndpoint:
@@ -67,6 +57,7 @@ class SipEndpoint:
 
     ``tls`` has the certificates; ``dials`` are transports that it opens connections for though it
     does not listen on them; ``origins`` are the web pages whose WebSockets are taken.
+    ``on_wait(seconds, lost)`` is told how long datagrams wait in the kernel, and of those lost.
 
     Make it inside a running loop. A callback that raises is logged and never reaches the loop.
     """
@@ -81,6 +72,7 @@ class SipEndpoint:
         timers: Timers | None = None,
         tap: Tap | None = None,
         limits: EndpointLimits | None = None,
+        on_wait: Callable[[float, int], None] | None = None,
         nameservers: Sequence[str] = (),
         tls: Tls | None = None,
         dials: Iterable[str] = (),
@@ -94,6 +86,8 @@ class SipEndpoint:
         self.statistics = EndpointStatistics()
         self.layer = TransactionLayer(timers=self.timers, tokens=self.tokens)
         self.resolver = Resolver(nameservers, now=self._time, fraction=self.tokens.fraction)
+        self.screen: Screen | None = None
+        self._on_wait = on_wait
         self._on_event = on_event
         self._on_bad_message = on_bad_message
         self._on_flow_closed = on_flow_closed
@@ -180,6 +174,7 @@ class SipEndpoint:
             on_turn=self.pump,
             on_error=self._unreachable,
             queue_limit=self.limits.max_queued_datagrams,
+            on_wait=self._on_wait,
         )
         self._udp[listener.local] = listener
         return listener.local
@@ -266,11 +261,6 @@ class SipEndpoint:
         self.layer.cancel(transaction, self._time(), reason)
         self.pump()
 
-    def give_up(self, transaction: ClientTransaction) -> None:
-        """Ends an INVITE whose answer can no longer come, such as after TransportFailed."""
-        self.layer.give_up(transaction, self._time())
-        self.pump()
-
     def send_message(self, message: Message, flow: Flow) -> None:
         """Sends a message outside every transaction."""
         self.layer.send_message(message, flow)
@@ -354,6 +344,10 @@ class SipEndpoint:
         if len(data) <= 4 and not data.strip(b"\r\n\0"):
             # A keep-alive that only holds a NAT binding open.
             return
+        if self.screen is not None and (answer := self.screen(data, flow)) is not None:
+            self.statistics.received += 1
+            self._send(*answer)
+            return
         try:
             message = parse_message(data)
         except SipParseError as error:
@@ -400,10 +394,6 @@ class SipEndpoint:
         connection = self._table.find(flow)
         if connection is not None:
             connection.close()
-
-    def close_flow_after(self, flow: Flow) -> None:
-        """Closes the connection of a flow once what is being answered has gone out."""
-        self._loop.call_soon(self.close_flow, flow)
 
     def limit_idle(self, flow: Flow, seconds: float) -> None:
         """Closes the connection of a flow after so long without a sign of life from its peer,

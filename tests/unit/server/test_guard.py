@@ -83,6 +83,12 @@ def test_slow_mistakes_and_those_before_a_right_password_do_not_count() -> None:
         made.succeeded(HOST)
 
 
+def test_a_guess_that_is_sent_again_counts_once() -> None:
+    made = guard()
+    assert not any(made.failed(HOST, number / 2, "same") for number in range(8))
+    assert [made.failed(HOST, 5.0, guess) for guess in ("a", "b", "c")] == [False, True, False]
+
+
 def test_a_ban_can_be_lifted() -> None:
     made = guard()
     for _ in range(3):
