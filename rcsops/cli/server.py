@@ -10,6 +10,7 @@ from rcsops.cli.output import json_option, note, print_fields, print_json, say, 
 from rcsops.errors import UsageError
 
 if TYPE_CHECKING:
+    from rcsops.operations.engine import CertificateStatus
     from rcsops.operations.server import ServerStatus, Started, Stopped
 
 NOT_RUNNING = 3
@@ -134,6 +135,7 @@ def status(context: Context, as_json: bool) -> None:
                 ("log", result.log),
             ]
         )
+        _note_certificate(result.certificate)
         _note_large_log(result.log)
     if not result.running:
         raise click.exceptions.Exit(NOT_RUNNING)
@@ -209,6 +211,7 @@ def _answered(result: "ServerStatus") -> list[tuple[str, object]]:
     return [
         ("uptime", _duration(result.uptime)),
         ("listens", ", ".join(result.listeners)),
+        *([("tls", _certificate(result.certificate))] if result.certificate else []),
         ("users", f"{counts.get('usrloc:registered_users', 0)} registered"),
         ("contacts", counts.get("usrloc:location-contacts", 0)),
         (
@@ -228,6 +231,20 @@ def _write(text: str, output: Path | None) -> None:
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror}") from error
     say(f"wrote {output}")
+
+
+def _certificate(found: "CertificateStatus") -> str:
+    left = f"{found.days_left} days left" if found.days_left >= 0 else "EXPIRED"
+    return f"{found.path}, until {found.not_after:%Y-%m-%d}, {left}"
+
+
+def _note_certificate(found: "CertificateStatus | None") -> None:
+    if found is None:
+        return
+    from rcsops.operations.certs import RENEW_DAYS
+
+    if found.days_left < RENEW_DAYS:
+        note("to renew the certificate of a lab: rcsops certs; then rcsops restart")
 
 
 def _note_large_log(name: str) -> None:

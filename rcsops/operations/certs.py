@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from rcsops.errors import SettingsError, UsageError
@@ -22,13 +23,22 @@ from rcsops.operations.certs_make import (
     make_certificate,
     names_in,
 )
+from rcsops.operations.engine import CertificateStatus
 from rcsops.settings import Project, private_directory, valid_domain
 
-__all__ = ["AUTHORITY_DAYS", "CERTIFICATE_DAYS", "CertView", "CertsResult", "make_certs"]
+__all__ = [
+    "AUTHORITY_DAYS",
+    "CERTIFICATE_DAYS",
+    "RENEW_DAYS",
+    "CertView",
+    "CertsResult",
+    "certificate_status",
+    "make_certs",
+]
 
 AUTHORITY_DAYS = 3650
 CERTIFICATE_DAYS = 397
-_RENEW_DAYS = 30
+RENEW_DAYS = 30
 _CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -109,6 +119,18 @@ def make_certs(
     return CertsResult(tuple(workshop.views), unused)
 
 
+def certificate_status(
+    path: Path, *, now: datetime.datetime | None = None
+) -> CertificateStatus | None:
+    """Until when the certificate in a PEM file is good; None where there is none to read."""
+    try:
+        until = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+    except (OSError, ValueError):
+        return None
+    left = until - (now or datetime.datetime.now(datetime.UTC))
+    return CertificateStatus(path, until, left.days)
+
+
 class _Workshop:
     """Makes and keeps the pairs of one directory."""
 
@@ -146,7 +168,7 @@ class _Workshop:
                 why = "asked for"
             elif not self._authority.signed(old.certificate):
                 why = "it was signed by another authority"
-            elif left < _RENEW_DAYS:
+            elif left < min(RENEW_DAYS, self._days // 3):
                 why = "it has expired" if left < 0 else f"{left} days left"
             elif there != wanted:
                 why = "it lacks a name"

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -23,6 +24,7 @@ from rcsops.settings import Project
 __all__ = [
     "START_SECONDS",
     "STOP_SECONDS",
+    "CertificateStatus",
     "Engine",
     "ServerStatus",
     "StartOptions",
@@ -72,12 +74,21 @@ class Stopped:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateStatus:
+    """The certificate that a server shows over TLS, as its file is now."""
+
+    path: Path
+    not_after: datetime
+    days_left: int
+
+
+@dataclass(frozen=True, slots=True)
 class ServerStatus:
     """What a server says of itself; ``running`` without ``answers`` means that it is stuck.
 
     ``uptime`` and ``memory`` in seconds and octets; ``counts`` are statistics by OpenSIPS's names.
     ``fault`` says what is wrong, "" when nothing is: a main process that was killed, a server that
-    ended by itself, a database that cannot be used.
+    ended by itself, a database that cannot be used. ``certificate`` is for listeners with TLS.
     """
 
     engine: str
@@ -93,6 +104,7 @@ class ServerStatus:
     log: str
     processes: int = 0
     fault: str = ""
+    certificate: CertificateStatus | None = None
 
 
 class Engine(Protocol):

@@ -5,6 +5,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,13 @@ def reload(project: Project) -> tuple[str, ...]:
 
 def status(project: Project, *, timeout: float = 2.0) -> ServerStatus:
     """What the server says of itself, and what can be seen from outside."""
-    return _engine(project).status(project, timeout)
+    found = _engine(project).status(project, timeout)
+    if project.certificate and any(each.startswith(("tls:", "wss:")) for each in found.listeners):
+        # cryptography is slow to import, and most servers need none of it.
+        from rcsops.operations.certs import certificate_status
+
+        return replace(found, certificate=certificate_status(project.certificate[0]))
+    return found
 
 
 def log_tail(project: Project, lines: int) -> list[str]:

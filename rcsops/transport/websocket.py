@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 from collections.abc import Sequence
 
 from websockets.client import ClientProtocol
@@ -19,6 +20,8 @@ __all__ = ["ANY_ORIGIN", "WebSocketClient", "WebSocketServer"]
 
 ANY_ORIGIN = "*"
 _SIP = Subprotocol("sip")
+# No browser has pages of these schemes (RFC 6454 §4).
+_NO_PAGE = re.compile(r"sips?:.*")
 # Its own log would tell strangers' mistakes one by one.
 _silent = logging.getLogger("rcsops.transport.websocket")
 _silent.addHandler(logging.NullHandler())
@@ -78,13 +81,13 @@ class WebSocketServer(_WebSocket):
     """The end that others connect to.
 
     A browser says which page it acts for: that must be one of ``origins`` ("https://chat.example",
-    or "*" for any). Who says nothing is no browser, and welcome.
+    or "*" for any). Who says nothing, or names no web page, is no browser, and welcome.
     """
 
     def __init__(self, origins: Sequence[str], max_size: int) -> None:
         allowed = None
         if ANY_ORIGIN not in origins:
-            allowed = [None, *(Origin(origin) for origin in origins)]
+            allowed = [None, _NO_PAGE, *(Origin(origin) for origin in origins)]
         self._server = ServerProtocol(
             origins=allowed,
             subprotocols=[_SIP],
@@ -116,11 +119,15 @@ class WebSocketServer(_WebSocket):
 
 
 class WebSocketClient(_WebSocket):
-    """The end that connects, to ``host`` (host:port) by ``scheme``, "ws" or "wss"."""
+    """The end that connects, to ``host`` (host:port) by ``scheme``, "ws" or "wss".
+
+    It says that it acts for no web page, since OpenSIPS wants to hear something.
+    """
 
     def __init__(self, scheme: str, host: str, max_size: int) -> None:
         self._client = ClientProtocol(
             parse_uri(f"{scheme}://{host}/"),
+            origin=Origin(f"sip://{host}"),
             subprotocols=[_SIP],
             max_size=max_size,
             logger=_silent,

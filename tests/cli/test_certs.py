@@ -48,5 +48,15 @@ def test_a_server_without_a_certificate_says_what_to_type(rcsops: Shell) -> None
         assert started["listeners"] == [f"tls:127.0.0.1:{port}"]
         status = rcsops.ok("status").out
         assert f"tls:127.0.0.1:{port}" in status
+        assert "server.pem, until " in status
+        assert " days left" in status
+        told = rcsops.ok("status", "--json").json["certificate"]
+        assert told["path"].endswith("server.pem")
+        assert told["days_left"] in (396, 397)
+        # It is renewed under the server's feet, for a few days only.
+        rcsops.ok("certs", "--renew", "--days", "5")
+        hurry = rcsops.ok("status")
+        assert "4 days left" in hurry.out or "5 days left" in hurry.out
+        assert "rcsops certs; then rcsops restart" in hurry.err
     finally:
         rcsops("stop")

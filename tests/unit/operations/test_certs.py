@@ -70,6 +70,10 @@ def test_they_are_renewed_for_a_reason(project: Project) -> None:
     assert (views["server"].done, views["server"].why) == ("renewed", "it has expired")
     views = made(project, now=NOW + 2000 * DAY, renew=True)
     assert (views["ca"].done, views["server"].why) == ("kept", "asked for")
+    short = make_certs(project, days=5, renew=True).certificates[1]
+    assert short.days_left in (4, 5)
+    assert make_certs(project, days=5).certificates[1].done == "kept"
+    assert make_certs(project).certificates[1].why == f"{short.days_left} days left"
     # An authority that would die before what it signs is followed by a new one.
     views = made(project, now=NOW + 3400 * DAY)
     assert views["ca"].done == "renewed"

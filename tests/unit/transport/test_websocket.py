@@ -206,6 +206,9 @@ async def test_who_does_not_ask_for_sip_is_refused() -> None:
     [
         ((), None, 0),
         ((), "https://evil.example", 403),
+        ((), "null", 403),
+        ((), "sip://rcs.example", 0),
+        ((), "https://evil.example/sip:", 403),
         (("https://chat.example",), "https://chat.example", 0),
         (("https://chat.example",), "https://chat.example.evil.example", 403),
         (("https://chat.example",), "http://chat.example", 403),
@@ -391,6 +394,8 @@ async def test_our_client_against_the_server_of_websockets() -> None:
     seen: list[str] = []
 
     async def answer(browser: ServerConnection) -> None:
+        assert browser.request is not None
+        seen.append(browser.request.headers["Origin"])
         async for data in browser:
             assert isinstance(data, str)
             seen.append(data)
@@ -404,7 +409,8 @@ async def test_our_client_against_the_server_of_websockets() -> None:
     ):
         port = next(iter(other.sockets)).getsockname()[1]
         assert isinstance(await agent.ask("ws", port), ResponseReceived)
-        assert seen[0].startswith("OPTIONS sip:rcs.example SIP/2.0\r\nVia: SIP/2.0/WS ")
+        assert seen[0] == f"sip://127.0.0.1:{port}"
+        assert seen[1].startswith("OPTIONS sip:rcs.example SIP/2.0\r\nVia: SIP/2.0/WS ")
 
 
 @pytest.mark.parametrize(
