@@ -32,11 +32,21 @@ _DEPENDENCY = re.compile(r'\{\s*MOD_TYPE_DEFAULT\s*,\s*"(\w+)"\s*,\s*DEP_ABORT\b
 _DEBUG = "-g1"
 _END_SECONDS = 5.0
 # 3.0 asks OpenSSL what went wrong on a connection without forgetting first what went wrong on
-# another: whoever breaks off, or sends rubbish, takes the next client with them.
+# another; and what OpenSSL 3 remembers of that was allocated before the fork, in memory that all
+# processes share. Whoever breaks off, or sends rubbish, takes other clients with them.
 _TLS_MODULES = ("proto_tls", "proto_wss")
 _TLS_HEADER = """\
+#pragma once
+#include <pthread.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#if OPENSSL_VERSION_NUMBER >= 0x10100000L
+__attribute__((constructor)) static void each_process_has_its_own(void)
+{
+	pthread_atfork(OPENSSL_thread_stop, 0, 0);
+}
+#endif
 #define SSL_accept(ssl) (ERR_clear_error(), SSL_accept(ssl))
 #define SSL_connect(ssl) (ERR_clear_error(), SSL_connect(ssl))
 #define SSL_read(ssl, buffer, size) (ERR_clear_error(), SSL_read(ssl, buffer, size))

@@ -89,7 +89,7 @@ def plan_service(project: Project, *, user: str = "", group: str = "") -> Servic
         "ProtectSystem=strict",
         f"ReadWritePaths={' '.join(map(_quoted, _written(project, drops=drops)))}",
         "ProtectHome=read-only",
-        f"PrivateTmp={'no' if str(project.run_dir).startswith('/tmp/') else 'yes'}",  # noqa: S108
+        f"PrivateTmp={'no' if _in_tmp(project) else 'yes'}",
         "PrivateDevices=yes",
         "ProtectClock=yes",
         "ProtectHostname=yes",
@@ -137,6 +137,12 @@ def _written(project: Project, *, drops: bool) -> list[str]:
     wanted = [project.state_dir, *([Path("/run")] if drops else [project.run_dir])]
     wanted += [file.parent] if file is not None else []
     return list(dict.fromkeys(map(str, wanted)))
+
+
+def _in_tmp(project: Project) -> bool:
+    """Whether something that the server needs would be hidden by a /tmp of its own."""
+    places = (project.directory, project.run_dir, Path(_rcsops()[0]))
+    return any(Path("/tmp") in place.parents for place in places)  # noqa: S108
 
 
 def _after_database(project: Project) -> str:

@@ -284,3 +284,24 @@ def test_nothing_older_than_tls_1_2(case: Case, new_server: NewServer, certifica
         pytest.raises((ssl.SSLError, OSError)),
     ):
         context.wrap_socket(stream, server_hostname=DOMAIN)
+
+
+@pytest.mark.feature("transports")
+def test_who_breaks_off_takes_nobody_along(
+    case: Case, new_server: NewServer, certificate: Tls
+) -> None:
+    if not {"tls_mgm", "proto_tls"} <= set(case.installation.modules):
+        pytest.skip("this OpenSIPS has no TLS")
+    if case.installation.line < (3, 4) and case.installation.adopted:
+        pytest.skip("3.0 as it is mixes up the errors of its connections")
+    port = free_port()
+    server = new_server(tls=certificate, also=(f"tls:127.0.0.1:{port}",))
+    server.add_user("alice", "of alice")
+    context = ssl.create_default_context(cafile=certificate.certificate)
+    with server:
+        for _ in range(25):
+            # Closed without a word of TLS; and one who speaks none at all.
+            with TlsPhone(f"127.0.0.1:{port}", "alice", context) as alice:
+                assert alice.register().status == 200
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as stream:
+                stream.sendall(b"OPTIONS sip:x SIP/2.0\r\n\r\n")
