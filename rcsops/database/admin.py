@@ -166,8 +166,7 @@ def find_administrator(
                 tried.append(str(error))
     raise DatabaseError(
         f"nobody here may make a database on {place.place}" + (f" ({tried[0]})" if tried else ""),
-        hint="run it as root (sudo), or name the administrator: "
-        f"--admin-url mysql://ADMIN@{place.place}",
+        hint=f"run it as root (sudo), or name the administrator: --admin-url '{place.named}'",
     )
 
 
@@ -177,7 +176,8 @@ def _named_administrator(admin_url: str) -> Administrator:
     except DatabaseError as error:
         admin = MysqlUrl.parse(admin_url)
         hints = {
-            1045: "check the administrator's name and password",
+            1045: "check the administrator's name and password"
+            + (", or run it as root (sudo), whom most servers let in" if admin.local else ""),
             1130: "name an administrator who may come from this machine, or do it on the server",
             1698: f"the server knows {admin.user} by the system account alone (unix_socket): run "
             "it as root (sudo), or name an administrator who has a password",

@@ -66,6 +66,13 @@ class MysqlUrl:
             return self.socket
         return f"{self.host or 'localhost'}{f':{self.port}' if self.port else ''}"
 
+    @property
+    def named(self) -> str:
+        """The URL of the server for a person to fill in."""
+        if self.socket:
+            return f"mysql://ADMIN@localhost/?unix_socket={self.socket}"
+        return f"mysql://ADMIN@{self.place}"
+
     def server(self, user: str, password: str | None = None, *, by_socket: bool = False) -> str:
         """The URL of the same server without a database, for another user."""
         host = "localhost" if by_socket else self.host

@@ -8,6 +8,7 @@ import contextlib
 import difflib
 import json
 import re
+import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,10 @@ __all__ = [
 
 # Commands that only tell something may be given twice.
 _QUESTION = re.compile(r"(?:^|[_:])(?:dump|get|list|ps|show|which)(?:_|$)")
+_OF_STATISTICS = {
+    *("get_statistics", "list_statistics", "reset_statistics"),
+    *("statistics:get", "statistics:list", "statistics:reset"),
+}
 _NOT_FOUND = 404
 _NO_METHOD = -32601
 
@@ -91,7 +96,14 @@ class MiClient:
     @classmethod
     def at(cls, url: str, *, timeout: float = 5.0, ca: Path | None = None) -> "MiClient":
         """The client of any server that has MI at an http or https URL."""
-        if not url.lower().startswith(("http://", "https://")):
+        try:
+            parts = urllib.parse.urlsplit(url)
+            usable = (
+                parts.scheme.lower() in ("http", "https") and parts.hostname and parts.port != 0
+            )
+        except ValueError:  # a port that is none, brackets without an end
+            usable = False
+        if not usable:
             raise UsageError(f"{url!r} is not a URL", hint="write it like https://host:8888/mi")
         return cls(RunFiles(Path()), transport="http", timeout=timeout, url=url, ca=ca)
 
@@ -182,7 +194,11 @@ class Contact:
 
 
 def ask(client: MiClient, command: str, params: Mapping[str, object] | Sequence[object]) -> Any:
-    """`MiClient.call` for a person: the error for an unknown command names a similar one."""
+    """`MiClient.call` for a person: the error for an unknown command names a similar one, and the
+    names of statistics, which OpenSIPS wants as a list, may be given one after the other."""
+    if command in _OF_STATISTICS and params and not isinstance(params, Mapping):
+        names = [name for each in params for name in (each if isinstance(each, list) else [each])]
+        params = {"statistics": names}
     try:
         return client.call(command, params)
     except MiError as error:

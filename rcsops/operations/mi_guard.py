@@ -15,10 +15,9 @@ import select
 import socket
 import ssl
 import stat
+import threading
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
@@ -168,58 +167,90 @@ class GuardedDatagram(Datagram):  # type: ignore[misc]
 class GuardedHttp(HTTP):  # type: ignore[misc]
     """Requests by POST to ``url``; for https its certificate must be one that is trusted.
 
-    ``ca`` is a PEM file with what to trust instead of the system's certificates.
+    Straight there, whatever the environment says of proxies, and nowhere else: a management
+    interface does not send us on. ``ca`` is a PEM file with what to trust instead of the system's
+    certificates.
     """
 
     def __init__(self, url: str, timeout: float, *, ca: Path | None = None) -> None:
         super().__init__(url=url)
         self._timeout = timeout
-        # Straight there, whatever the environment says of proxies; and nowhere else.
-        self._opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}),
-            urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca)),
-            _NoRedirects(),
-        )
+        self._ca = ca
 
     def execute(self, method: str, params: Any) -> Any:
-        deadline = time.monotonic() + self._timeout
-        request = urllib.request.Request(  # noqa: S310
-            self.url,
-            get_command(method, params).encode(),
-            {"Content-Type": "application/json"},
-        )
-        try:
-            with self._opener.open(request, timeout=self._timeout) as response:
-                answer = _read_until(response.read1, deadline)
-        except urllib.error.HTTPError as error:
-            error.close()
-            raise GuardError(f"{self.url}: HTTP {error.code} {error.reason}") from error
-        except urllib.error.URLError as error:
-            reason = error.reason if isinstance(error.reason, OSError) else error
-            raise _explained_http(reason, self.url) from error
-        except (OSError, http.client.HTTPException) as error:
-            raise _explained_http(error, self.url) from error
+        body = get_command(method, params).encode()
+        with _TimeLimit(self._timeout) as limit:
+            try:
+                answer = self._post(body, limit)
+            except (OSError, http.client.HTTPException) as error:
+                raise limit.explained(error, self.url) from error
         return _reply(answer.decode("utf-8", "replace"))
 
+    def _post(self, body: bytes, limit: "_TimeLimit") -> bytes:
+        parts = urllib.parse.urlsplit(self.url)
+        connection = http.client.HTTPConnection(parts.netloc.rpartition("@")[2])
+        tls = parts.scheme.lower() == "https"
+        address = (parts.hostname or "", parts.port or (443 if tls else 80))
+        found: socket.socket = socket.create_connection(address, self._timeout)
+        limit.watch(found)
+        with contextlib.closing(connection):
+            connection.sock = found
+            if tls:
+                context = ssl.create_default_context(cafile=self._ca)
+                secured = context.wrap_socket(
+                    found, server_hostname=parts.hostname, do_handshake_on_connect=False
+                )
+                connection.sock = secured
+                limit.watch(secured)
+                secured.do_handshake()
+            place = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
+            connection.request("POST", place, body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            if response.status != http.HTTPStatus.OK:
+                raise GuardError(f"{self.url}: HTTP {response.status} {response.reason}")
+            read = bytearray()
+            while part := response.read1(_READ):
+                read += part
+                if len(read) > _MAX_REPLY:
+                    raise GuardError("the answer has no end")
+            if response.length:
+                raise http.client.IncompleteRead(b"", response.length)
+            return bytes(read)
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A management interface does not send us elsewhere."""
 
-    def redirect_request(self, *_: object) -> None:
-        return None
+class _TimeLimit:
+    """Shuts a connection when the time is over, however slowly its bytes come: a time limit of the
+    socket's own begins anew with each of them."""
 
+    def __init__(self, seconds: float) -> None:
+        self._socket: socket.socket | None = None
+        self._over = False
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
 
-def _read_until(read: Callable[[int], bytes], deadline: float) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while part := read(_READ):
-        parts.append(part)
-        size += len(part)
-        if size > _MAX_REPLY:
-            raise GuardError("the answer has no end")
-        if time.monotonic() > deadline:
-            raise _silent()
-    return b"".join(parts)
+    def watch(self, connection: socket.socket) -> None:
+        """Names the socket that is to be shut."""
+        self._socket = connection
+        if self._over:
+            self._end()
+
+    def explained(self, error: BaseException, url: str) -> GuardError:
+        """What the error means."""
+        return _silent() if self._over else _explained_http(error, url)
+
+    def _end(self) -> None:
+        self._over = True
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                # Not the method of a TLS socket, which would say good-bye first.
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def __enter__(self) -> "_TimeLimit":
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
 
 
 def _let_server_write(path: Path) -> None:

@@ -153,6 +153,9 @@ def test_start_status_mi_reload_stop(lab: Lab) -> None:
     address = f"127.0.0.1:{lab.port}"
     assert found["listeners"] == [f"udp:{address}", f"tcp:{address}"]
     assert lab.json("mi", "ul_dump")["Domains"][0]["name"] == "location"
+    # A list for OpenSIPS, words for a person.
+    groups = lab.json("mi", "get_statistics", "core:", "usrloc:")
+    assert {"core:rcv_requests", "usrloc:registered_users"} <= set(groups)
     # The name of 4.0, on any release.
     assert lab.json("mi", "usrloc:dump")["Domains"][0]["name"] == "location"
     assert "Up time" in lab.json("mi", "core:uptime")

@@ -234,7 +234,7 @@ def test_without_rights_the_mend_is_said(lab: Lab) -> None:
     lab.in_database("DROP TABLE silo")
     with pytest.raises(DatabaseError, match="nobody here may make a database") as caught:
         db.create(lab.project())
-    assert "--admin-url mysql://ADMIN@127.0.0.1" in caught.value.hint
+    assert "--admin-url 'mysql://ADMIN@127.0.0.1" in caught.value.hint
 
 
 def test_a_user_with_all_rights_is_its_own_administrator(lab: Lab) -> None:

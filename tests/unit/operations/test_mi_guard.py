@@ -264,6 +264,16 @@ def _reply(result: object) -> Callable[[socket.socket], None]:
     return answer
 
 
+def _dripping(data: bytes) -> Callable[[socket.socket], None]:
+    def answer(connection: socket.socket) -> None:
+        connection.recv(65536)
+        for number in range(100):
+            connection.sendall(data[number : number + 1] or b"x")
+            time.sleep(0.1)
+
+    return answer
+
+
 def _raw(data: bytes, *, then: float = 0.0) -> Callable[[socket.socket], None]:
     def answer(connection: socket.socket) -> None:
         connection.recv(65536)
@@ -282,6 +292,8 @@ def test_http_and_a_large_answer() -> None:
     ("answer", "reason"),
     [
         (_raw(b"", then=2.0), "does not answer"),
+        (_dripping(b"HTTP/1.1 200 OK\r\n"), "does not answer"),
+        (_dripping(b"H"), "does not answer"),
         (_raw(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{", then=2.0), "does not answer"),
         (_raw(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{"), "is not JSON"),
         (_raw(b"not http at all\r\n\r\n"), "instead of an answer"),
@@ -322,11 +334,19 @@ def test_https_is_believed_only_with_a_certificate_that_is_trusted(tmp_path: Pat
     context.load_cert_chain(certificate, key)
     port = _http(_reply("yes"), context)
     assert MiClient.at(f"https://127.0.0.1:{port}/mi", ca=certificate).call("x") == "yes"
+    client = MiClient.at(f"https://127.0.0.1:{_http(_dripping(b''))}/mi", timeout=0.5)
+    started = time.monotonic()
+    with pytest.raises(MiUnreachable):
+        client.call("x")
+    assert time.monotonic() - started < 3
     port = _http(_reply("no"), context)
     with pytest.raises(MiUnreachable, match="certificate is not to be trusted"):
         MiClient.at(f"https://127.0.0.1:{port}/mi").call("x")
 
 
-def test_a_url_that_is_none() -> None:
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "http://", "https://host:99999/mi", "http://[::1/mi", "host:1"]
+)
+def test_a_url_that_is_none(url: str) -> None:
     with pytest.raises(UsageError, match="not a URL"):
-        MiClient.at("file:///etc/passwd")
+        MiClient.at(url)
