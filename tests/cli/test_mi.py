@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ import pytest
 from rcsops.errors import MiError, MiUnreachable
 from rcsops.operations.mi import MiClient, parse_words
 from rcsops.server.run_files import RunFiles
+from rcsops.sip import Credential, DigestClient, Request, parse_message
+from rcsops.transport import system_tokens
 from tests.cli.conftest import Shell
 from tests.cli.test_server import ServerShell
 
@@ -198,3 +201,56 @@ def test_domains_are_shown_and_read_anew(project: ServerShell) -> None:
     refused = project("mi", "domain_reload")
     assert refused.code == 1
     assert "domains: must be a list of strings" in refused.err
+
+
+def _guess(port: int, count: int) -> list[int]:
+    """Wrong passwords for bob, from a socket; the statuses of what came back."""
+    tokens = system_tokens()
+    found = []
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as stream:
+        answers = stream.makefile("rb")
+        challenge = None
+        for number in range(1, count + 2):
+            request = Request(
+                "REGISTER",
+                "sip:rcs.example",
+                [
+                    ("Via", f"SIP/2.0/TCP 127.0.0.1;branch={tokens.branch()}"),
+                    ("Max-Forwards", "70"),
+                    ("From", "<sip:bob@rcs.example>;tag=1"),
+                    ("To", "<sip:bob@rcs.example>"),
+                    ("Call-ID", f"guess-{number}"),
+                    ("CSeq", f"{number} REGISTER"),
+                ],
+            )
+            if challenge is not None:
+                DigestClient(
+                    [Credential.from_password("bob", "rcs.example", f"guess-{number}")], tokens
+                ).authorize(request, challenge)
+            stream.sendall(bytes(request))
+            head = b"".join(iter(answers.readline, b"\r\n"))
+            answer = parse_message(head + b"\r\n")
+            assert not isinstance(answer, Request)
+            challenge = answer if answer.status == 401 else None
+            found.append(answer.status)
+    return found
+
+
+def test_a_ban_for_guessing_is_seen_and_lifted(rcsops: Shell) -> None:
+    project = ServerShell(rcsops)
+    with (project.shell.directory / "rcsops.toml").open("a") as file:
+        file.write("[limits]\ntrusted = []\nlogin_failures = 3\n")
+    project.ok("user", "add", "bob", "--password-stdin", stdin="secret\n")
+    project.ok("start")
+    try:
+        assert _guess(project.port, 3) == [401] * 4
+        assert project.ok("mi", "pike:list", "--json").json == {"IPs": ["127.0.0.1"]}
+        (ban,) = project.ok("mi", "ban_list", "--json").json["Bans"]
+        assert ban["Reason"] == "wrong passwords"
+        assert _guess(project.port, 0) == [403]
+        assert project.ok("mi", "pike_rm", "127.0.0.1").out == "OK\n"
+        assert _guess(project.port, 0) == [401]
+        refused = project("mi", "pike_rm", "192.0.2.1")
+        assert (refused.code, refused.err) == (1, "error: Match not found\n")
+    finally:
+        project("stop")
