@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.live.conftest import Recorder
 from tests.live.matrix import (
     EVERY_OTHER,
     PAGE,
@@ -58,17 +59,36 @@ def test_every_figure_is_of_a_commit_and_a_day() -> None:
 
 def test_rows_of_what_was_not_run_stay() -> None:
     before = {
-        "rows": [row("OpenSIPS 3.0.2", "sqlite"), row("OpenSIPS 3.6.8", "sqlite")],
+        "rows": [
+            row("Kamailio", "none"),
+            row("OpenSIPS 3.0.2", "sqlite"),
+            row("OpenSIPS 3.6.8", "none"),
+            row("OpenSIPS 3.6.8", "sqlite"),
+            row("OpenSIPS, all releases", "mariadb"),
+        ],
         "untested": {"MySQL": "none here"},
     }
+
+    def merged(new: list[dict[str, Any]], release: str) -> list[tuple[str, str, str]]:
+        found = merge(before, new, {}, release)
+        assert found["untested"] == {}
+        return [(each["server"], each["database"], each["commit"]) for each in found["rows"]]
+
+    # All rows of that release are new: one that no test makes any more is gone.
     new = [row("OpenSIPS 3.6.8", "sqlite", "def"), row("OpenSIPS 3.6.8", "mariadb", "def")]
-    found = merge(before, new, {})
-    assert [(each["server"], each["database"], each["commit"]) for each in found["rows"]] == [
+    assert merged(new, "3.6.8") == [
+        ("Kamailio", "none", "abc"),
         ("OpenSIPS 3.0.2", "sqlite", "abc"),
         ("OpenSIPS 3.6.8", "mariadb", "def"),
         ("OpenSIPS 3.6.8", "sqlite", "def"),
+        ("OpenSIPS, all releases", "mariadb", "abc"),
     ]
-    assert found["untested"] == {}
+    assert merged([row("sipp", "none", "def")], EVERY_OTHER) == [
+        ("OpenSIPS 3.0.2", "sqlite", "abc"),
+        ("OpenSIPS 3.6.8", "none", "abc"),
+        ("OpenSIPS 3.6.8", "sqlite", "abc"),
+        ("sipp", "none", "def"),
+    ]
 
 
 def test_a_test_that_fails_in_any_phase_has_failed() -> None:
@@ -140,3 +160,32 @@ def test_a_part_of_the_tests_writes_nothing(words: list[str], code: int, tmp_pat
     )
     assert done.returncode == code, done.stdout + done.stderr
     assert not matrix.exists()
+
+
+def report(name: str, when: str, outcome: str, why: str = "") -> pytest.TestReport:
+    """What pytest says of a phase of a test, as it comes from a worker of xdist."""
+    return pytest.TestReport(
+        nodeid=name,
+        location=("file", 1, name),
+        keywords={},
+        outcome=outcome,  # type: ignore[arg-type]
+        longrepr=("file", 1, f"Skipped: {why}") if why else None,
+        when=when,  # type: ignore[arg-type]
+        user_properties=[("subject", ["sipp", "", "none", "calls"])],
+    )
+
+
+def test_a_run_that_came_to_its_end_is_written_down(tmp_path: Path) -> None:
+    path = tmp_path / "matrix.json"
+    recorder = Recorder(path, EVERY_OTHER)
+    for phase in ("setup", "call", "teardown"):
+        recorder.pytest_runtest_logreport(report("good", phase, "passed"))
+    recorder.pytest_runtest_logreport(report("bad", "setup", "failed"))
+    recorder.pytest_runtest_logreport(report("missing", "setup", "skipped", "no sipp"))
+    recorder.pytest_sessionfinish(pytest.ExitCode.INTERRUPTED)
+    assert not path.exists()
+    recorder.pytest_sessionfinish(pytest.ExitCode.TESTS_FAILED)
+    (found,) = read(path)["rows"]
+    assert (found["server"], found["commit"]) == ("sipp", recorder.commit)
+    assert found["features"] == {"calls": {"passed": 1, "failed": 1, "skipped": 1}}
+    assert found["skipped"] == {"no sipp": 1}

@@ -33,7 +33,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if any(partly) or config.getoption("markexpr") or asked != [HERE]:
         raise pytest.UsageError("--matrix takes the whole of tests/live -m '', nothing less")
     if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Recorder(Path(path)), "rcsops-matrix")
+        config.pluginmanager.register(
+            Recorder(Path(path), config.getoption("release")), "rcsops-matrix"
+        )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -63,8 +65,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 class Recorder:
     """Writes the matrix when a run has come to its end, well or badly."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, release: str | None) -> None:
+        self.path, self.release = path, release
+        self.commit = matrix.commit_here()
         self.record = matrix.Record()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -81,7 +84,7 @@ class Recorder:
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Nothing is written of a run that was broken off, or could not begin."""
         if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-            matrix.write(self.path, self.record)
+            matrix.write(self.path, self.record, self.commit, self.release)
 
 
 # --- the servers -----------------------------------------------------------------------------

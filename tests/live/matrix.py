@@ -9,6 +9,7 @@ release at a time; rows of what it did not run stay.
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -106,18 +107,29 @@ def read(path: Path = MATRIX) -> Matrix:
     return found
 
 
-def merge(matrix: Matrix, rows: Iterable[Row], not_tested: dict[str, str]) -> Matrix:
-    """The matrix with these rows in place of those of the same server and database."""
-    kept = {(row["server"], row["database"]): row for row in matrix["rows"]}
-    kept |= {(row["server"], row["database"]): row for row in rows}
-    return {"rows": [kept[key] for key in sorted(kept)], "untested": not_tested}
+def covers(release: str | None, server: str) -> bool:
+    """Whether a run with this ``--release`` has all tests that are on ``server``."""
+    on_one = re.match(r"OpenSIPS \d", server) is not None
+    if release is None:
+        return not on_one or server in {f"OpenSIPS {each.version}" for each in INSTALLATIONS}
+    return not on_one if release == EVERY_OTHER else server == f"OpenSIPS {release}"
 
 
-def write(path: Path, record: Record) -> None:
-    """Puts what was found into the file."""
-    rows = record.rows(commit_here(), today())
-    text = json.dumps(merge(read(path), rows, untested()), indent=2, ensure_ascii=False)
-    path.write_text(text + "\n", "utf-8")
+def merge(
+    matrix: Matrix, rows: Iterable[Row], not_tested: dict[str, str], release: str | None
+) -> Matrix:
+    """The matrix with these rows in place of those that the run covers; the others stay."""
+    kept = [row for row in matrix["rows"] if not covers(release, row["server"])]
+    ordered = sorted([*kept, *rows], key=lambda row: (row["server"], row["database"]))
+    return {"rows": ordered, "untested": not_tested}
+
+
+def write(path: Path, record: Record, commit: str, release: str | None) -> None:
+    """Puts what was found into the file; ``commit`` is that at the start of the run."""
+    if commit_here() != commit:
+        commit = commit.rstrip("+") + "+"
+    found = merge(read(path), record.rows(commit, today()), untested(), release)
+    path.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
 def lacking(matrix: Matrix, commit: str) -> list[str]:
