@@ -17,7 +17,6 @@ class Entry(NamedTuple):
 GROUPS: dict[str, dict[str, Entry]] = {
     "Project": {
         "init": Entry("Write rcsops.toml, the settings of a project.", "init", "init"),
-        "certs": Entry("Make the certificates of a lab, for TLS.", "certs", "certs"),
     },
     "Database and users": {
         "db": Entry("Make, look at, change and save the server's database.", "db", "db"),
@@ -29,6 +28,7 @@ GROUPS: dict[str, dict[str, Entry]] = {
                         "config", "config"),
         "install": Entry("Build an OpenSIPS from source, or adopt one that is here.",
                          "install", "install"),
+        "certs": Entry("Make the certificates of a lab, for TLS.", "certs", "certs"),
         "start": Entry("Start the SIP server.", "server", "start"),
         "stop": Entry("Stop the SIP server.", "server", "stop"),
         "restart": Entry("Stop the SIP server and start it again.", "server", "restart"),

@@ -111,7 +111,7 @@ def _registered(teller: Teller, event: Any, _text: str) -> str:
 
 def _lost(_teller: Teller, event: Any, _text: str) -> str:
     after = f"; trying again in {event.retry_in:.0f} s" if event.retry_in is not None else ""
-    hint = f" ({event.hint})" if event.hint else ""
+    hint = f"; {event.hint}" if event.hint else ""
     return f"not registered: {event.reason}{after}{hint}"
 
 
