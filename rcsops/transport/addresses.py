@@ -62,6 +62,10 @@ class AddressBook:
     def add(self, *addresses: ListenAddress) -> None:
         self._addresses += addresses
 
+    def forget(self) -> None:
+        """Forgets which of our addresses each peer sees: the network may have changed."""
+        self._sources.clear()
+
     def clear(self) -> None:
         self._addresses.clear()
 

@@ -210,6 +210,10 @@ class SipEndpoint:
             transport = "wss"
         return self._book.target(transport, remote, domain)
 
+    def forget_own_addresses(self) -> None:
+        """Asks the system anew from which address it would send to each peer."""
+        self._book.forget()
+
     def target_of(self, flow: Flow) -> Target:
         """A target on a flow that exists, such as the connection that a request came by."""
         return Target(flow, self._book.target(flow.transport, flow.remote).sent_by)

@@ -10,7 +10,7 @@ from typing import Self
 from weakref import WeakSet
 
 from rcsops.errors import AgentError, RegistrationError, SipParseError, UsageError
-from rcsops.sip import Credential, DigestClient, Registration, Uri
+from rcsops.sip import Credential, DigestClient, NameAddr, Registration, Uri
 from rcsops.sip.session_timer import MIN_SE
 from rcsops.transport import Tap, TlsOptions
 from rcsops.ua import dialing
@@ -76,6 +76,8 @@ class Agent(AgentCore):
         invite_seconds: float = 180.0,
         session_expires: int = 1800,
         instance_id: str | None = None,
+        gruu: bool = True,
+        check_seconds: float = 60.0,
         retry_base: float = 1.0,
         retry_max: float = 120.0,
         tls: TlsOptions | None = None,
@@ -97,6 +99,11 @@ class Agent(AgentCore):
         ``bind`` and ``port`` are our own address (UDP and TCP); ``tap`` is called with a record of
         each SIP message and MSRP frame; or ``host`` shares the sockets of many agents. ``history``
         is an SQLite file that keeps every message.
+
+        ``gruu`` takes the server's GRUU as our address within sessions (RFC 5627). Over UDP, which
+        tells nobody that a server has gone or forgotten us, the registration is renewed every
+        ``check_seconds`` at least; 0 leaves it at its lifetime. ``retry_base`` and ``retry_max``
+        are the waits before another attempt after a loss (RFC 5626 §4.5).
 
         ``max_sessions`` chats at a time, then callers hear 486. ``downloads`` is a directory into
         which files of a peer with an open chat are taken without asking. ``answer_setup`` is our
@@ -130,6 +137,8 @@ class Agent(AgentCore):
             answer_setup=answer_setup,
             invite_seconds=invite_seconds,
             session_expires=session_expires,
+            gruu=gruu,
+            check_seconds=check_seconds,
             retry_base=retry_base,
             retry_max=retry_max,
         )
@@ -234,15 +243,17 @@ class Agent(AgentCore):
         """
         self.check_open()
         if self._registrar is None:
-            try:
-                targets = await self.targets_for(self.uri)
-            except AgentError as error:
-                raise RegistrationError(str(error), hint=error.hint) from error
+            if not retry:
+                try:
+                    await self.targets_for(self.uri)
+                except AgentError as error:
+                    raise RegistrationError(str(error), hint=error.hint) from error
             registrar = Uri.parse(f"sip:{self.uri.host_text}")
             machine = Registration(
                 Uri.parse(self.aor),
                 registrar,
-                self.contact_address(targets[0]),
+                # Each attempt puts in the address that its own target sees.
+                NameAddr.parse(f"<sip:{self.contact_user}@unknown.invalid>"),
                 tokens=self.tokens,
                 expires=self.options.expires,
                 digest=self.digest,
@@ -252,7 +263,7 @@ class Agent(AgentCore):
                 base_time=self.options.retry_base,
                 max_time=self.options.retry_max,
             )
-            self._registrar = Registrar(self, machine, targets)
+            self._registrar = Registrar(self, machine)
         await self._registrar.register(retry=retry)
 
     async def unregister(self) -> None:

@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,6 +64,8 @@ class AgentOptions:
     answer_setup: str
     invite_seconds: float
     session_expires: int
+    gruu: bool
+    check_seconds: float
     retry_base: float
     retry_max: float
 
@@ -242,8 +244,8 @@ class AgentCore(ABC):
 
     def flow_closed(self, flow: Flow, error: str) -> None:
         """A connection to a server is closed."""
-        if self._registrar is not None and any(t.flow == flow for t in self._targets):
-            self._registrar.flow_lost(error)
+        if self._registrar is not None:
+            self._registrar.flow_closed(flow, error)
 
     def identity_of(self, request: Request, flow: Flow) -> str:
         """Who sends a request: as our own server asserts, else as the From says (RFC 3325)."""
@@ -272,16 +274,48 @@ class AgentCore(ABC):
         return uri
 
     async def targets_for(self, uri: Uri) -> tuple[Target, ...]:
-        """Where requests for ``uri`` go: our server, or without one the host of the URI."""
+        """Where requests for ``uri`` go: our server, or without one the host of the URI.
+
+        Over the flow that we are registered by, while there is one (RFC 5626 §4.3).
+        """
+        wanted, transport, domain = self._way_to(uri)
+        found = await find_targets(self.host.endpoint, wanted, transport=transport, domain=domain)
+        return self._by_our_flow(found)
+
+    def with_server(self, use: Callable[[tuple[Target, ...], str], None]) -> None:
+        """Calls ``use`` with the targets of our server, at once when no look-up is needed; with
+        none and the reason when it cannot be found."""
+        wanted, transport, domain = self._way_to(self.uri)
+        now = self.host.targets_now(wanted, transport=transport, domain=domain)
+        if now:
+            use(self._by_our_flow(now), "")
+            return
+
+        async def look_up() -> None:
+            try:
+                found, error = await self.targets_for(self.uri), ""
+            except AgentError as failure:
+                found, error = (), str(failure)
+            use(found, error)
+
+        self.host.spawn(look_up())
+
+    def _way_to(self, uri: Uri) -> tuple[Uri, str | None, str]:
+        """What to look up for ``uri``: a URI, the transport, and what TLS has to prove."""
         options = self.options
         wanted = options.server or uri
         named = wanted.param("transport") is not None or options.transport == "auto"
-        transport = None if named else options.transport
         # A server that is named by a number is believed when it proves our own domain.
         domain = self.uri.host or "" if is_numeric(wanted.host or "") else ""
-        found = await find_targets(self.host.endpoint, wanted, transport=transport, domain=domain)
-        if options.server is not None:
-            self._targets = found
+        return wanted, None if named else options.transport, domain
+
+    def _by_our_flow(self, found: tuple[Target, ...]) -> tuple[Target, ...]:
+        if self.options.server is None:
+            return found
+        held = None if self._registrar is None else self._registrar.held
+        if held is not None:
+            found = (held, *(target for target in found if target.flow != held.flow))
+        self._targets = found
         return found
 
     def contact_address(self, target: Target) -> NameAddr:
@@ -295,9 +329,17 @@ class AgentCore(ABC):
         return contact
 
     def contact(self, target: Target) -> str:
-        """The value of our Contact header in a session."""
-        instance = f'"<{self.instance_id}>"'
-        return str(self.contact_address(target).with_param("+sip.instance", instance))
+        """The value of our Contact header in a session.
+
+        Through our server it is our GRUU, where it gave us one, and asks to be reached over the
+        flow that the request goes by, where the server does that (RFC 5626 §4.3, RFC 5627 §4.4).
+        """
+        contact = self.contact_address(target)
+        registrar = self._registrar
+        by_server = any(known.flow.remote == target.flow.remote for known in self._targets)
+        if registrar is not None and by_server:
+            contact = registrar.dialog_contact(contact)
+        return str(contact.with_param("+sip.instance", f'"<{self.instance_id}>"'))
 
     def contact_for(self, flow: Flow) -> str:
         """Our Contact in the answer to a request that came by ``flow``."""

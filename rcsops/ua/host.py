@@ -28,6 +28,7 @@ from rcsops.transport.addresses import ListenAddress
 from rcsops.transport.msrp import MsrpEndpoint, MsrpLimits
 from rcsops.transport.requester import find_targets, targets_of
 from rcsops.transport.resolver import resolve_numeric
+from rcsops.ua.keep_alive import KeepAlive
 
 if TYPE_CHECKING:
     from rcsops.ua.call import Call
@@ -38,9 +39,6 @@ __all__ = ["ALLOW", "AgentHost"]
 logger = logging.getLogger(__name__)
 
 ALLOW = "INVITE, ACK, CANCEL, BYE, MESSAGE, OPTIONS, UPDATE"
-
-_KEEP_ALIVE_TCP = (95.0, 120.0)
-_KEEP_ALIVE_UDP = (24.0, 29.0)
 
 
 class AgentHost:
@@ -84,8 +82,7 @@ class AgentHost:
         self._agents: dict[str, AgentCore] = {}
         self._calls: dict[DialogId, Call] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._flows: dict[Flow, int] = {}
-        self._keep_alive: asyncio.TimerHandle | None = None
+        self._keep_alive: KeepAlive | None = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -164,7 +161,7 @@ class AgentHost:
         for agent in tuple(self._agents.values()):
             await agent.close()
         if self._keep_alive is not None:
-            self._keep_alive.cancel()
+            self._keep_alive.close()
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -217,10 +214,12 @@ class AgentHost:
 
     # --- where to ----------------------------------------------------------------------------
 
-    def targets_now(self, uri: Uri, *, transport: str | None = None) -> tuple[Target, ...] | None:
+    def targets_now(
+        self, uri: Uri, *, transport: str | None = None, domain: str = ""
+    ) -> tuple[Target, ...] | None:
         """The targets of a URI with a numeric host; None when it needs a look-up."""
         candidate = resolve_numeric(uri, transport=transport)
-        return None if candidate is None else targets_of(self.endpoint, (candidate,))
+        return None if candidate is None else targets_of(self.endpoint, (candidate,), domain)
 
     def with_targets(self, uri: Uri, use: Callable[[tuple[Target, ...]], None]) -> None:
         """Calls ``use`` with the targets of a URI, at once when no look-up is needed."""
@@ -238,41 +237,19 @@ class AgentHost:
 
         self.spawn(look_up())
 
-    # --- keep-alive --------------------------------------------------------------------------
+    # --- flows -------------------------------------------------------------------------------
 
-    def hold_flow(self, flow: Flow) -> None:
-        """Keeps the way to a server open, and learns when it is closed (RFC 5626 §4.4)."""
-        self._flows[flow] = self._flows.get(flow, 0) + 1
+    @property
+    def keep_alive(self) -> KeepAlive:
+        """Keeps the ways to servers open; raises AgentError before ``start``."""
         if self._keep_alive is None:
-            self._schedule_keep_alive()
-
-    def drop_flow(self, flow: Flow) -> None:
-        """Nobody needs this way as much as before."""
-        count = self._flows.get(flow, 0) - 1
-        if count > 0:
-            self._flows[flow] = count
-        else:
-            self._flows.pop(flow, None)
-
-    def _schedule_keep_alive(self) -> None:
-        datagrams = any(flow.transport == "udp" for flow in self._flows)
-        low, high = _KEEP_ALIVE_UDP if datagrams else _KEEP_ALIVE_TCP
-        delay = low + (high - low) * self.endpoint.tokens.fraction()
-        self._keep_alive = asyncio.get_running_loop().call_later(delay, self._send_keep_alives)
-
-    def _send_keep_alives(self) -> None:
-        self._keep_alive = None
-        for flow in tuple(self._flows):
-            self.endpoint.keep_alive(flow)
-        if self._flows:
-            self._schedule_keep_alive()
+            endpoint = self.endpoint
+            self._keep_alive = KeepAlive(endpoint, endpoint.tokens.fraction)
+        return self._keep_alive
 
     def _flow_closed(self, flow: Flow, error: str) -> None:
-        closed = flow._replace(connection=0)
-        for held in tuple(self._flows):
-            if (held.transport, held.remote) == (closed.transport, closed.remote):
-                for agent in tuple(self._agents.values()):
-                    agent.flow_closed(held, error)
+        for agent in tuple(self._agents.values()):
+            agent.flow_closed(flow, error)
 
     # --- requests ----------------------------------------------------------------------------
 

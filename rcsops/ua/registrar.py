@@ -1,21 +1,25 @@
 """Keeping an agent registered: drives the registration machine over the transport."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from rcsops.errors import AgentError, RegistrationError
+from rcsops.errors import AgentError, LocalProtocolError, RegistrationError
 from rcsops.sip import (
+    Flow,
     NameAddr,
     Registered,
     Registration,
     RegistrationFailed,
     RegistrationState,
+    Request,
     Response,
     Target,
     Unregistered,
+    Uri,
 )
+from rcsops.sip.registrar_answer import flow_timer
 from rcsops.transport import Alarm
+from rcsops.transport.addresses import WILDCARDS
 from rcsops.transport.requester import Walk
 from rcsops.transport.tls_failures import advice
 from rcsops.ua import events
@@ -27,41 +31,50 @@ __all__ = ["Registrar"]
 
 # Many agents of one process must not all come back in the same instant.
 _REJOIN_RATE = 500.0
+# How often we look whether our own address has changed: so many agents a second in one process.
+_NETWORK_SECONDS = 5.0
+_LOOK_RATE = 100.0
 
 
 class Registrar:
-    """One agent's registration: first time, refreshes, back after a loss, and its removal."""
+    """One agent's registration: first time, refreshes, back after a loss, and its removal.
+
+    It is renewed over the flow that it was made by. When that is lost, when the server answers no
+    more, or when our own address has changed, it is made anew after the wait of RFC 5626 §4.5.
+    """
 
     __slots__ = (
         "_agent",
         "_alarm",
+        "_broken",
+        "_check_at",
         "_gone",
         "_held",
         "_lost",
         "_machine",
-        "_rejoin",
+        "_network",
         "_retry",
-        "_targets",
+        "_spread",
         "_waiters",
         "_walk",
         "registered_at",
     )
 
-    def __init__(
-        self, agent: "AgentCore", machine: Registration, targets: Sequence[Target]
-    ) -> None:
+    def __init__(self, agent: "AgentCore", machine: Registration) -> None:
         self._agent = agent
         # When the last REGISTER succeeded, by the loop's clock.
         self.registered_at = 0.0
         self._machine = machine
-        self._targets = tuple(targets)
         self._alarm = Alarm(self._timer_due)
+        self._network = Alarm(self._look_at_network)
+        self._check_at: float | None = None
+        self._spread = 0.0
         self._retry = False
         self._lost = False
+        self._broken = False
         self._gone = False
-        self._held: Target | None = None
+        self._held: _Held | None = None
         self._walk: Walk | None = None
-        self._rejoin: asyncio.TimerHandle | None = None
         self._waiters: list[asyncio.Future[None]] = []
 
     @property
@@ -70,9 +83,30 @@ class Registrar:
         return self._machine.is_registered(self._agent.host.endpoint.now) and not self._lost
 
     @property
+    def held(self) -> Target | None:
+        """The way that we are registered by; None while there is none."""
+        return None if self._held is None else self._held.target
+
+    @property
     def service_route(self) -> tuple[NameAddr, ...]:
         """The Route for initial requests (RFC 3608)."""
         return self._machine.service_route
+
+    def dialog_contact(self, contact: NameAddr) -> NameAddr:
+        """``contact`` as a session through the server is to have it: as our GRUU, or with the mark
+        that the way to it is the flow (RFC 5627 §4.4, RFC 5626 §4.3)."""
+        machine = self._machine
+        uri = contact.uri
+        if self._agent.options.gruu and machine.public_gruu is not None:
+            uri = Uri.parse(machine.public_gruu)
+        elif machine.outbound:
+            uri = uri.with_param("ob")
+        else:
+            return contact
+        made = NameAddr(uri)
+        for name, value in contact.params.items():
+            made.params[name] = value
+        return made
 
     async def register(self, *, retry: bool) -> None:
         """Registers and waits for the outcome.
@@ -90,9 +124,7 @@ class Registrar:
     async def unregister(self, wait: float) -> None:
         """Removes our contact; waits for the answer at most ``wait`` seconds."""
         self._gone = True
-        if self._rejoin is not None:
-            self._rejoin.cancel()
-            self._rejoin = None
+        self._network.cancel()
         waiter = self._wait()
         self._machine.unregister(self._now())
         self._drain()
@@ -111,9 +143,7 @@ class Registrar:
         """Does nothing any more."""
         self._gone = True
         self._alarm.cancel()
-        if self._rejoin is not None:
-            self._rejoin.cancel()
-            self._rejoin = None
+        self._network.cancel()
         if self._walk is not None:
             self._walk.abandon()
             self._walk = None
@@ -121,30 +151,33 @@ class Registrar:
         for waiter in self._take_waiters():
             waiter.cancel()
 
-    def flow_lost(self, error: str) -> None:
-        """The way to the server is closed: registers again at once (RFC 5626 §4.4.1)."""
-        if self._gone or self._rejoin is not None:
+    def flow_closed(self, flow: Flow, error: str) -> None:
+        """A connection is closed, or an address is said to be unreachable."""
+        held = self._held
+        if held is None or (flow.transport, flow.remote) != held.way:
             return
-        if self._machine.state is not RegistrationState.REGISTERED:
-            # A REGISTER is under way, or the next one is waited for: that finds out by itself.
+        if held.connection and flow.connection and flow.connection != held.connection:
+            # One that had been given up before.
             return
-        loop = asyncio.get_running_loop()
-        spread = self._agent.host.agent_count / _REJOIN_RATE * self._agent.tokens.fraction()
-        self._rejoin = loop.call_later(spread, self._register_again)
+        self._flow_lost(error or "it was closed")
 
-    def _register_again(self) -> None:
-        self._rejoin = None
-        self._machine.start(self._now())
+    def _flow_lost(self, reason: str) -> None:
+        if self._gone:
+            return
+        self._release()
+        host = self._agent.host
+        self._spread = host.agent_count / _REJOIN_RATE * self._agent.tokens.fraction()
+        self._broken = True
+        self._machine.flow_lost(reason, self._now())
         self._drain()
+        self._broken = False
 
     def _drain(self) -> None:
         machine = self._machine
         request = machine.next_request()
         if request is not None:
-            self._walk = Walk(
-                self._agent.host.endpoint, request, self._targets, on_done=self._answered
-            )
-            self._walk.start()
+            self._check_at = None
+            self._agent.with_server(lambda found, error: self._send(request, found, error))
         while (event := machine.next_event()) is not None:
             if isinstance(event, Registered):
                 self._registered(event)
@@ -152,16 +185,58 @@ class Registrar:
                 self._failed(event)
             elif isinstance(event, Unregistered):
                 self._unregistered()
-        if not self._gone or machine.next_timer() is None:
-            self._alarm.set(machine.next_timer())
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        due = self._machine.next_timer()
+        if due is not None and self._spread:
+            due += self._spread
+        if self._check_at is not None:
+            due = self._check_at if due is None else min(due, self._check_at)
+        if not self._gone or due is None:
+            self._alarm.set(due)
+
+    def _send(self, request: Request, targets: tuple[Target, ...], error: str) -> None:
+        if self._gone and self._machine.state is not RegistrationState.UNREGISTERING:
+            return
+        if not targets:
+            self._answered(None, error or "no address to try")
+            return
+        self._walk = Walk(
+            self._agent.host.endpoint,
+            request,
+            targets,
+            on_done=self._answered,
+            on_attempt=self._attempt,
+        )
+        self._walk.start()
+
+    def _attempt(self, request: Request) -> None:
+        """Puts in the address under which the target at hand sees us."""
+        machine = self._machine
+        assert self._walk is not None
+        assert self._walk.target is not None
+        if machine.state is RegistrationState.UNREGISTERING:
+            return
+        contact = self._agent.contact_address(self._walk.target)
+        before, machine.contact = machine.contact, contact
+        request.set("Contact", machine.contact_value())
+        moved = before.uri != contact.uri and machine.is_registered(self._now())
+        if moved and not machine.outbound:
+            # A registrar that goes by addresses would keep the one that leads nowhere.
+            request.add("Contact", f"<{before.uri}>;expires=0")
 
     def _answered(self, response: Response | None, error: str) -> None:
         walk, self._walk = self._walk, None
+        self._spread = 0.0
         if response is not None:
             if walk is not None and walk.target is not None and response.status < 300:
-                self._hold(walk.target)
+                self._hold(walk.target, flow_timer(response))
             self._machine.receive_response(response, self._now())
         else:
+            if self._held is not None:
+                # What did not answer is no way to be reached by.
+                self._release()
             self._machine.request_failed(error, self._now())
         self._drain()
 
@@ -191,7 +266,10 @@ class Registrar:
             return
         if not self._gone:
             self._lost = True
-            reason = str(refused(event, self._agent.server_text))
+            if self._broken:
+                reason = f"the connection to {self._agent.server_text} is lost: {event.reason}"
+            else:
+                reason = str(refused(event, self._agent.server_text))
             hint = advice(event.reason)
             self._agent.publish(
                 events.RegistrationLost(self._agent.aor, event.status, reason, event.retry_in, hint)
@@ -203,20 +281,54 @@ class Registrar:
         for waiter in self._take_waiters():
             waiter.set_result(None)
 
-    def _hold(self, target: Target) -> None:
-        if self._held == target:
-            return
+    def _hold(self, target: Target, seconds: int | None) -> None:
+        endpoint = self._agent.host.endpoint
+        held = _Held(target, endpoint.connection_of(target.flow))
         self._release()
-        self._held = target
-        self._agent.host.hold_flow(target.flow)
+        self._held = held
+        self._agent.host.keep_alive.hold(target.flow, seconds)
+        wait = self._agent.options.check_seconds
+        if wait and target.flow.transport == "udp":
+            self._check_at = self._now() + wait * (0.8 + 0.2 * self._agent.tokens.fraction())
+        if not self._gone and self._agent.host.bind in WILDCARDS:
+            self._watch_network()
+
+    def _watch_network(self) -> None:
+        wait = _NETWORK_SECONDS + self._agent.host.agent_count / _LOOK_RATE
+        self._network.set(self._now() + wait)
 
     def _release(self) -> None:
-        if self._held is not None:
-            self._agent.host.drop_flow(self._held.flow)
-            self._held = None
+        held, self._held = self._held, None
+        self._check_at = None
+        if held is not None:
+            self._agent.host.keep_alive.drop(held.target.flow)
+
+    def _look_at_network(self) -> None:
+        """Whether we are still seen under the address that we have registered."""
+        held = self._held
+        if held is None or self._gone:
+            return
+        flow = held.target.flow
+        endpoint = self._agent.host.endpoint
+        endpoint.forget_own_addresses()
+        try:
+            now_by = endpoint.target(flow.transport, flow.remote, flow.domain)
+        except LocalProtocolError:
+            now_by = held.target
+        if now_by.sent_by == held.target.sent_by:
+            self._watch_network()
+            return
+        endpoint.close_flow(flow)
+        self._flow_lost(f"our address is {now_by.sent_by} now, not {held.target.sent_by}")
 
     def _timer_due(self) -> None:
-        self._machine.handle_timer(self._now())
+        now = self._now()
+        self._machine.handle_timer(now - self._spread)
+        if self._check_at is not None and now >= self._check_at:
+            # UDP tells nobody that a server has gone, or begun anew without us.
+            self._check_at = None
+            if self._machine.state is RegistrationState.REGISTERED:
+                self._machine.start(now)
         self._drain()
 
     def _now(self) -> float:
@@ -230,6 +342,17 @@ class Registrar:
     def _take_waiters(self) -> list[asyncio.Future[None]]:
         waiters, self._waiters = self._waiters, []
         return [waiter for waiter in waiters if not waiter.done()]
+
+
+class _Held(NamedTuple):
+    """The flow in use, and the connection that it stands for; 0 for a datagram."""
+
+    target: Target
+    connection: int
+
+    @property
+    def way(self) -> tuple[str, tuple[str, int]]:
+        return self.target.flow.transport, self.target.flow.remote
 
 
 def refused(event: RegistrationFailed, server: str) -> AgentError:

@@ -263,6 +263,8 @@ def test_a_server_that_dies_and_returns(tmp_path_factory: pytest.TempPathFactory
             lab.server.stop()
             for each in (chat, peer):
                 lost = each.wait("registration-lost")
+                assert "is lost" in lost["reason"]
+                lost = each.wait("registration-lost")
                 assert "Connection refused" in lost["reason"]
                 each.type("/who")
                 assert each.wait("who")["registered"] is False

@@ -138,7 +138,7 @@ async def test_a_server_that_dies_and_returns(transport: str) -> None:
         await bob.register()
         assert isinstance(await take(feed, Registered), Registered)
     # The keep-alive finds out at once on a connection, on UDP when it is due.
-    bob.host._send_keep_alives()
+    bob.host.keep_alive.send_now()
     lost = await take(feed, RegistrationLost)
     assert isinstance(lost, RegistrationLost)
     assert not bob.registered
