@@ -179,8 +179,11 @@ def tell_systemd(message: str) -> None:
 
 
 def wait_in_foreground(process: "subprocess.Popen[bytes]", end: Callable[[], object]) -> int:
-    """Waits for a server that runs as our child; Ctrl-C and SIGTERM end it by ``end``."""
+    """Waits for a server that runs as our child, and is ready; Ctrl-C and SIGTERM end it by
+    ``end``."""
     with _signals() as asked:
+        if process.poll() is None:
+            tell_systemd("READY=1")
         while True:
             try:
                 return process.wait(0.2)

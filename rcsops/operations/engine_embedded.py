@@ -21,11 +21,11 @@ from rcsops.operations.engine import (
     answers,
     file_size,
     remove_stale,
-    tell_systemd,
     wait_for,
     wait_in_foreground,
 )
 from rcsops.operations.mi import MiClient
+from rcsops.operations.terminations import terminations
 from rcsops.server.run_files import RunFiles, running_pid
 from rcsops.settings import Project, masked_url, sqlite_file
 
@@ -78,10 +78,15 @@ def run_in_foreground(project: Project, options: StartOptions) -> int:
     _check_database(project)
     command = [*_command(project, options.trace), "--foreground"]
     # A session of its own: Ctrl-C reaches it through us, once.
-    process = subprocess.Popen(command, env=_environment(), start_new_session=True)  # noqa: S603
-    wait_for(lambda: process.poll() is not None or answers(files), 5.0)
-    tell_systemd("READY=1")
-    return wait_in_foreground(process, process.terminate)
+    with terminations():
+        process = subprocess.Popen(command, env=_environment(), start_new_session=True)  # noqa: S603
+        try:
+            wait_for(lambda: process.poll() is not None or answers(files), 5.0)
+            return wait_in_foreground(process, process.terminate)
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait()
+            raise
 
 
 def stop(project: Project, timeout: float) -> Stopped:

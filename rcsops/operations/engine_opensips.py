@@ -40,7 +40,6 @@ from rcsops.operations.engine import (
     answers,
     file_size,
     remove_stale,
-    tell_systemd,
     wait_for,
     wait_in_foreground,
 )
@@ -52,6 +51,7 @@ from rcsops.operations.opensips_launch import (
     record_path,
     settings_part,
 )
+from rcsops.operations.terminations import terminations
 from rcsops.server.run_files import RunFiles, RunLock, write_private
 from rcsops.settings import Project, masked_url
 
@@ -73,7 +73,8 @@ def start(project: Project, options: StartOptions, timeout: float) -> Started:
     if isinstance(found, Started):
         return found
     try:
-        pid = launch.start(timeout)
+        with terminations():
+            pid = launch.start(timeout)
     finally:
         found.release()
     notes = tuple(_notes(launch))
@@ -88,11 +89,15 @@ def run_in_foreground(project: Project, options: StartOptions) -> int:
             f"the server is already running, pid {found.pid}", hint="end it first: rcsops stop"
         )
     try:
-        process = launch.run(START_SECONDS)
+        with terminations():
+            process = launch.run(START_SECONDS)
+            found.release()
+            return wait_in_foreground(process, lambda: stop(project, STOP_SECONDS))
+    except KeyboardInterrupt:
+        stop(project, STOP_SECONDS)
+        raise
     finally:
         found.release()
-    tell_systemd("READY=1")
-    return wait_in_foreground(process, lambda: stop(project, STOP_SECONDS))
 
 
 def stop(project: Project, timeout: float) -> Stopped:

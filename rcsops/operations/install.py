@@ -5,13 +5,10 @@ import fcntl
 import json
 import os
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 
 from rcsops import __version__
 from rcsops.errors import EngineError, UsageError
@@ -50,6 +47,7 @@ from rcsops.opensips.stage import (
 )
 from rcsops.operations.init import change_settings
 from rcsops.operations.install_plan import InstallOptions, Plan, chosen_url, plan_install
+from rcsops.operations.terminations import terminations
 from rcsops.settings import Project
 
 __all__ = [
@@ -134,7 +132,7 @@ def install(
         plan.home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EngineError(f"cannot make {plan.home}: {error.strerror}") from error
-    with _lock(plan) as lock, _terminations():
+    with _lock(plan) as lock, terminations():
         plan.log.write_bytes(b"")
         _packages(project, plan, listener)
         checked = _source(project, plan, listener)
@@ -365,24 +363,6 @@ def _lock(plan: Plan) -> Iterator[int]:
         yield handle
     finally:
         os.close(handle)
-
-
-@contextlib.contextmanager
-def _terminations() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the work as Ctrl-C does: make is ended first."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    old = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
 
 
 def _state_file(plan: Plan) -> Path:

@@ -6,6 +6,8 @@ import itertools
 import json
 import os
 import pwd
+import re
+import shlex
 import shutil
 import signal
 import socket
@@ -405,6 +407,26 @@ def test_in_the_foreground_it_ends_with_sigterm(lab: Lab) -> None:
     assert not lab.processes
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("words", [("start",), ("start", "--foreground")])
+def test_an_interrupted_start_leaves_nothing(
+    lab: Lab, words: tuple[str, ...], number: signal.Signals
+) -> None:
+    starting = subprocess.Popen(
+        [sys.executable, "-m", "rcsops", *words],
+        cwd=lab.directory,
+        env=lab.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    until(lambda: bool(lab.processes), 30)
+    # So that it cannot answer, and the start has to wait for it.
+    os.killpg(os.getpgid(lab.processes[0]), signal.SIGSTOP)
+    starting.send_signal(number)
+    starting.wait(30)
+    until(lambda: not lab.processes, 30)
+
+
 def self_answers(lab: Lab) -> bool:
     return bool(lab.json("status")["answers"])
 
@@ -470,6 +492,38 @@ def test_the_group_may_use_mi_and_nobody_else(lab: Lab) -> None:
         lab("stop")
         assert run.parent == Path("/run")
         shutil.rmtree(run)
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root can give rights up"
+)
+def test_the_unit_runs_with_the_rights_that_it_leaves(lab: Lab) -> None:
+    """What systemd would do with it, as far as that goes without systemd."""
+    unit = dict(
+        line.split("=", 1) for line in lab.ok("service").splitlines() if re.match(r"\w+=", line)
+    )
+    rights = [f"+{name[4:].lower()}" for name in unit["CapabilityBoundingSet"].split()]
+    assert unit["NoNewPrivileges"] == "yes"
+    words = ["setpriv", "--no-new-privs", "--bounding-set", ",".join(["-all", *rights])]
+    told = lab.directory / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(told))
+        manager.settimeout(30)
+        service = subprocess.Popen(
+            [*words, *shlex.split(unit["ExecStart"])],
+            cwd="/",
+            env={"PATH": "/usr/bin:/bin", "NOTIFY_SOCKET": str(told)},
+            umask=int(unit["UMask"], 8),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        assert manager.recv(100) == b"READY=1"
+        assert lab.options()
+        service.terminate()
+        assert manager.recv(100) == b"STOPPING=1"
+        assert service.wait(30) == 0
+    assert not lab.processes
 
 
 def nobody() -> pwd.struct_passwd:
