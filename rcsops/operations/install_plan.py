@@ -104,7 +104,8 @@ class Plan:
             extra = " ".join(self.release.compiler_options)
             steps.append(f"build the server ({self.jobs} jobs{', ' + extra if extra else ''})")
         beyond = ", and all others that need no further library" if self.everything else ""
-        steps.append(f"build {len(self.building)} modules: {' '.join(self.building)}{beyond}")
+        count = f"{len(self.building)} modules" if len(self.building) != 1 else "the module"
+        steps.append(f"build {count}: {' '.join(self.building)}{beyond}")
         steps.append("check it with opensips -V and opensips -C")
         steps.append(f"put it into {self.prefix} in one step")
         if not self.options.keep_source:
