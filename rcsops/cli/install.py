@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rcsops.cli.context import Context
-from rcsops.cli.output import json_option, note, print_json, say
+from rcsops.cli.output import json_option, note, print_json, say, visible
 from rcsops.errors import UsageError
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def _progress(as_json: bool) -> "Iterator[Listener]":
 
         def show(event: "Event") -> None:
             if isinstance(event, Step):
-                progress.console.print(Text(event.text, style="dim"))
+                progress.console.print(Text(visible(event.text), style="dim"))
                 first = event.text.partition(" ")[0]
                 progress.update(task, description=first, total=None, facts="")
                 # A bar that is drawn again and again would hide the question.

@@ -4,7 +4,7 @@ import os
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rcsops.cli.output import print_table, say
+from rcsops.cli.output import print_table, say, visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -108,7 +108,7 @@ def _causes(report: "LoadReport") -> list[str]:
         for cause, count in operation.failed.items()
     ]
     found.sort(reverse=True)
-    return [f"{count} {what}" for count, what in found[:_CAUSES]]
+    return [f"{count} {visible(what)}" for count, what in found[:_CAUSES]]
 
 
 def _sparkline(values: list[int]) -> str:

@@ -165,7 +165,7 @@ def _report(message: str, hint: str, arguments: Sequence[str]) -> None:
     if wants_json(arguments):
         import json
 
-        click.echo(json.dumps({"error": message, "hint": hint}, ensure_ascii=False), err=True)
+        click.echo(json.dumps({"error": message, "hint": hint}), err=True)
         return
     # https://no-color.org; None leaves it to click, which colours for terminals alone.
     color = False if os.environ.get("NO_COLOR") else None
