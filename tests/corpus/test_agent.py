@@ -10,6 +10,8 @@ from rcsops import Agent
 from tests.corpus.corpus import SIP, Case
 from tests.corpus.sending import BOUND, over_udp
 
+pytestmark = [pytest.mark.rfc("4475", "3"), pytest.mark.rfc("5118", "4")]
+
 
 @pytest.fixture
 def address() -> Iterator[tuple[str, int]]:

@@ -9,6 +9,8 @@ from rcsops.testing.embedded import EmbeddedServer
 from tests.corpus.corpus import SIP, Case
 from tests.corpus.sending import BOUND, STATUS, is_probe, over_udp, own_address, probe
 
+pytestmark = [pytest.mark.rfc("4475", "3"), pytest.mark.rfc("5118", "4")]
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:

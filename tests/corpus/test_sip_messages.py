@@ -10,7 +10,7 @@ from rcsops.sdp import parse_sdp
 from rcsops.sip import Request, Response, StreamParser, check_request, check_response, parse_message
 from tests.corpus.corpus import HERE, SIP, Case
 
-Message = Request | Response
+pytestmark = [pytest.mark.rfc("4475", "3"), pytest.mark.rfc("5118", "4")]
 
 
 def verdict(data: bytes) -> str | int:
