@@ -23,8 +23,8 @@ class KamailioServer:
 
     A context manager. ``address`` (host:port) is where it listens on UDP and TCP. With
     ``certificate`` and its key (PEM files) it also has TLS, WebSocket and secure WebSocket, at
-    ``where(transport)``; ``client_ca`` makes it ask clients for a certificate. ``missing()`` says
-    why it cannot be run on this machine, "" when it can.
+    ``where(transport)``; ``client_ca`` makes it ask clients for a certificate. ``outbound`` turns
+    on RFC 5626. ``missing()`` says why it cannot be run on this machine, "" when it can.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class KamailioServer:
         workers: int = 2,
         certificate: tuple[Path, Path] | None = None,
         client_ca: Path | None = None,
+        outbound: bool = False,
     ) -> None:
         self.directory = directory
         self.domain = domain
@@ -43,6 +44,7 @@ class KamailioServer:
         self.port = free_port()
         self._certificate = certificate
         self._client_ca = client_ca
+        self._outbound = outbound
         self._ports: dict[str, int] = {}
         if certificate is not None:
             self._ports = {name: free_port() for name in ("tls", "ws", "wss")}
@@ -50,14 +52,16 @@ class KamailioServer:
         self._process: ManagedProcess | None = None
 
     @staticmethod
-    def missing(*, secure: bool = False) -> str:
-        """Why Kamailio cannot be run here, with TLS and WebSocket if ``secure``; "" when it can."""
+    def missing(*, secure: bool = False, outbound: bool = False) -> str:
+        """Why Kamailio cannot be run here, with TLS and WebSocket if ``secure``, with RFC 5626 if
+        ``outbound``; "" when it can."""
         if _binary() is None:
             return "kamailio is not installed (apt-get install kamailio)"
         modules = _modules()
         if modules is None or not (modules / "db_sqlite.so").exists() or not _SCHEMA.is_dir():
             return "Kamailio's SQLite module is missing (apt-get install kamailio-sqlite-modules)"
-        for name in ("tls", "websocket") if secure else ():
+        wanted = ("tls", "websocket") if secure else ()
+        for name in (*wanted, "outbound") if outbound else wanted:
             if not (modules / f"{name}.so").exists():
                 package = f"kamailio-{name}-modules"
                 return f"Kamailio's module {name} is missing (apt-get install {package})"
@@ -89,13 +93,14 @@ class KamailioServer:
 
     def start(self) -> None:
         """Makes its database and starts it; returns when it answers OPTIONS."""
-        reason = self.missing(secure=self._certificate is not None)
+        reason = self.missing(secure=self._certificate is not None, outbound=self._outbound)
         if reason:
             raise EngineError(reason)
         self.directory.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(self.database)) as connection:
-            for name in ("standard", "auth_db", "msilo"):
-                connection.executescript((_SCHEMA / f"{name}-create.sql").read_text())
+        if not self.database.exists():
+            with closing(sqlite3.connect(self.database)) as connection:
+                for name in ("standard", "auth_db", "msilo"):
+                    connection.executescript((_SCHEMA / f"{name}-create.sql").read_text())
         config = self.directory / "kamailio.cfg"
         config.write_text(self._configuration())
         binary = _binary()
@@ -132,6 +137,7 @@ class KamailioServer:
         secure = self._secure_part() if self._certificate is not None else ""
         return _CONFIGURATION.format(
             secure=secure,
+            outbound=_OUTBOUND_PART if self._outbound else "",
             address=self.address,
             port=self.port,
             domain=self.domain,
@@ -200,6 +206,7 @@ listen=tcp:{address}
 alias={domain}
 mpath="{modules}"
 {load}
+{outbound}
 modparam("tm", "fr_timer", 5000)
 modparam("tm", "fr_inv_timer", 60000)
 modparam("rr", "append_fromtag", 1)
@@ -232,6 +239,10 @@ request_route {{
             exit;
         }}
         handle_ruri_alias();
+        if (is_gruu() && !lookup("location")) {{
+            if (!is_method("ACK")) sl_send_reply("480", "Temporarily Unavailable");
+            exit;
+        }}
         route(RELAY);
     }}
     if (is_method("CANCEL")) {{ if (t_check_trans()) t_relay(); exit; }}
@@ -286,6 +297,14 @@ route[RELAY] {{
 onreply_route[MEND] {{
     if (nat_uac_test("82")) add_contact_alias();
 }}
+"""
+
+_OUTBOUND_PART = """
+loadmodule "outbound.so"
+modparam("outbound", "flow_token_secret", "of the flows")
+modparam("registrar", "outbound_mode", 1)
+modparam("registrar", "flow_timer", 2)
+modparam("registrar", "gruu_enabled", 0)
 """
 
 _SECURE_PART = """
