@@ -99,7 +99,7 @@ def _values(model: ConfigModel) -> dict[str, object]:
         "aliases": model.aliases,
         "own_uri": model.own_uri,
         "transports": model.transports,
-        "websocket": bool({"ws", "wss"} & set(model.transports)),
+        "by_connection": bool({"tls", "ws", "wss"} & set(model.transports)),
         "tls": model.tls,
         "config_dir": model.config_dir.rstrip("/"),
         "run_dir": model.run_dir.rstrip("/"),
