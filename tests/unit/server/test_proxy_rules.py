@@ -2,6 +2,7 @@
 several domains (RFC 3261 §16, RFC 5393, RFC 4320)."""
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
@@ -209,6 +210,92 @@ async def test_the_challenges_of_two_callees_reach_the_caller_in_one_answer(lab:
     assert response.status == 401
     assert [each.realm for each in response.www_challenges] == ["one"]
     assert [each.realm for each in response.proxy_challenges] == ["two"]
+
+
+@pytest.mark.rfc("3261", "16.7")
+@pytest.mark.rfc("6026", "7.2", "8.4")
+async def test_the_2xx_of_every_fork_and_each_retransmission_reach_the_caller(lab: Lab) -> None:
+    one = await lab.registered("bob")
+    two = await lab.registered("bob")
+    alex = await lab.phone("alex")
+    queue = await alex.ringing(call(alex, one.aor))
+    transactions = [(phone, *(await phone.received())) for phone in (one, two)]
+    for phone, request, transaction in transactions:
+        answer = Response.to_request(
+            request, 200, to_tag=f"t-{phone.local[1]}", headers=[("Contact", "<sip:x@127.0.0.1>")]
+        )
+        for _ in range(2):
+            phone.endpoint.respond(transaction, answer)
+    tags = []
+    async with asyncio.timeout(5):
+        while len(tags) < 4:
+            response = await queue.get()
+            if response.status == 200:
+                tags.append(response.to_tag)
+    assert {tag: tags.count(tag) for tag in tags} == {
+        f"t-{one.local[1]}": 2,
+        f"t-{two.local[1]}": 2,
+    }
+
+
+@pytest.mark.rfc("6026", "8.9")
+@pytest.mark.rfc("4320", "4.3")
+async def test_a_response_to_nothing_goes_nowhere(lab: Lab) -> None:
+    bob = await lab.registered("bob")
+    picks(bob, 200)
+    alex = await lab.phone("alex")
+    assert (await alex.ask(alex.make("MESSAGE", bob.aor))).status == 200
+    request, _ = await bob.received()
+    before = lab.running.statistics.counts["core:fwd_replies"]
+    for method in ("MESSAGE", "INVITE"):
+        stray = bob.reply(request, 200)
+        stray.set("CSeq", f"7 {method}")
+        vias = stray.get_all("Via")
+        stray.remove("Via")
+        stray.add("Via", vias[0].replace("branch=z9hG4bK", "branch=z9hG4bKnot"))
+        stray.add("Via", vias[1])
+        bob.endpoint.send_message(stray, bob.endpoint.target("udp", bob.server).flow)
+    async with asyncio.timeout(5):
+        while lab.running.statistics.counts["core:drop_replies"] < 2:
+            await asyncio.sleep(0.01)
+    assert lab.running.statistics.counts["core:fwd_replies"] == before
+
+
+@pytest.mark.rfc("3261", "16.8", "16.6")
+async def test_each_18x_starts_timer_c_anew(lab: Lab) -> None:
+    bob = await lab.registered("bob")
+    alex = await lab.phone("alex")
+    queue = await _rings(alex, bob)
+    request, transaction = await bob.received()
+    # Timer C is two seconds here: one, and the one that the RFC asks for on top.
+    for _ in range(4):
+        await asyncio.sleep(0.7)
+        bob.endpoint.respond(transaction, bob.reply(request, 183))
+    assert bob.requests.empty()
+    bob.endpoint.respond(transaction, bob.reply(request, 200))
+    assert (await alex.final(queue)).status == 200
+
+
+@pytest.mark.rfc("3261", "16.7", "16.8")
+async def test_a_100_does_not_start_timer_c_anew(lab: Lab) -> None:
+    bob = await lab.registered("bob")
+    alex = await lab.phone("alex")
+    # Its transaction says 100 for a phone that says nothing.
+    queue = await alex.ringing(call(alex, bob.aor))
+    assert (await alex.final(queue, 10)).status == 487
+    await bob.received()
+    assert (await bob.received()).request.method == "CANCEL"
+
+
+@pytest.mark.rfc("3261", "16.8")
+async def test_a_callee_of_whom_nothing_is_heard_is_408(lab: Lab) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        bob = await lab.phone("bob")
+        await bob.register(contact=f"<sip:bob@127.0.0.1:{silent.getsockname()[1]}>")
+        alex = await lab.phone("alex")
+        queue = await alex.ringing(call(alex, bob.aor))
+        assert (await alex.final(queue, 10)).status == 408
 
 
 # --- RFC 4320 -----------------------------------------------------------------------------------

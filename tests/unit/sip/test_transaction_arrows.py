@@ -158,6 +158,9 @@ def test_the_cases_are_the_arrows_of_the_tables() -> None:
         assert sorted(drawn) == sorted(driven), machine.FIGURE
 
 
+@pytest.mark.rfc("3261", "17.1.1", "17.1.2", "17.2.1", "17.2.2", "9.1")
+@pytest.mark.rfc("6026", "7.1", "7.2")
+@pytest.mark.rfc("4320", "4.1", "4.2")
 @pytest.mark.parametrize(
     "case", CASES, ids=lambda c: f"{c.machine.__name__}-{c.state}-{c.on}".replace(" ", "_")
 )
