@@ -32,7 +32,7 @@ from rcsops.database.tables import (
 from rcsops.errors import DatabaseError, EngineError
 from rcsops.opensips import installed
 from rcsops.operations.db_access import MysqlAccess, project_shape
-from rcsops.operations.db_rebuild import alone_in_sqlite
+from rcsops.operations.db_rebuild import alone_in_mysql, alone_in_sqlite
 from rcsops.settings import Project, masked_url, secret_name, sqlite_file
 
 AskPassword = Callable[[str], str]
@@ -91,9 +91,19 @@ def create(
     On MySQL that is a database, a user with a generated password who may read and write rows, and
     the tables, made by ``admin_url`` or whoever else has the right (`find_administrator`; ``ask``
     gets a password from a person). ``every_table`` adds those of the installed OpenSIPS's own
-    scripts. Raises `DatabaseError`.
+    scripts. Raises `DatabaseError`, also where that OpenSIPS wants other tables than the settings'
+    release.
     """
     shape = project_shape(project)
+    _, versions = _installed_versions(project)
+    for name, number in shape.versions.items():
+        if versions.get(name) not in (None, number):
+            raise DatabaseError(
+                f"the installed OpenSIPS wants version {versions[name]} of the table {name!r}, "
+                f"but release {project.settings.release} has {number}",
+                hint="write the release that is installed into rcsops.toml, or type: "
+                "rcsops install",
+            )
     more = _script_tables(project) if every_table else {}
     if sqlite_file(project.settings.database_url) is None:
         return _create_mysql(project, shape, more, admin_url, ask, new_password)
@@ -327,7 +337,9 @@ def _drop_mysql(project: Project, admin_url: str | None, ask: AskPassword | None
             raise
         # The user is ours to drop where its password was ours to make.
         ours = project.secrets.get(key) is not None
-        if drop_account(access.admin, access.place, user=ours):
+        with alone_in_mysql(access):
+            dropped = drop_account(access.admin, access.place, user=ours)
+        if dropped:
             project.secrets.remove(key)
     project.credentials.remove(*accounts)
     return DbDropped(masked_url(url), True, tables, len(accounts))

@@ -122,6 +122,32 @@ def test_drop_and_create_leave_another_programs_file_alone(rcsops: Shell) -> Non
         assert connection.execute("SELECT count(*) FROM bookmarks").fetchone() == (0,)
 
 
+def test_tables_are_made_for_the_opensips_that_is_there(rcsops: Shell) -> None:
+    """It checks the numbers in ``version`` at its start, and would end."""
+    prefix = rcsops.directory / "prefix"
+    program = prefix / "sbin" / "opensips"
+    scripts = prefix / "share" / "opensips" / "sqlite"
+    for directory in (program.parent, scripts, prefix / "lib64" / "opensips" / "modules"):
+        directory.mkdir(parents=True)
+    program.write_text('#!/bin/sh\necho "version: opensips 3.6.8 (x86_64/linux)"\n')
+    program.chmod(0o755)
+    (scripts / "standard-create.sql").write_text("CREATE TABLE version (table_name CHAR(32));\n")
+    (scripts / "auth_db-create.sql").write_text(
+        "INSERT INTO version (table_name, table_version) values ('subscriber','8');\n"
+        "CREATE TABLE subscriber (id INTEGER);\n"
+    )
+    settings = rcsops.directory / "rcsops.toml"
+    text = f'engine = "opensips"\nprefix = "{prefix}"\n[database]\nurl = "sqlite:///s.db"\n'
+    settings.write_text(f'release = "3.0.2"\n{text}')
+    done = rcsops("db", "create")
+    assert done.code == 1
+    assert "wants version 8 of the table 'subscriber', but release 3.0.2 has 7" in done.err
+    assert "hint: write the release that is installed into rcsops.toml" in done.err
+    assert not (rcsops.directory / "s.db").exists()
+    settings.write_text(f'release = "3.6.8"\n{text}')
+    rcsops.ok("db", "create")
+
+
 def test_mysql_without_its_driver_says_what_to_install(rcsops: Shell) -> None:
     (rcsops.directory / "MySQLdb.py").write_text(
         "raise ModuleNotFoundError(\"No module named 'MySQLdb'\", name='MySQLdb')\n"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rcsops.database import open_engine, reading
 from rcsops.database.admin import SudoAdministrator, find_administrator
 from rcsops.database.mysql_url import MysqlUrl
 from rcsops.errors import DatabaseError, UsageError
@@ -178,6 +179,19 @@ def test_drop_leaves_a_user_who_has_another_database(lab: Lab) -> None:
     db.create(both, admin_url=lab.server.admin_url)
     db.drop(project, admin_url=lab.server.admin_url)
     assert db.status(other.project(RCSOPS_DATABASE_URL=url)).problems == ()
+
+
+def test_drop_leaves_what_another_program_uses(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rcsops.operations.db_rebuild._OTHERS_SECONDS", 0.2)
+    project = lab.create()
+    url = project.settings.database_url
+    with reading(open_engine(url), url) as server:
+        server.exec_driver_sql("SELECT 1")
+        with pytest.raises(DatabaseError, match="another program works in the database") as caught:
+            db.drop(project, admin_url=lab.server.admin_url)
+        assert "rcsops stop" in caught.value.hint
+    assert lab.tables() == ALL
+    assert db.drop(project, admin_url=lab.server.admin_url).existed
 
 
 def test_drop_leaves_tables_of_another_program(lab: Lab) -> None:
