@@ -7,6 +7,7 @@ Nothing here uses a fixed port or waits for a fixed time: :func:`free_port` find
 from rcsops.testing.capture import Capture, Frame, TsharkUnavailable
 from rcsops.testing.embedded import EmbeddedServer
 from rcsops.testing.kamailio import KamailioServer
+from rcsops.testing.link import LossyLink
 from rcsops.testing.mariadb import MariaDbServer
 from rcsops.testing.process import ManagedProcess, children_of
 from rcsops.testing.sipp import SippResult, SippRunner
@@ -17,6 +18,7 @@ __all__ = [
     "EmbeddedServer",
     "Frame",
     "KamailioServer",
+    "LossyLink",
     "ManagedProcess",
     "MariaDbServer",
     "SippResult",

@@ -77,6 +77,7 @@ class SipEndpoint:
         tls: Tls | None = None,
         dials: Iterable[str] = (),
         origins: Sequence[str] = (),
+        open_udp: Callable[..., UdpSocket] = UdpSocket,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._time = self._loop.time
@@ -93,6 +94,7 @@ class SipEndpoint:
         self._on_flow_closed = on_flow_closed
         self._tap = guarded(tap)
         self._udp: dict[Address, UdpSocket] = {}
+        self._open_udp = open_udp
         self._servers: dict[Address, asyncio.Server] = {}
         self.tls = tls if tls is not None else Tls()
         self.origins = tuple(origins)
@@ -167,7 +169,7 @@ class SipEndpoint:
         raise LocalProtocolError(f"transport {transport!r} is not supported")
 
     def _listen_udp(self, host: str, port: int) -> Address:
-        listener = UdpSocket(
+        listener = self._open_udp(
             host,
             port,
             on_datagram=self._datagram_received,

@@ -25,6 +25,9 @@ class EndpointLimits:
     max_body: int = SIP_BODY
     max_buffered: int = 4 << 20
     max_queued_datagrams: int = 4096
+    max_datagram_request: int = 1300
+    """A request larger than this goes on a stream: so RFC 3261 §18.1.1 where the path MTU is not
+    known; where it is, this may be the MTU less 200."""
 
 
 @dataclass(slots=True)

@@ -30,9 +30,6 @@ from rcsops.transport.resolver import Candidate
 
 __all__ = ["Walk", "find_targets", "send", "stream_instead", "targets_of"]
 
-MAX_DATAGRAM_REQUEST = 1300
-"""A request larger than this goes on a stream when the path MTU is unknown (RFC 3261 §18.1.1)."""
-
 _VIA_OVERHEAD = 80
 # How long an address that did not answer is tried after all others.
 _AVOID_SECONDS = 30.0
@@ -66,7 +63,7 @@ def stream_instead(endpoint: SipEndpoint, request: Request, target: Target) -> T
     if flow.transport != "udp" or endpoint.resolver.avoidance.is_avoided("tcp", flow.remote):
         return None
     size = len(bytes(request)) + _VIA_OVERHEAD + len(target.sent_by)
-    if size <= MAX_DATAGRAM_REQUEST:
+    if size <= endpoint.limits.max_datagram_request:
         return None
     try:
         return endpoint.target("tcp", flow.remote)

@@ -25,6 +25,7 @@ from rcsops.sip import (
 from rcsops.tokens import Tokens
 from rcsops.transport import EndpointLimits, SipEndpoint, Tap, Tls, TlsOptions
 from rcsops.transport.addresses import ListenAddress
+from rcsops.transport.datagrams import UdpSocket
 from rcsops.transport.msrp import MsrpEndpoint, MsrpLimits
 from rcsops.transport.requester import find_targets, targets_of
 from rcsops.transport.resolver import resolve_numeric
@@ -49,7 +50,8 @@ class AgentHost:
 
     An agent makes its own unless it is given one. ``bind`` is a numeric address; port 0 takes a
     free one; ``tap`` gets a record of every SIP message and MSRP frame; ``dns`` are the DNS servers
-    to ask instead of the system's. The MSRP port opens with the first session. Use it as an async
+    to ask instead of the system's; ``open_udp`` opens UDP sockets (`rcsops.testing.LossyLink` puts
+    a bad network before them). The MSRP port opens with the first session. Use it as an async
     context manager, or call ``start`` and ``close``.
     """
 
@@ -66,6 +68,7 @@ class AgentHost:
         limits: EndpointLimits | None = None,
         msrp_limits: MsrpLimits | None = None,
         tls: TlsOptions | None = None,
+        open_udp: Callable[..., UdpSocket] = UdpSocket,
     ) -> None:
         self._bind = bind
         self._port = port
@@ -77,6 +80,7 @@ class AgentHost:
         self._limits = limits
         self._msrp_limits = msrp_limits
         self._tls = Tls(tls)
+        self._open_udp = open_udp
         self._endpoint: SipEndpoint | None = None
         self._msrp: MsrpEndpoint | None = None
         self._agents: dict[str, AgentCore] = {}
@@ -138,6 +142,7 @@ class AgentHost:
             nameservers=self._dns,
             tls=self._tls,
             dials=("tls", "ws", "wss"),
+            open_udp=self._open_udp,
         )
         try:
             await endpoint.listen_pair(self._bind, self._port)
