@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 import pexpect
+import psutil
 
 from rcsops.operations import db, users
 from rcsops.operations.mi import contacts
@@ -229,6 +230,29 @@ class ChatProcess:
                     f"{self._errors.decode()}"
                 )
                 self._news.wait(left)
+
+    def settled(self, *events: str, timeout: float = PATIENCE) -> str:
+        """Which of these comes next; those before it are done with."""
+        deadline = time.monotonic() + timeout
+        with self._news:
+            while True:
+                for index in range(self._taken, len(self.notices)):
+                    if self.notices[index]["event"] in events:
+                        self._taken = index + 1
+                        return str(self.notices[index]["event"])
+                left = deadline - time.monotonic()
+                assert left > 0, f"{self.user}: none of {events} in {self.notices[self._taken :]}"
+                self._news.wait(left)
+
+    def skip(self) -> None:
+        """What has been said so far is done with."""
+        self._taken = len(self.notices)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether it has a TCP connection to somebody."""
+        connections = psutil.Process(self._process.pid).net_connections("tcp")
+        return any(each.status == psutil.CONN_ESTABLISHED for each in connections)
 
     def type(self, *lines: str) -> None:
         assert self._process.stdin is not None
