@@ -6,21 +6,15 @@ from collections.abc import Callable, Iterable, Sequence
 from rcsops.errors import InviteError, LocalProtocolError, RemoteProtocolError
 from rcsops.sip import (
     Accepted,
-    AckAgain,
     Acknowledged,
     AckTimeout,
-    CancelDue,
     Dialog,
     DialogId,
     DigestClient,
-    ExtraFork,
-    Failed,
     Flow,
     InviteCancelled,
-    InviteClient,
     InviteServer,
     InviteServerState,
-    Progress,
     Request,
     Respond,
     Response,
@@ -35,14 +29,13 @@ from rcsops.transport.requester import Walk
 from rcsops.ua.call_user import CallState, CallUser
 from rcsops.ua.host import AgentHost
 from rcsops.ua.in_dialog import receive_in_dialog
+from rcsops.ua.outgoing_invite import OutgoingInvite
 from rcsops.ua.refresh import SessionRefresh
-from rcsops.ua.refusals import reason_text, refusal
+from rcsops.ua.refusals import reason_text
 
 __all__ = ["Call", "CallState", "CallUser"]
 
 Headers = Iterable[tuple[str, str]]
-
-_CANCEL_SECONDS = 2.0
 
 
 class Call:
@@ -54,16 +47,13 @@ class Call:
     __slots__ = (
         "_alarm",
         "_bye",
-        "_client",
         "_digest",
         "_host",
+        "_invite",
         "_known",
-        "_on_progress",
-        "_outcome",
         "_parting",
         "_server",
         "_transaction",
-        "_walk",
         "_ways",
         "call_id",
         "contact",
@@ -96,17 +86,14 @@ class Call:
         self.refresh = SessionRefresh(self, SessionTimer(session_expires))
         self._host = host
         self._digest: DigestClient | None = None
-        self._client: InviteClient | None = None
+        self._invite: OutgoingInvite | None = None
         self._server: InviteServer | None = None
         self._transaction: ServerTransaction | None = None
-        self._walk: Walk | None = None
         # Where the INVITE went to or came from: our server, where we have one.
         self._ways: frozenset[tuple[str, int]] = frozenset()
         self._known: DialogId | None = None
         self._bye: asyncio.Future[None] | None = None
         self._parting: str | None = None
-        self._outcome: asyncio.Future[Response] | None = None
-        self._on_progress: Callable[[int, Response], None] | None = None
         self._alarm = Alarm(self._timer_due)
 
     # --- outgoing ----------------------------------------------------------------------------
@@ -124,52 +111,26 @@ class Call:
         Raises InviteError with the status of any other outcome. When the caller is cancelled, so
         is the INVITE, which takes a moment: a 200 that crosses the CANCEL has to be ended with BYE.
         """
-        endpoint = self._host.endpoint
         self.outgoing = True
         self._digest = digest
         self._ways = frozenset(target.flow.remote for target in targets)
         for name, value in self.refresh.timer.offer():
             self.request.add(name, value)
-        self._on_progress = on_progress
-        self._outcome = asyncio.get_running_loop().create_future()
-        deadline = endpoint.now + time_limit
+        self._invite = OutgoingInvite(self, self._host, time_limit, on_progress)
+        return await self._invite.run(targets, digest)
 
-        def attempt(request: Request) -> None:
-            self.request = request
-            self._client = InviteClient(
-                request, endpoint.now, time_limit=max(0.0, deadline - endpoint.now)
-            )
-            self._alarm.set(self._client.next_timer())
+    def accepted(self, event: Accepted) -> None:
+        """Our INVITE has its 2xx."""
+        self.dialog = event.dialog
+        self.refresh.timer.receive_2xx(event.response, self.now)
+        self.refresh.note_allowed(event.response)
+        self._confirm()
+        self.send_ack(event.ack, event.dialog)
 
-        def response(event: ResponseReceived) -> None:
-            if self._client is not None:
-                self._client.receive_response(event.response, endpoint.now)
-                self._drain_client()
-
-        def done(final: Response | None, error: str) -> None:
-            if final is None and self._client is not None:
-                timed_out = error == "no answer in time"
-                self._client.no_response(408 if timed_out else 503, error)
-                self._drain_client()
-
-        self._walk = Walk(
-            endpoint,
-            self.request,
-            targets,
-            digest=digest,
-            on_response=response,
-            on_done=done,
-            on_attempt=attempt,
-        )
-        self._walk.start()
-        try:
-            return await asyncio.shield(self._outcome)
-        except asyncio.CancelledError:
-            self.cancel()
-            # Its outcome matters to the peer even when nobody here waits for it any more.
-            await asyncio.wait((self._outcome,), timeout=_CANCEL_SECONDS)
-            await self.hang_up(wait=_CANCEL_SECONDS)
-            raise
+    def refused(self, response: Response) -> None:
+        """Our INVITE has another final response."""
+        self.state = CallState.ENDED
+        self.final = response
 
     def try_again(self, uri: Uri | None = None) -> None:
         """After a refusal: makes the INVITE ready to be dialled anew, at another ``uri`` perhaps.
@@ -187,53 +148,19 @@ class Call:
         request.set("CSeq", f"{self.request.cseq.number + 1} INVITE")
         self.request = request
         self.state = CallState.SETTING_UP
-        self.final = self.dialog = self._client = None
+        self.final = self.dialog = self._invite = None
 
     def cancel(self, reason: str | None = None) -> None:
         """Takes the INVITE back; ``dial`` then ends with InviteError 487."""
-        if self._client is None or self._walk is None or self._client.done:
-            return
-        self._client.cancel()
-        self._walk.cancel(reason)
+        if self._invite is not None:
+            self._invite.cancel(reason)
 
     def give_up(self, reason: str) -> None:
         """Ends a call that is not set up yet, without waiting for the peer."""
         self.cancel()
         self.reject(480)
-        if self._outcome is not None and not self._outcome.done():
-            self._outcome.set_exception(InviteError(reason or "given up", status=487))
-            self._outcome.exception()
-
-    def _drain_client(self) -> None:
-        client, outcome, endpoint = self._client, self._outcome, self._host.endpoint
-        while client is not None and (event := client.next_event()) is not None:
-            if isinstance(event, Progress):
-                if self._on_progress is not None:
-                    self._on_progress(event.status, event.response)
-            elif isinstance(event, Accepted):
-                self._alarm.cancel()
-                self.dialog = event.dialog
-                self.refresh.timer.receive_2xx(event.response, endpoint.now)
-                self.refresh.note_allowed(event.response)
-                self._confirm()
-                self.send_ack(event.ack, event.dialog)
-                if outcome is not None and not outcome.done():
-                    outcome.set_result(event.response)
-            elif isinstance(event, Failed):
-                self._alarm.cancel()
-                self.state = CallState.ENDED
-                self.final = event.response
-                if outcome is not None and not outcome.done():
-                    outcome.set_exception(refusal(event.response))
-                    # Nobody may be waiting any more; that is no mistake of anyone.
-                    outcome.exception()
-            elif isinstance(event, ExtraFork):
-                self.send_ack(event.ack, event.dialog)
-                self.send_in_dialog(event.bye, event.dialog)
-            elif isinstance(event, AckAgain):
-                self.send_ack(event.ack, event.dialog)
-            elif isinstance(event, CancelDue) and self._walk is not None:
-                self._walk.cancel()
+        if self._invite is not None:
+            self._invite.give_up(reason)
 
     def send_ack(self, ack: Request, dialog: Dialog) -> None:
         """Sends the ACK for a 2xx, which no transaction does."""
@@ -499,10 +426,6 @@ class Call:
 
     def _timer_due(self) -> None:
         now = self._host.endpoint.now
-        if self._client is not None and not self._client.done:
-            self._client.handle_timer(now)
-            self._drain_client()
-            self._alarm.set(self._client.next_timer())
         if self._server is not None:
             self._server.handle_timer(now)
             self._drain_server()

@@ -34,6 +34,7 @@ from rcsops.ua.keep_alive import KeepAlive
 if TYPE_CHECKING:
     from rcsops.ua.call import Call
     from rcsops.ua.core import AgentCore
+    from rcsops.ua.outgoing_invite import OutgoingInvite
 
 __all__ = ["ALLOW", "AgentHost"]
 
@@ -85,6 +86,8 @@ class AgentHost:
         self._msrp: MsrpEndpoint | None = None
         self._agents: dict[str, AgentCore] = {}
         self._calls: dict[DialogId, Call] = {}
+        self.dialling: set[OutgoingInvite] = set()
+        """The INVITEs that have no final answer."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._keep_alive: KeepAlive | None = None
 
@@ -253,6 +256,9 @@ class AgentHost:
         return self._keep_alive
 
     def _flow_closed(self, flow: Flow, error: str) -> None:
+        closed = flow._replace(connection=0)
+        for invite in tuple(self.dialling):
+            invite.flow_closed(closed)
         for agent in tuple(self._agents.values()):
             agent.flow_closed(flow, error)
 

@@ -138,5 +138,5 @@ def history(lab: Lab, user: str, text: str) -> list[tuple[str, str]]:
     path = lab.project.agent_dir(f"{user}@rcs.example") / "history.db"
     with sqlite3.connect(path) as database:
         return database.execute(
-            "SELECT text, direction FROM messages WHERE text LIKE ? ORDER BY id", (f"{text}%",)
+            "SELECT text, direction FROM message WHERE text LIKE ? ORDER BY id", (f"{text}%",)
         ).fetchall()
