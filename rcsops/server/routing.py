@@ -10,6 +10,9 @@ from rcsops.transport.resolver import Candidate, resolve_numeric
 __all__ = ["FlowFailed", "Router", "set_routes"]
 
 
+_SECURE = frozenset({"tls", "wss"})
+
+
 class FlowFailed(RcsopsError):
     """The way to a contact is gone, and there is no other to it (RFC 5626 §5.3.1)."""
 
@@ -31,7 +34,7 @@ class Router:
             hop = Uri.parse(destination.routes[0])
             return self._numeric(hop)
         flow = destination.flow
-        if flow is not None and self._is_open(flow):
+        if flow is not None and self._is_open(flow) and _fits(flow, destination.uri):
             return self._endpoint.target_of(flow)
         uri = Uri.parse(destination.uri) if destination.binding is None else None
         binding = destination.binding
@@ -92,6 +95,7 @@ class Router:
         if (
             flow is not None
             and self._is_open(flow)
+            and _fits(flow, binding.uri_text)
             and (flow.transport != "udp" or _is_bound(binding))
         ):
             return endpoint.target_of(flow)
@@ -103,6 +107,11 @@ class Router:
 
     def _is_open(self, flow: Flow) -> bool:
         return flow.transport == "udp" or bool(self._endpoint.connection_of(flow))
+
+
+def _fits(flow: Flow, uri: str) -> bool:
+    """Whether a request for a URI may go over a flow; sips wants TLS (RFC 3261 §26.2.2)."""
+    return flow.transport in _SECURE or uri[:5].lower() != "sips:"
 
 
 def _is_bound(binding: Binding) -> bool:

@@ -26,6 +26,9 @@ async def test_a_call_goes_through_and_its_dialog_stays_on_the_route(lab: Lab) -
     assert len(request.vias) == 2
     assert (await queue.get()).status == 100
     ringing: Response = await queue.get()
+    while ringing.status == 100:
+        # On a slow machine the INVITE was sent again, and so was its answer.
+        ringing = await queue.get()
     assert ringing.status == 180
     bob.endpoint.respond(transaction, bob.reply(transaction.request, 200))
     accepted = await alex.final(queue)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from rcsops.server.options import ServerOptions
+from rcsops.server.record_route import add_record_route
 from rcsops.server.response_context import group_by_priority
-from rcsops.sip import Request, Response
+from rcsops.sip import Flow, Request, Response, Target
 from tests.unit.server.conftest import DOMAIN, FAST, Lab, Phone, add_account
 from tests.unit.server.test_response_context import binding
 
@@ -112,6 +113,38 @@ async def test_sips_without_a_secure_contact_finds_nobody(lab: Lab) -> None:
     response = await alex.ask(alex.make("MESSAGE", f"sips:bob@{DOMAIN}"))
     assert response.status == 480
     assert bob.requests.empty()
+
+
+@pytest.mark.rfc("3261", "26.2.2", "16.6")
+async def test_what_is_for_a_sips_contact_never_goes_over_a_connection_without_tls(
+    lab: Lab,
+) -> None:
+    bob = await lab.phone("bob", "tcp")
+    contact = f"<sips:bob@{bob.local[0]}:{bob.local[1]}>"
+    assert (await bob.register(contact=contact)).status == 200
+    alex = await lab.phone("alex")
+    for scheme in ("sip", "sips"):
+        # This server has no TLS, so there is no way at all.
+        assert (await alex.ask(alex.make("MESSAGE", f"{scheme}:bob@{DOMAIN}"))).status == 480
+    assert bob.requests.empty()
+
+
+@pytest.mark.rfc("3261", "16.6")
+@pytest.mark.parametrize(
+    ("uri", "transport", "route"),
+    [
+        ("sip:bob@x", "udp", "<sip:192.0.2.1:5060;lr;dlg=t>"),
+        ("sip:bob@x", "tls", "<sip:192.0.2.1:5060;transport=tls;lr;dlg=t>"),
+        ("sips:bob@x", "tls", "<sips:192.0.2.1:5060;lr;dlg=t>"),
+        ("sips:bob@x", "wss", "<sips:192.0.2.1:5060;transport=ws;lr;dlg=t>"),
+    ],
+)
+def test_the_record_route_of_a_sips_request_is_sips(uri: str, transport: str, route: str) -> None:
+    flow = Flow(transport, ("192.0.2.1", 5060), ("192.0.2.9", 5060))
+    target = Target(flow, "192.0.2.1:5060")
+    request = Request("INVITE", uri)
+    add_record_route(request, target, target, "t")
+    assert request.get_all("Record-Route") == [route]
 
 
 @pytest.mark.rfc("5393", "5.3.3")
