@@ -123,8 +123,9 @@ def agent_tls(project: "Project") -> "TlsOptions":
 def choose_bind(setting: str, server: str, *, dns: Sequence[str] = ()) -> str:
     """Our own address: the one that is set, unless it cannot reach the server.
 
-    A loopback address is no use towards another machine; then it is the address from which the
-    system would send to that server, found by asking the servers ``dns``.
+    A loopback address is no use towards another machine, which is found by asking the servers
+    ``dns``; then it is every address that this machine has and will have, for it may move from one
+    network to another.
     """
     if not _is_loopback(setting):
         return setting
@@ -138,7 +139,7 @@ def choose_bind(setting: str, server: str, *, dns: Sequence[str] = ()) -> str:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((address, 5060))
-            return str(probe.getsockname()[0])
+            return "::" if ":" in address else "0.0.0.0"  # noqa: S104
     return setting
 
 
