@@ -9,7 +9,9 @@ from rcsops.testing.embedded import EmbeddedServer
 from rcsops.testing.kamailio import KamailioServer
 from rcsops.testing.link import LossyLink
 from rcsops.testing.mariadb import MariaDbServer
+from rcsops.testing.nameserver import NameServer
 from rcsops.testing.process import ManagedProcess, children_of
+from rcsops.testing.relay import TcpRelay
 from rcsops.testing.sipp import SippResult, SippRunner
 from rcsops.testing.waiting import eventually, free_port, wait_until
 
@@ -21,8 +23,10 @@ __all__ = [
     "LossyLink",
     "ManagedProcess",
     "MariaDbServer",
+    "NameServer",
     "SippResult",
     "SippRunner",
+    "TcpRelay",
     "TsharkUnavailable",
     "children_of",
     "eventually",
