@@ -10,6 +10,8 @@ from rcsops.cli.output import json_option, note, print_fields, print_json, say, 
 from rcsops.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rcsops.operations.engine import CertificateStatus
     from rcsops.operations.server import ServerStatus, Started, Stopped
 
@@ -219,7 +221,17 @@ def _answered(result: "ServerStatus") -> list[tuple[str, object]]:
             f"{counts.get('core:rcv_requests', 0)} received, "
             f"{counts.get('core:fwd_requests', 0)} forwarded",
         ),
+        *_messages(counts),
     ]
+
+
+def _messages(counts: "Mapping[str, int]") -> list[tuple[str, str]]:
+    """What was kept for users who are away; nothing where that is not counted."""
+    stored = counts.get("msilo:stored_messages")
+    if stored is None:
+        return []
+    delivered = counts.get("msilo:dumped_messages", 0)
+    return [("messages", f"{stored} stored for users who were away, {delivered} handed on")]
 
 
 def _write(text: str, output: Path | None) -> None:

@@ -227,6 +227,8 @@ def config_model(project: Project, installation: Installation | None, version: s
         tls=_tls(project),
         min_expires=settings.registrar_min_expires,
         max_expires=settings.registrar_max_expires,
+        offline_messages=settings.offline_messages,
+        offline_expires=settings.offline_expires,
     )
 
 

@@ -120,7 +120,7 @@ def status(project: Project, timeout: float) -> ServerStatus:
             version = str(client.call("version")["Server"])
             uptime = int(str(client.call("uptime")["Up time"]).split()[0])
             listeners = _listeners(client)
-            wanted = ["core:", "tm:", "usrloc:", "registrar:", "auth:", "net:"]
+            wanted = ["core:", "tm:", "usrloc:", "registrar:", "auth:", "net:", "msilo:"]
             counts = dict(client.call("get_statistics", {"statistics": wanted}))
             reachable = True
     return ServerStatus(

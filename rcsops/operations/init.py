@@ -69,6 +69,11 @@ listen = [{listen}]
 # How long a connection over which an agent is reached may be silent, in seconds (0: for ever).
 # flow_timer = 120
 
+[offline]
+# How many messages may wait for one user who is away, and for how long, in seconds (three days).
+# messages = 200
+# expires = 259200
+
 [agent]
 # Which server the agents use (empty: this project's own), how they reach it (udp, tcp, tls, ws,
 # wss), and the address that they take part in chats from.

@@ -125,6 +125,8 @@ def _server_options(project: Project, options: argparse.Namespace) -> ServerOpti
         max_body=settings.limits.body,
         retry_after=settings.limits.retry_after,
         flow_timer=settings.registrar_flow_timer,
+        offline_messages=settings.offline_messages,
+        offline_expires=settings.offline_expires,
         follow_redirects=settings.proxy_redirects == "follow",
     )
 

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Hashable, Sequence
 
+from rcsops.database.store import Store
 from rcsops.errors import RcsopsError, SipParseError
 from rcsops.server.accounts import Accounts, Known, NeedsDatabase
 from rcsops.server.addresses import LocalNames
@@ -23,10 +24,11 @@ from rcsops.server.loops import LoopMarks, breadth_of
 from rcsops.server.options import ServerOptions
 from rcsops.server.overload import OverloadControl
 from rcsops.server.policy import assert_identity, strip_asserted
-from rcsops.server.proxy import Proxy
+from rcsops.server.proxy import Keep, Proxy
 from rcsops.server.record_route import service_route
 from rcsops.server.registrar import SUPPORTED, Registrar
 from rcsops.server.response_context import Destination, group_by_priority, request_uri
+from rcsops.server.silo import Silo
 from rcsops.server.statistics import Statistics
 from rcsops.sip import (
     AckReceived,
@@ -76,6 +78,7 @@ class ServerCore:
         options: ServerOptions,
         statistics: Statistics,
         overload: OverloadControl,
+        store: Store,
     ) -> None:
         self._endpoint = endpoint
         self._names = names
@@ -97,6 +100,9 @@ class ServerCore:
             lambda flow: service_route(endpoint.target_of(flow)),
         )
         self.proxy = Proxy(endpoint, location, options, statistics, flow_tokens, self._reach)
+        self.silo = Silo(
+            endpoint, store, self.proxy.router, names, options, statistics, self._reach
+        )
         self._waiting: set[asyncio.Task[None]] = set()
         self._waiting_keys: set[Hashable] = set()
 
@@ -104,6 +110,7 @@ class ServerCore:
         """Lets go of what waits for the database or a name."""
         for task in self._waiting:
             task.cancel()
+        self.silo.close()
         self.proxy.close()
 
     # --- in ------------------------------------------------------------------------------------
@@ -226,11 +233,16 @@ class ServerCore:
             user, domain = self._caller(request, flow, known)
         if is_ours and not arrival.admitted:
             raise Refusal(405, "", [("Allow", _SELF_METHODS)])
-        groups = self._destinations(request, arrival, known)
+        # Only for whom we know: within a dialog nobody proved who they are.
+        keep = self.silo.keeper(request, Uri("sip", user, domain)) if user else None
+        groups = self._destinations(request, arrival, known, may_be_away=keep is not None)
+        if keep is not None and (not groups or self.silo.is_delivering(uri)):
+            keep(self._endpoint.accept(request, flow))
+            return
         base = self._base(request, arrival.own_routes)
         if user:
             assert_identity(base, user, domain)
-        self._forward(request, flow, base, groups, mark)
+        self._forward(request, flow, base, groups, mark, keep)
 
     def _authenticate(self, request: Request, flow: Flow, domain: str, known: Known) -> str:
         now = self._endpoint.now
@@ -269,6 +281,8 @@ class ServerCore:
             timer = self._options.flow_timer
             self._endpoint.limit_idle(flow, timer + min(max(timer / 4, 5.0), 30.0))
         self._endpoint.respond(transaction, response)
+        if response.status < 300 and self._location.lookup(address):
+            self.silo.registered(user, domain)
 
     def _caller(self, request: Request, flow: Flow, known: Known) -> tuple[str, str]:
         """The authenticated user that a request is from, and the domain; refuses everybody else."""
@@ -285,7 +299,7 @@ class ServerCore:
         return user, domain
 
     def _destinations(
-        self, request: Request, arrival: Arrival, known: Known
+        self, request: Request, arrival: Arrival, known: Known, *, may_be_away: bool
     ) -> list[list[Destination]]:
         """Where a request is to go (RFC 3261 §16.5); refuses what goes nowhere."""
         own_routes = arrival.own_routes
@@ -295,7 +309,10 @@ class ServerCore:
         uri = request.request_uri
         if arrival.flow is not None and not self._names.domain_of(uri):
             return [[Destination(request_uri(request.uri), flow=arrival.flow)]]
-        return self._targets(uri, known)
+        groups = self._targets(uri, known)
+        if not groups and not may_be_away:
+            raise Refusal(480)
+        return groups
 
     def _targets(self, uri: Uri, known: Known) -> list[list[Destination]]:
         """The target set of a Request-URI (§16.5)."""
@@ -312,10 +329,7 @@ class ServerCore:
             if gruu is not None and gruu.seal and not self._reach(uri):
                 # RFC 5627 §5.4: a temporary GRUU that is void is as one that never was.
                 raise Refusal(404)
-        groups = self._reach(uri)
-        if not groups:
-            raise Refusal(480)
-        return groups
+        return self._reach(uri)
 
     def _gruu(self, uri: Uri) -> GruuTarget | None:
         return self._gruus.read(uri) if "gr" in uri.params else None
@@ -340,6 +354,7 @@ class ServerCore:
         base: Request,
         groups: list[list[Destination]],
         mark: str,
+        keep: Keep | None,
     ) -> None:
         if self.proxy.in_progress >= self._options.max_contexts:
             raise Refusal(503, "", [("Retry-After", str(self._options.retry_after))])
@@ -351,7 +366,9 @@ class ServerCore:
         token = ""
         if request.method in _DIALOG_MAKING and request.to_tag is None:
             token = self._tokens.make(request)
-        self.proxy.forward(transaction, base, groups, mark, token)
+        self.proxy.forward(transaction, base, groups, mark, token, keep)
+        if keep is not None:
+            self.silo.watch(transaction)
 
     def _base(self, request: Request, own_routes: int) -> Request:
         """The copy that goes on (RFC 3261 §16.6 steps 1 and 3)."""

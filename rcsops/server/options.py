@@ -31,4 +31,10 @@ class ServerOptions:
     max_waiting: int = 2000
     """Requests that wait for the database or for a name to be resolved."""
     max_body: int = 256 * 1024
+    offline_messages: int = 200
+    """How many messages may wait for one user."""
+    offline_expires: int = 259_200
+    """For how long at most; a MESSAGE may say less in its Expires."""
+    offline_after: float = 8.0
+    """A user of whom no device has answered by then is away: the sender waits 32 s at most."""
     retry_after: int = 5

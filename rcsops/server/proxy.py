@@ -44,6 +44,7 @@ _ELSEWHERE = 'SIP;cause=200;text="Call completed elsewhere"'
 _DIALOG_MAKING = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
 _CALLER_GONE = 'SIP;cause=487;text="Connection of the caller lost"'
 Lookup = Callable[[Uri], list[list[Destination]]]
+Keep = Callable[[ServerTransaction], None]
 
 
 class Proxy:
@@ -94,11 +95,13 @@ class Proxy:
         groups: Sequence[Sequence[Destination]],
         mark: str,
         token: str,
+        keep: Keep | None = None,
     ) -> None:
         """Sends ``base``, made of the request for going on, to the destinations: each group in
         parallel, one group after the other. ``mark`` goes into the branches, ``token`` into the
-        Record-Route."""
+        Record-Route. ``keep`` answers when nobody is there."""
         context = ResponseContext(server, base, groups, mark, token)
+        context.keep = keep
         server.context = context
         self._next_group(context)
 
@@ -397,6 +400,9 @@ class Proxy:
             best = self._response(context, 480)
         elif best.status == 503:
             best = self._response(context, 500)
+        if context.keep is not None and (best.status in (408, 480) or 500 <= best.status < 600):
+            context.keep(context.server)
+            return
         self._count_class(best.status)
         self._relay(context, best)
 

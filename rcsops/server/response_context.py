@@ -4,7 +4,7 @@ What is decided here needs no socket: which response goes upstream, when, and wh
 to be tried or cancelled. `rcsops.server.proxy` carries it out.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from rcsops.server.location import Binding
@@ -79,6 +79,7 @@ class ResponseContext:
         "cancelled",
         "groups",
         "is_invite",
+        "keep",
         "mark",
         "responses",
         "server",
@@ -105,6 +106,8 @@ class ResponseContext:
         self.tried = {destination.uri for group in groups for destination in group}
         """Request-URIs that are or will be tried: each is once (§16.5)."""
         self.is_invite = base.method == "INVITE"
+        self.keep: Callable[[ServerTransaction], None] | None = None
+        """What stores a MESSAGE that no device took."""
         self.branches: list[Branch] = []
         self.responses: list[Response] = []
         self.cancelled = False

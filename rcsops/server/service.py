@@ -132,6 +132,7 @@ class Server:
         restored = await self._writer.load()
         await self._listen(settings.listen_addresses)
         self._core = self._make_core(self._store)
+        await self._core.silo.load()
         self._gauges()
         if self._files is not None:
             self._open_mi(self._files)
@@ -243,6 +244,7 @@ class Server:
             options=options,
             statistics=self.statistics,
             overload=self.overload,
+            store=store,
         )
 
     def _reload_domains(self) -> None:
@@ -301,6 +303,8 @@ class Server:
         self.statistics.counts["usrloc:location-expires"] += expired
         if self._writer is not None:
             self._writer.flush()
+        if self._core is not None:
+            self._core.silo.sweep(loop.time())
         self._sweeper = loop.call_later(self._options.flush_seconds, self._sweep)
 
     def _waited(self, seconds: float, lost: int) -> None:

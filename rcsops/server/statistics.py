@@ -35,6 +35,9 @@ COUNTERS = (
     "limits:bans",
     "limits:dropped",
     "limits:refused",
+    "msilo:stored_messages",
+    "msilo:dumped_messages",
+    "msilo:failed_messages",
     "usrloc:location-expires",
 )
 

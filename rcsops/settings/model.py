@@ -69,6 +69,8 @@ class Settings:
     registrar_min_expires: int = 60
     registrar_max_expires: int = 3600
     registrar_flow_timer: int = 120
+    offline_messages: int = 200
+    offline_expires: int = 259_200
     proxy_redirects: str = "relay"
     limits: Limits = field(default_factory=Limits)
     agent_server: str = ""
@@ -255,6 +257,22 @@ def _silence(value: object) -> int:
     return seconds
 
 
+def _keeping(value: object) -> int:
+    """Seconds up to a year."""
+    return _count(value, most=31_536_000)
+
+
+def _count(value: object, *, most: int = 100_000) -> int:
+    """A whole number from 1 on, or its digits (from the environment)."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError("must be a whole number")
+    if not 1 <= value <= most:
+        raise ValueError(f"{value} is not between 1 and {most}")
+    return value
+
+
 # key of rcsops.toml -> (attribute of Settings, its check)
 _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "domain": ("domain", valid_domain),
@@ -279,6 +297,8 @@ _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "registrar.min_expires": ("registrar_min_expires", _lifetime),
     "registrar.max_expires": ("registrar_max_expires", _lifetime),
     "registrar.flow_timer": ("registrar_flow_timer", _silence),
+    "offline.messages": ("offline_messages", _count),
+    "offline.expires": ("offline_expires", _keeping),
     "proxy.redirects": ("proxy_redirects", _choice(REDIRECTS)),
     "agent.server": ("agent_server", _host),
     "agent.transport": ("agent_transport", _choice(AGENT_TRANSPORTS)),

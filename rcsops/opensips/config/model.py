@@ -63,6 +63,8 @@ class ConfigModel:
     ping_seconds: int = 30
     min_expires: int = 60
     max_expires: int = 3600
+    offline_messages: int = 200
+    offline_expires: int = 259_200
     max_contacts: int = 5
     max_message: int = 32768
     flood: int = 200

@@ -119,6 +119,8 @@ def _values(model: ConfigModel) -> dict[str, object]:
         "ping_seconds": model.ping_seconds,
         "min_expires": model.min_expires,
         "max_expires": model.max_expires,
+        "offline_messages": model.offline_messages,
+        "offline_expires": model.offline_expires,
         "max_contacts": model.max_contacts,
         "max_message": model.max_message,
         "flood": model.flood,

@@ -95,7 +95,7 @@ async def test_udp_and_tcp_get_a_record_route_each(lab: Lab) -> None:
 async def test_unknown_users_are_404_and_absent_ones_480(lab: Lab) -> None:
     alex = await lab.phone("alex")
     assert (await alex.ask(alex.make("MESSAGE", f"sip:nobody@{DOMAIN}"))).status == 404
-    assert (await alex.ask(alex.make("MESSAGE", f"sip:bob@{DOMAIN}"))).status == 480
+    assert (await alex.ask(alex.make("INFO", f"sip:bob@{DOMAIN}"))).status == 480
 
 
 @pytest.mark.rfc("3261", "11.2")
@@ -271,7 +271,7 @@ async def test_503_of_the_callee_goes_back_as_500(lab: Lab) -> None:
     bob = await lab.registered("bob")
     picks(bob, 503)
     alex = await lab.phone("alex")
-    assert (await alex.ask(alex.make("MESSAGE", bob.aor))).status == 500
+    assert (await alex.ask(alex.make("INFO", bob.aor))).status == 500
 
 
 @pytest.mark.rfc("3261", "16.9")

@@ -27,6 +27,10 @@ ca = "ca.pem"
 min_expires = 30
 max_expires = 900
 
+[offline]
+messages = 20
+expires = 86400
+
 [agent]
 server = "sip.lab.example:5061"
 transport = "tls"
@@ -56,6 +60,8 @@ def test_every_key_is_read() -> None:
         digest_min_algorithm="SHA-256",
         registrar_min_expires=30,
         registrar_max_expires=900,
+        offline_messages=20,
+        offline_expires=86400,
         agent_server="sip.lab.example:5061",
         agent_transport="tls",
         agent_bind="::1",
