@@ -110,6 +110,9 @@ class ConnectionTable:
                 return "the endpoint is closed"
             if len(self._connections) >= self._endpoint.limits.max_connections:
                 return "too many connections"
+            if connection is not None:
+                # What goes by the new one must not fail when the old one has ended at last.
+                connection.used_by.discard(flow)
             try:
                 connection = self._open(flow)
             except SettingsError as error:

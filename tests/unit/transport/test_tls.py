@@ -344,6 +344,23 @@ async def test_a_connection_is_shared_only_by_names_that_were_proved(shop: Shop)
         assert client.endpoint.statistics.connections_opened == 2
 
 
+@pytest.mark.parametrize("transport", ["tcp", "tls"])
+async def test_the_end_of_an_old_connection_is_not_that_of_the_new_one(
+    shop: Shop, transport: str
+) -> None:
+    async with peers(shop.server(), shop.client()) as (server, client):
+        address = await server.endpoint.listen(transport, "127.0.0.1", 0)
+        target = client.endpoint.target(transport, (address.host, address.port), "rcs.example")
+        for _ in range(3):
+            waiter = Waiter()
+            client.endpoint.send_request(options(), target, context=waiter)
+            async with asyncio.timeout(10):
+                assert isinstance(await waiter.future, ResponseReceived)
+            # It says good-bye while the next request is on its way already.
+            client.endpoint.close_flow(client.endpoint.connections[0])
+        assert client.endpoint.statistics.connections_opened == 3
+
+
 # --- hostile peers -------------------------------------------------------------------------------
 
 
