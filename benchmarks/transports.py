@@ -21,7 +21,6 @@ from pathlib import Path
 
 import psutil
 
-from rcsops.operations.certs import make_certs
 from rcsops.settings import Project
 from rcsops.sip import Event, Request, ResponseReceived, TransportFailed
 from rcsops.testing import EmbeddedServer, KamailioServer
@@ -106,8 +105,14 @@ async def on_new_ones(tls: TlsOptions, transport: str, where: str, count: int) -
     return count / seconds
 
 
-async def grown(tls: TlsOptions, server: EmbeddedServer, transport: str, count: int) -> float:
-    """Octets that the server takes for one idle connection."""
+async def grown(directory: Path, transport: str, count: int) -> float:
+    """Octets that a new server takes for one idle connection."""
+    with _server(directory) as server:
+        return await _grown(server, transport, count)
+
+
+async def _grown(server: EmbeddedServer, transport: str, count: int) -> float:
+    tls = _tls(server)
     process = psutil.Process(server.json("status")["pid"])
     endpoints = []
     before = process.memory_info().rss
@@ -132,14 +137,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 async def _run(directory: Path, options: argparse.Namespace) -> None:
-    more = [each for each in TRANSPORTS if each != "tcp"]
-    limits = "[limits]\nrate = 1000000\nburst = 1000000\n"
-    ours = EmbeddedServer(directory / "ours", {}, domain=DOMAIN, more=more, settings=limits)
-    with ours:
-        project = Project.find(ours.directory, environment={})
-        make_certs(project)
-        assert project.certificate is not None
-        tls = TlsOptions(ca=project.authorities, system_ca=False)
+    with _server(directory / "ours") as ours:
+        tls = _tls(ours)
+        certificate = Project.find(ours.directory, environment={}).certificate
         servers: dict[str, Where] = {"rcsops": ours.where}
         missing = KamailioServer.missing(secure=True)
         if missing:
@@ -147,14 +147,25 @@ async def _run(directory: Path, options: argparse.Namespace) -> None:
             await _compare(servers, tls, options)
         else:
             kamailio = KamailioServer(
-                directory / "kamailio", domain=DOMAIN, certificate=project.certificate
+                directory / "kamailio", domain=DOMAIN, certificate=certificate
             )
             with kamailio:
                 servers["Kamailio"] = kamailio.where
                 await _compare(servers, tls, options)
-        for transport in TRANSPORTS:
-            size = await grown(tls, ours, transport, options.connections)
-            print(f"memory for an idle connection, {transport:<4} {size / 1000:8.0f} kB")
+    for transport in TRANSPORTS:
+        size = await grown(directory / transport, transport, options.connections)
+        print(f"memory for an idle connection, {transport:<4} {size / 1000:8.0f} kB")
+
+
+def _server(directory: Path) -> EmbeddedServer:
+    more = [each for each in TRANSPORTS if each != "tcp"]
+    limits = "[limits]\nrate = 1000000\nburst = 1000000\n"
+    return EmbeddedServer(directory, {}, domain=DOMAIN, more=more, settings=limits)
+
+
+def _tls(server: EmbeddedServer) -> TlsOptions:
+    project = Project.find(server.directory, environment={})
+    return TlsOptions(ca=project.authorities, system_ca=False)
 
 
 async def _compare(servers: dict[str, Where], tls: TlsOptions, options: argparse.Namespace) -> None:

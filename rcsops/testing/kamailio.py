@@ -14,6 +14,7 @@ from rcsops.testing.process import ManagedProcess
 from rcsops.testing.waiting import free_port
 
 _MODULES = ("/usr/lib/x86_64-linux-gnu/kamailio/modules", "/usr/lib64/kamailio/modules")
+_ATTEMPTS = 3
 _SCHEMA = Path("/usr/share/kamailio/db_sqlite")
 
 
@@ -41,13 +42,10 @@ class KamailioServer:
         self.domain = domain
         self.workers = workers
         self.host = "127.0.0.1"
-        self.port = free_port()
         self._certificate = certificate
         self._client_ca = client_ca
+        self._choose_ports()
         self._outbound = outbound
-        self._ports: dict[str, int] = {}
-        if certificate is not None:
-            self._ports = {name: free_port() for name in ("tls", "ws", "wss")}
         self.database = directory / "kamailio.sqlite"
         self._process: ManagedProcess | None = None
 
@@ -101,6 +99,22 @@ class KamailioServer:
             with closing(sqlite3.connect(self.database)) as connection:
                 for name in ("standard", "auth_db", "msilo"):
                     connection.executescript((_SCHEMA / f"{name}-create.sql").read_text())
+        for attempt in range(_ATTEMPTS):
+            try:
+                self._launch()
+                return
+            except EngineError as error:
+                # Somebody was faster with one of the free ports.
+                if "already in use" not in str(error) or attempt == _ATTEMPTS - 1:
+                    raise
+                self._choose_ports()
+
+    def _choose_ports(self) -> None:
+        self.port = free_port()
+        more = () if self._certificate is None else ("tls", "ws", "wss")
+        self._ports = {name: free_port() for name in more}
+
+    def _launch(self) -> None:
         config = self.directory / "kamailio.cfg"
         config.write_text(self._configuration())
         binary = _binary()
