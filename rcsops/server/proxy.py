@@ -11,7 +11,7 @@ from rcsops.server.flow_token import FlowTokens
 from rcsops.server.location import LocationService
 from rcsops.server.options import ServerOptions
 from rcsops.server.policy import strip_asserted
-from rcsops.server.record_route import add_record_route
+from rcsops.server.record_route import add_record_route, wants_flow
 from rcsops.server.response_context import Branch, Destination, ResponseContext
 from rcsops.server.routing import FlowFailed, Router, set_routes
 from rcsops.server.statistics import Statistics
@@ -31,6 +31,7 @@ from rcsops.sip import (
     TransportFailed,
     Uri,
 )
+from rcsops.sip.registrar_answer import retry_after
 from rcsops.transport import Alarm, SipEndpoint, TransactionUser
 from rcsops.transport.requester import stream_instead
 
@@ -39,6 +40,7 @@ __all__ = ["Proxy"]
 logger = logging.getLogger(__name__)
 
 _AVOID_SECONDS = 300.0
+_AVOID_NAMED = 30.0
 _ELSEWHERE = 'SIP;cause=200;text="Call completed elsewhere"'
 # Make a dialog, so that what follows has to come this way too (RFC 3261 §16.6 step 4).
 _DIALOG_MAKING = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
@@ -228,7 +230,7 @@ class Proxy:
         binding = branch.destination.binding
         # RFC 5626 §5.3.1: whoever is behind a flow is reached over it within the dialog too.
         tokens = (
-            make(flow) if _wants_flow(request) else "",
+            make(flow) if wants_flow(request, flow) else "",
             make(target.flow) if binding is not None and binding.outbound else "",
         )
         add_record_route(request, self._endpoint.target_of(flow), target, context.token, tokens)
@@ -306,6 +308,8 @@ class Proxy:
             return
         if status == 430:
             self._flow_failed(branch)
+        elif status == 503 and branch.destination.binding is None:
+            self._avoid(branch, retry_after(response) or 0.0)
         if status in (408, 430, 503) and self._next_flow(branch):
             return
         branch.done = True
@@ -340,14 +344,20 @@ class Proxy:
             response.add("Contact", str(contact))
         return not left
 
+    def _avoid(self, branch: Branch, seconds: float) -> None:
+        flow = branch.stream.flow if branch.stream is not None else None
+        if flow is None and branch.transaction is not None and not branch.provisional:
+            flow = branch.transaction.flow
+        if flow is not None:
+            self._endpoint.resolver.avoidance.avoid(flow.transport, flow.remote, seconds)
+
     def failed(self, branch: Branch, status: int) -> None:
         """A branch gave no final response: ``status`` stands for it (§16.8, §16.9)."""
         if branch.done:
             return
-        if branch.stream is not None:
-            # The next large request to that phone need not knock in vain.
-            remote = branch.stream.flow.remote
-            self._endpoint.resolver.avoidance.avoid("tcp", remote, _AVOID_SECONDS)
+        if branch.stream is not None or branch.destination.binding is None:
+            # The next one need not knock in vain.
+            self._avoid(branch, _AVOID_SECONDS if branch.stream is not None else _AVOID_NAMED)
         if status == 503:
             self._flow_failed(branch)
         if self._next_flow(branch):
@@ -484,15 +494,3 @@ def _q(contact: NameAddr) -> float:
         return float(contact.params.get("q") or 1.0)
     except ValueError:
         return 0.0
-
-
-def _wants_flow(request: Request) -> bool:
-    """Whether the sender of a request that makes a dialog is to be reached over the flow that it
-    came by: its Contact says so (RFC 5626 §5.3.1), or leads nowhere without a registrar."""
-    if len(request.vias) != 1 or request.contact_star:
-        return False
-    try:
-        contacts = request.contacts
-    except SipParseError:
-        return False
-    return bool(contacts) and any(name in contacts[0].uri.params for name in ("ob", "gr"))

@@ -2,9 +2,9 @@
 
 from rcsops.server.dialog_token import PARAMETER
 from rcsops.server.flow_token import PARAMETER as FLOW
-from rcsops.sip import Request, Target
+from rcsops.sip import Flow, Request, SipParseError, Target
 
-__all__ = ["add_record_route", "own_uri", "service_route"]
+__all__ = ["add_record_route", "own_uri", "service_route", "wants_flow"]
 
 
 def own_uri(target: Target, token: str, flow_token: str = "", *, secure: bool = False) -> str:
@@ -49,3 +49,17 @@ def add_record_route(
     request.prepend("Record-Route", inner)
     if outer != inner:
         request.prepend("Record-Route", outer)
+
+
+def wants_flow(request: Request, flow: Flow) -> bool:
+    """Whether the sender of a request that makes a dialog is to be reached over the flow that it
+    came by: its Contact says so (RFC 5626 §5.3.1) or leads nowhere without a registrar, or it is
+    behind a WebSocket (RFC 7118 §5)."""
+    if len(request.vias) != 1 or request.contact_star:
+        return False
+    try:
+        contacts = request.contacts
+        marks = contacts[0].uri.params if contacts else {}
+    except SipParseError:
+        return False
+    return bool(contacts) and (flow.transport in ("ws", "wss") or "ob" in marks or "gr" in marks)

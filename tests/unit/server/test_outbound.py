@@ -10,8 +10,10 @@ from rcsops.server.gruu import Gruus
 from rcsops.server.location import Binding
 from rcsops.server.options import ServerOptions
 from rcsops.sip import Flow, Request, Response, Uri
+from rcsops.testing.nameserver import NameServer
 from rcsops.testing.waiting import eventually
 from rcsops.tokens import Tokens
+from rcsops.transport.resolver import Resolver
 
 from .conftest import DOMAIN, Lab, Phone
 
@@ -449,3 +451,36 @@ def test_temporary_gruus_tell_nothing_and_cannot_be_made() -> None:
         # That of one domain means nothing in another.
         elsewhere = text.replace(DOMAIN, "other.example")
         assert gruus.read(Uri.parse(elsewhere)) is None
+
+
+# --- other domains (RFC 3263) --------------------------------------------------------------------
+
+
+@pytest.mark.rfc(3263, "4.3")
+async def test_a_server_of_another_domain_that_fails_is_tried_last(lab: Lab) -> None:
+    async def answering(status: int, *headers: tuple[str, str]) -> Phone:
+        phone = await lab.phone("carol")
+        phone.answer = lambda request: phone.reply(request, status, *headers)
+        return phone
+
+    busy = await answering(503, ("Retry-After", "60"))
+    good = await answering(200)
+    zone = f"""
+    other 60 IN NAPTR 1 1 "s" "SIP+D2U" "" _sip._udp.other
+    _sip._udp.other 60 IN SRV 1 1 {busy.local[1]} lab
+    _sip._udp.other 60 IN SRV 2 1 {good.local[1]} lab
+    lab 60 IN A 127.0.0.1
+    """
+    alex = await lab.phone("alex")
+    with NameServer(zone, origin="example") as names:
+        endpoint = lab.running.endpoint
+        endpoint.resolver = Resolver(
+            [names.address], now=lambda: endpoint.now, fraction=endpoint.tokens.fraction
+        )
+        for count in (1, 2):
+            uri = "sip:zoe@other.example"
+            assert (await alex.ask(alex.make("OPTIONS", uri))).status == 200
+            assert good.requests.qsize() == count
+        # The second request has not knocked at the first server at all.
+        assert busy.requests.qsize() == 1
+        assert names.asked("_sip._udp.other.example", "SRV") == 1
