@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, TypeVar
 
-from rcsops.errors import SettingsError
+from rcsops.errors import SettingsError, SipParseError
+from rcsops.sip.message import Message, Request
 from rcsops.sip.target import Flow
 from rcsops.transport.addresses import WILDCARDS, Address, host_port, reason_of
 from rcsops.transport.layers import Layer
@@ -88,13 +89,20 @@ class ConnectionTable:
         """Whether we have opened a WebSocket with TLS to that address."""
         return ("wss", remote) in self._opened
 
-    def add_alias(self, flow: Flow, port: int) -> None:
-        """The other end of an incoming connection asks for requests to its ``port`` to come by it
-        too (RFC 5923 §5). That is only granted to whom its certificate proves."""
+    def note_alias(self, message: Message, flow: Flow) -> None:
+        """The other end of an incoming connection may ask, in its Via, for requests to its port to
+        come by it too (RFC 5923 §5). That is only granted to whom its certificate proves."""
         connection = self._connections.get(flow.connection)
         if connection is None or connection.outgoing or not connection.identities.domains:
             return
-        key = (flow.transport, (flow.remote[0], port))
+        try:
+            via = message.top_via
+            if not isinstance(message, Request) or "alias" not in via.params:
+                return
+        except SipParseError:
+            # Whoever handles the request says so.
+            return
+        key = (flow.transport, (flow.remote[0], via.port or 5061))
         self._aliases[key] = connection.number
         connection.alias = key
 

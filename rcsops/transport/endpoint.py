@@ -431,24 +431,13 @@ class SipEndpoint:
     def stream_message(self, message: Message, flow: Flow) -> None:
         """A connection has framed a message."""
         if flow.transport in ("tls", "wss"):
-            self._note_alias(message, flow)
+            self._table.note_alias(message, flow)
         if self._tap is not None:
             # Untouched, a parsed message gives back the bytes that came.
             self._tap(
                 record_now("sip", "in", flow.transport, flow.local, flow.remote, bytes(message))
             )
         self._receive(message, flow)
-
-    def _note_alias(self, message: Message, flow: Flow) -> None:
-        if not isinstance(message, Request):
-            return
-        try:
-            via = message.top_via
-            if "alias" in via.params:
-                self._table.add_alias(flow, via.port or 5061)
-        except SipParseError:
-            # Whoever handles the request says so.
-            return
 
     def stream_broken(self, error: SipParseError, flow: Flow) -> None:
         """What a connection brought is not SIP; it closes after this call."""
