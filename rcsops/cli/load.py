@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option(
     "--scenario",
-    type=click.Choice(["register", "call", "chat", "mixed"]),
+    type=click.Choice(["register", "call", "chat", "pager", "mixed"]),
     default="mixed",
     show_default=True,
     help="What begins again and again.",

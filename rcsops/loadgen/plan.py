@@ -10,8 +10,8 @@ from rcsops.errors import UsageError
 
 __all__ = ["MIX", "SCENARIOS", "Account", "LoadPlan"]
 
-SCENARIOS = ("register", "call", "chat", "mixed")
-MIX = {"register": 2, "call": 2, "chat": 6}
+SCENARIOS = ("register", "call", "chat", "pager", "mixed")
+MIX = {"register": 2, "call": 2, "chat": 4, "pager": 2}
 """How often each scenario comes in the mixed one."""
 
 
@@ -28,12 +28,12 @@ class LoadPlan:
 
     ``rate`` things of ``scenario`` begin each second for ``duration``, after a ``ramp`` in which
     the rate grows from nothing, whether or not those before have ended. ``messages`` of ``size``
-    octets are sent in each chat, in turns, with ``think`` between one and the next; a call is held
-    for ``think``. ``processes`` share the agents and the rate; each spreads its agents over
-    ``sockets`` (one UDP socket, one TCP connection to the server for each). What has not ended
-    ``drain`` after the last beginning counts as failed. ``settle`` is how long may be waited at the
-    end for timers to run out, before what is left of transactions, dialogs, tasks and sockets is
-    counted; 0 does not count.
+    octets are sent in each chat, in turns, or by pager mode, with ``think`` between one and the
+    next; a call is held for ``think``. ``processes`` share the agents and the rate; each spreads
+    its agents over ``sockets`` (one UDP socket, one TCP connection to the server for each). What
+    has not ended ``drain`` after the last beginning counts as failed. ``settle`` is how long may be
+    waited at the end for timers to run out, before what is left of transactions, dialogs, tasks and
+    sockets is counted; 0 does not count.
     """
 
     server: str

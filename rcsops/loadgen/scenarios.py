@@ -13,7 +13,7 @@ from rcsops.ua.events import TextReceived
 
 __all__ = ["NEEDS", "Member", "Scenarios"]
 
-NEEDS = {"register": 1, "call": 2, "chat": 2}
+NEEDS = {"register": 1, "call": 2, "chat": 2, "pager": 2}
 """How many agents each scenario takes for its time."""
 
 _ACCEPT_SECONDS = 15.0
@@ -22,17 +22,19 @@ _NOT_ENDED = "not ended in time"
 
 
 class Member:
-    """An agent under load, which accepts every invitation."""
+    """An agent under load, which accepts every invitation and reads every message."""
 
-    __slots__ = ("_waiting", "agent")
+    __slots__ = ("_ledgers", "_waiting", "agent")
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
         self._waiting: dict[str, asyncio.Future[Chat]] = {}
+        self._ledgers: dict[str, Ledger] = {}
 
     async def serve(self) -> None:
-        """Accepts invitations until the agent is closed."""
+        """Accepts invitations, and reads what comes by pager mode, until the agent is closed."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._read())
             async for invitation in self.agent.incoming():
                 group.create_task(self._accept(invitation))
 
@@ -46,6 +48,22 @@ class Member:
             return
         if waiting is not None and not waiting.done():
             waiting.set_result(chat)
+
+    async def _read(self) -> None:
+        async for event in self.agent.events():
+            if isinstance(event, TextReceived) and event.pager:
+                ledger = self._ledgers.get(event.peer)
+                if ledger is not None:
+                    ledger.arrived(event.message_id)
+
+    @contextlib.contextmanager
+    def noting(self, peer: str, ledger: Ledger) -> Iterator[None]:
+        """Within the block, what ``peer`` sends by pager mode is noted as arrived."""
+        self._ledgers[peer] = ledger
+        try:
+            yield
+        finally:
+            self._ledgers.pop(peer, None)
 
     @contextlib.contextmanager
     def expecting(self, peer: str) -> Iterator["asyncio.Future[Chat]"]:
@@ -78,6 +96,7 @@ class Scenarios:
             "register": self._register,
             "call": self._call,
             "chat": self._chat,
+            "pager": self._pager,
         }
 
     async def run(self, name: str, due: float, members: list[Member]) -> None:
@@ -119,6 +138,23 @@ class Scenarios:
                 for reader in late:
                     reader.cancel()
                 ledger.settle()
+
+    async def _pager(self, due: float, sender: Member, recipient: Member) -> None:
+        ledger = Ledger(self._statistics)
+        with recipient.noting(sender.agent.aor, ledger):
+            for number in range(self._plan.messages):
+                if number:
+                    await asyncio.sleep(self._plan.think)
+                with self._step("pager", None if number else due):
+                    ledger.sent()
+                    receipt = await sender.agent.send_message(recipient.agent.aor, self._text)
+                    await receipt.delivered(timeout=_DELIVERY_SECONDS)
+                    ledger.delivered(receipt.message_id)
+            # The notification may be here before our own reader has had its turn.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_ACCEPT_SECONDS):
+                    await ledger.complete()
+        ledger.settle()
 
     async def _message(self, chat: Chat, ledger: Ledger) -> None:
         with self._step("message"):

@@ -18,6 +18,7 @@ _COLOURS = {
     "register": "#1f77b4",
     "invite": "#ff7f0e",
     "message": "#2ca02c",
+    "pager": "#d62728",
     "bye": "#9467bd",
 }
 

@@ -36,13 +36,14 @@ def _registered(served: Shell) -> int:
 
 
 def test_a_mixed_load_with_chart_and_result(served: Shell) -> None:
-    done = served.ok("load", *SHORT, "--json", "--chart", "run.svg", "--output", "run.json")
-    result = done.json
+    ran = served.ok("load", *SHORT, "--json", "--chart", "run.svg", "--output", "run.json")
+    result = ran.json
     assert result == json.loads((served.directory / "run.json").read_text())
     assert result["joined"] == 20 and result["ended"] == "finished"
     operations = result["operations"]
     assert operations["invite"]["succeeded"] == operations["invite"]["started"] > 5
-    assert operations["message"]["succeeded"] == result["messages"]["received"] > 10
+    done = sum(operations[name]["succeeded"] for name in ("message", "pager"))
+    assert done == result["messages"]["received"] > 10
     assert result["messages"]["lost"] == result["messages"]["twice"] == 0
     assert result["error_share"] == 0
     assert {"running", "draining"} & {second["phase"] for second in result["seconds"]}
@@ -54,6 +55,17 @@ def test_a_mixed_load_with_chart_and_result(served: Shell) -> None:
     assert "message p99" in " ".join(chart.itertext())
     # Every registration was taken back.
     assert "0 registered" in served.ok("status").out
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_pager_mode(served: Shell, transport: str) -> None:
+    scenario = ("--scenario", "pager", "--transport", transport, "--messages", "2")
+    result = served.ok("load", *SHORT, *scenario, "--json").json
+    pager = result["operations"]["pager"]
+    assert pager["succeeded"] == pager["started"] > 10, pager["causes"]
+    messages = result["messages"]
+    assert messages["received"] == messages["sent"] == pager["started"]
+    assert messages["lost"] == messages["twice"] == 0
 
 
 def test_registrations_over_udp_from_two_processes(served: Shell) -> None:
