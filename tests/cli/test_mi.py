@@ -201,6 +201,8 @@ def test_domains_are_shown_and_read_anew(project: ServerShell) -> None:
     refused = project("mi", "domain_reload")
     assert refused.code == 1
     assert "domains: must be a list of strings" in refused.err
+    # What stops the server reads it too.
+    file.write_text(text)
 
 
 def _guess(port: int, count: int) -> list[int]:
