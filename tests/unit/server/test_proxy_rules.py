@@ -125,7 +125,7 @@ async def test_what_is_for_a_sips_contact_never_goes_over_a_connection_without_t
     alex = await lab.phone("alex")
     for scheme in ("sip", "sips"):
         # This server has no TLS, so there is no way at all.
-        assert (await alex.ask(alex.make("MESSAGE", f"{scheme}:bob@{DOMAIN}"))).status == 480
+        assert (await alex.ask(alex.make("OPTIONS", f"{scheme}:bob@{DOMAIN}"))).status == 480
     assert bob.requests.empty()
 
 
