@@ -68,7 +68,11 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 10_000),
     help="Sockets (connections) to the server that the agents of a process share.",
 )
-@click.option("--transport", type=click.Choice(["tcp", "udp"]), help="To the server (tcp).")
+@click.option(
+    "--transport",
+    type=click.Choice(["tcp", "udp", "tls", "ws", "wss"]),
+    help="To the server (tcp).",
+)
 @click.option("--server", metavar="URI", help="Any SIP server: HOST[:PORT] or sip:… (own one).")
 @click.option("--domain", help="SIP domain of the agents (the project's).")
 @click.option(
@@ -147,6 +151,8 @@ def load(
         transport=transport,
         bind=_bind(context, address),
         agents=agents,
+        ca=str(context.project.authorities or ""),
+        system_ca=not settings.tls_ca,
         **wanted,  # type: ignore[arg-type]
     )
     accounts = _accounts(context, plan, users, own=server is None)

@@ -33,7 +33,8 @@ class LoadPlan:
     its agents over ``sockets`` (one UDP socket, one TCP connection to the server for each). What
     has not ended ``drain`` after the last beginning counts as failed. ``settle`` is how long may be
     waited at the end for timers to run out, before what is left of transactions, dialogs, tasks and
-    sockets is counted; 0 does not count.
+    sockets is counted; 0 does not count. ``ca`` is a file of authorities that are believed over
+    TLS, with those of the system when ``system_ca``.
     """
 
     server: str
@@ -54,6 +55,8 @@ class LoadPlan:
     seed: int = 0
     drain: float = 40.0
     settle: float = 0.0
+    ca: str = ""
+    system_ca: bool = True
 
     def __post_init__(self) -> None:
         """Raises `UsageError` for what cannot be meant."""

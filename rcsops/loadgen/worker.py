@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -16,6 +17,7 @@ from rcsops.loadgen.plan import MIX, Account, LoadPlan
 from rcsops.loadgen.scenarios import NEEDS, Member, Scenarios
 from rcsops.loadgen.statistics import Statistics
 from rcsops.sip import Credential
+from rcsops.transport import TlsOptions
 from rcsops.ua import Agent, AgentHost
 
 __all__ = ["Worker"]
@@ -70,7 +72,7 @@ class Worker:
         try:
             async with AsyncExitStack() as stack:
                 for _ in range(min(self._plan.sockets, len(self._accounts))):
-                    host = AgentHost(bind=self._plan.bind)
+                    host = AgentHost(bind=self._plan.bind, tls=_tls(self._plan))
                     self._hosts.append(await stack.enter_async_context(host))
                     await host.msrp()
                 members = await self._join(servers)
@@ -237,3 +239,7 @@ class Worker:
         if left is not None:
             message["left"] = left
         self._tell(message)
+
+
+def _tls(plan: LoadPlan) -> TlsOptions:
+    return TlsOptions(ca=Path(plan.ca) if plan.ca else None, system_ca=plan.system_ca)

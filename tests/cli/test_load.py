@@ -68,6 +68,23 @@ def test_pager_mode(served: Shell, transport: str) -> None:
     assert messages["lost"] == messages["twice"] == 0
 
 
+@pytest.mark.parametrize("transport", ["tls", "wss"])
+def test_a_secure_load(rcsops: Shell, transport: str) -> None:
+    listen = f'["{transport}:127.0.0.1:{free_port()}"]'
+    (rcsops.directory / "rcsops.toml").write_text(f"listen = {listen}\n")
+    rcsops.ok("db", "create")
+    rcsops.ok("certs")
+    rcsops.ok("start")
+    try:
+        result = rcsops.ok("load", *SHORT, "--transport", transport, "--json").json
+    finally:
+        rcsops("stop")
+    assert result["joined"] == 20
+    assert result["error_share"] == 0
+    assert result["messages"]["lost"] == 0
+    assert result["messages"]["received"] > 10
+
+
 def test_registrations_over_udp_from_two_processes(served: Shell) -> None:
     done = served.ok(
         *("load", "--scenario", "register", "--transport", "udp", "--processes", "2"),
