@@ -1,5 +1,7 @@
 """``rcsops chat`` to somebody who is away, on the embedded server: kept, handed on, once."""
 
+import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -8,11 +10,16 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from rcsops import Agent
+from rcsops.errors import InviteError
+from rcsops.msrp import MsrpUri
 from rcsops.testing import wait_until
+from rcsops.ua import TextReceived
 from tests.cli.chatting import PATIENCE, ChatProcess, Lab
 
 
@@ -183,3 +190,50 @@ def test_nothing_is_lost_when_the_server_is_killed(tmp_path: Path) -> None:
         assert len(seen) == len(set(seen))
         assert set(seen) <= set(came)
         assert came == sorted(came, key=lambda text: int(text.split()[1]))
+
+
+async def test_where_no_msrp_connection_comes_about(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alex, bob = lab.users("alex", "bob")
+    agent = Agent(
+        f"sip:{bob}@rcs.example",
+        server=lab.server.address,
+        password=f"secret of {bob}",
+        answer_setup="passive",
+    )
+    async with agent:
+        feed = agent.events()
+        await agent.register()
+        msrp = await agent.host.msrp()
+        new_path = msrp.new_path
+
+        def elsewhere(host: str) -> "tuple[MsrpUri, ...]":
+            # Port 9 of the loopback: nobody listens.
+            return tuple(replace(uri, port=9) for uri in new_path(host))
+
+        monkeypatch.setattr(msrp, "new_path", elsewhere)
+
+        async def accept() -> None:
+            async for invitation in agent.incoming():
+                with contextlib.suppress(InviteError):
+                    await invitation.accept()
+                return
+
+        accepting = asyncio.create_task(accept())
+
+        def write() -> None:
+            with lab.start(alex, bob) as chat:
+                chat.type("all the same")
+                failed = chat.wait("error", status=503)
+                assert "has no connection" in failed["error"]
+                chat.wait("pager", peer=f"sip:{bob}@rcs.example")
+                chat.wait("status", status="delivered", text="all the same")
+                assert chat.finish() == 0
+
+        await asyncio.to_thread(write)
+        async for event in feed:
+            if isinstance(event, TextReceived):
+                assert (event.text, event.pager) == ("all the same", True)
+                break
+        await accepting
