@@ -1,4 +1,5 @@
-"""The main job, shown in a minute: two users register, invite, chat, send a file and hang up.
+"""The main job, shown in a minute: two users register, one leaves a message for the other, they
+invite, chat, send a file and hang up.
 
 Everything is real: a project in a directory of its own, the embedded server as a process (or an
 OpenSIPS that is on this machine, see `demo_opensips`), and two processes of ``rcsops chat``. What
@@ -39,6 +40,7 @@ _CONVERSATION = (
     (CALLER, "Grüße — any text will do: 你好 👋"),
     (CALLEE, "Got it. Send me that file?"),
 )
+_LEFT = "Bob, I have a file for you."
 _GRACE = 5.0
 _FILE_NAME = "notes.txt"
 _FILE_TEXT = "What we said went from one to the other over MSRP; the server saw only the SIP.\n"
@@ -155,9 +157,10 @@ class _Demo:
         """All of it; raises RcsopsError when something fails that the rest needs."""
         # On the loop, where Ctrl-C waits: no server may start after the cleaning up.
         self._prepare()
-        await self._join(CALLEE)
-        await self._peers[CALLEE].wait_for("registered", what="registering")
-        await self._join(CALLER, CALLEE)
+        await self._join(CALLER)
+        await self._peers[CALLER].wait_for("registered", what="registering")
+        await self._leave_message()
+        await self._peers[CALLER].type(f"/invite {CALLEE}")
         for name in (CALLER, CALLEE):
             opened = await self._peers[name].wait_for("session", what="the session")
             self._chat_id = opened.get("chat_id")
@@ -213,6 +216,25 @@ class _Demo:
         told = _told(notice)
         if told:
             self.say(peer.name, told)
+
+    async def _leave_message(self) -> None:
+        """One to the callee, who is away: the server keeps it until he registers."""
+        message = DemoMessage("", self._aor(CALLER), self._aor(CALLEE), _LEFT)
+        self.result.messages.append(message)
+        caller, callee = self._peers[CALLER], self._peers[CALLEE]
+        what = "the message to one who is away"
+        self.say(CALLER, f"writes “{_LEFT}” to {CALLEE}, who is away")
+        for line in (f"/message {CALLEE}", _LEFT):
+            await caller.type(line)
+        stored = await caller.wait_for("status", _is("stored"), what=what)
+        message.id = str(stored["message_id"])
+        message.status = "stored"
+        await self._join(CALLEE)
+        await callee.wait_for("registered", what="registering")
+        await callee.wait_for("message", lambda each: each.get("text") == _LEFT, what=what)
+        message.received = True
+        await caller.wait_for("status", _is("delivered"), what=what)
+        message.status = "delivered"
 
     async def _write(self, sender: str, text: str) -> None:
         """One message: written by one, read by the other, and its receipts."""
@@ -295,6 +317,10 @@ class _Demo:
 
     def _aor(self, name: str) -> str:
         return f"{name}@{DOMAIN}"
+
+
+def _is(status: str) -> Callable[[Notice], bool]:
+    return lambda notice: notice.get("status") == status
 
 
 def _told(notice: Notice) -> str:

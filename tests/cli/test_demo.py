@@ -104,7 +104,7 @@ def test_only_the_summary(tmp_path: Path) -> None:
     )
     assert finished.returncode == 0, (finished.stdout, finished.stderr)
     assert len(finished.stdout.splitlines()) < 10
-    assert "4 messages, 4 delivered; 1 file, 1 intact" in finished.stdout
+    assert "5 messages, 5 delivered; 1 file, 1 intact" in finished.stdout
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_an_agent_that_does_not_start(scratch: Path, monkeypatch: pytest.MonkeyP
     command = (sys.executable, "-c", "raise SystemExit('error: no such command')")
     monkeypatch.setattr(demo_peer, "_RCSOPS", command)
     result, told = run()
-    assert result.problems[0] == "bob ended: registering: error: no such command"
+    assert result.problems[0] == "alex ended: registering: error: no such command"
     assert any(progress.who == "server" for progress in told)
     # The server was there, and is gone.
     running = [
