@@ -6,12 +6,13 @@
 #   make live     the tests against real peers, on every OpenSIPS and database; fills docs/matrix.json
 #                 (make live ARGS="--resume 3.6.8": see scripts/live.sh)
 #   make matrix   docs/matrix.md from docs/matrix.json
+#   make conformance   docs/conformance.md from docs/conformance.toml and the markers of the tests
 #   make soak     a thousand agents register, call and chat for ten minutes; nothing may leak
 #   make bench    the benchmarks, each beside its peers
 #   make fuzz     every parser under a fuzzer that follows the coverage (make fuzz SECONDS=600)
 #   make clean    removes what the above have made
 
-.PHONY: demo test check live matrix soak bench fuzz clean
+.PHONY: demo test check live matrix conformance soak bench fuzz clean
 
 demo:
 	@scripts/demo.sh
@@ -27,6 +28,9 @@ live:
 
 matrix:
 	@.venv/bin/python -m tests.live.matrix table
+
+conformance:
+	@.venv/bin/python -m tests.conformance
 
 soak:
 	@scripts/soak.sh

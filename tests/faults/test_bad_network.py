@@ -86,6 +86,7 @@ async def converse(caller: Party, callee: Party, count: int) -> None:
     assert [event.by_peer for event in caller.ended] == [False]
 
 
+@pytest.mark.rfc("3261", "17.1.1", "17.1.2", "17.2.1", "17.2.2")
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_a_fifth_is_lost_and_the_rest_comes_late_twice_and_in_disorder(
     server: EmbeddedServer, tmp_path: Path, seed: int

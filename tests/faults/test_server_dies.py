@@ -63,6 +63,7 @@ def test_while_it_registers(lab: Lab) -> None:
         chat.wait("registered", timeout=LONG)
 
 
+@pytest.mark.rfc("5626", "4.5")
 def test_while_they_wait(lab: Lab) -> None:
     alex, bob = lab.users("alex", "bob")
     with lab.waiting(alex) as one, lab.waiting(bob) as two:

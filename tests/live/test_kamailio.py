@@ -64,6 +64,7 @@ async def next_text(chat) -> str:  # type: ignore[no-untyped-def]
     raise AssertionError("the chat ended")
 
 
+@pytest.mark.rfc("3261", "10.2", "13.2.1", "15.1.1", "22.3")
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 async def test_register_invite_and_chat(kamailio: KamailioServer, transport: str) -> None:
     seen = Seen()

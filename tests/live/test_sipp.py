@@ -39,6 +39,7 @@ def sipp(tmp_path: Path) -> SippRunner:
     return SippRunner(tmp_path)
 
 
+@pytest.mark.rfc("3261", "10.3", "22.4")
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 def test_registers_with_digest(server: EmbeddedServer, sipp: SippRunner, transport: str) -> None:
     row = ("bob", login("bob"), "5099", "300")
@@ -66,6 +67,7 @@ def test_a_wrong_password_does_not_register(server: EmbeddedServer, sipp: SippRu
     assert server.json("contacts", "alex") == []
 
 
+@pytest.mark.rfc("3261", "16.6", "16.7", "22.3")
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 def test_calls_through_the_proxy(
     server: EmbeddedServer, sipp: SippRunner, transport: str, tmp_path: Path

@@ -12,6 +12,7 @@ from rcsops.sip import Credential, DigestClient, NameAddr, Request
 from tests.unit.server.conftest import DOMAIN, Lab, add_account
 
 
+@pytest.mark.rfc("3261", "22.2", "22.3")
 async def test_without_credentials_register_is_401_and_others_407(lab: Lab) -> None:
     bob = await lab.phone("bob")
     register = bob.make("REGISTER", f"sip:{DOMAIN}", to=bob.aor)
@@ -23,6 +24,7 @@ async def test_without_credentials_register_is_401_and_others_407(lab: Lab) -> N
     assert len(response.proxy_challenges) == 2
 
 
+@pytest.mark.rfc("3261", "22.1")
 async def test_an_unknown_user_is_challenged_like_a_known_one(lab: Lab) -> None:
     nobody = await lab.phone("nobody")
     response = await nobody.register()
@@ -31,6 +33,7 @@ async def test_an_unknown_user_is_challenged_like_a_known_one(lab: Lab) -> None:
     assert len(response.www_challenges) == 2
 
 
+@pytest.mark.rfc("3261", "22.1")
 async def test_a_wrong_password_is_challenged_again(lab: Lab) -> None:
     bob = await lab.phone("bob")
     wrong = Credential.from_password("bob", DOMAIN, "wrong")
@@ -39,6 +42,7 @@ async def test_a_wrong_password_is_challenged_again(lab: Lab) -> None:
     assert lab.running.statistics.counts["auth:failures"] >= 1
 
 
+@pytest.mark.rfc("3261", "22.4")
 async def test_a_request_that_is_sent_twice_is_stale(lab: Lab) -> None:
     bob = await lab.registered("bob")
     again = bob.make("REGISTER", f"sip:{DOMAIN}", to=bob.aor)
@@ -79,6 +83,7 @@ async def test_a_removed_user_is_not_called_any_more(lab: Lab) -> None:
     assert lab.running.location.contacts == 0
 
 
+@pytest.mark.rfc("3261", "22.3")
 async def test_from_must_be_the_authenticated_user(lab: Lab) -> None:
     await lab.registered("bob")
     alex = await lab.phone("alex")
@@ -160,6 +165,7 @@ async def test_asserted_headers_of_responses_are_stripped(lab: Lab) -> None:
     assert not response.has("P-Asserted-Identity")
 
 
+@pytest.mark.rfc("3261", "22.4")
 @pytest.mark.parametrize(
     "credentials",
     ['Digest realm="rcs.example", username="bob"', 'Digest username="bob", username="bob"'],
@@ -170,6 +176,7 @@ async def test_broken_credentials_are_400(lab: Lab, credentials: str) -> None:
     assert (await bob.ask(request, login=False)).status == 400
 
 
+@pytest.mark.rfc("3261", "22.1", "22.3")
 async def test_credentials_of_another_scheme_or_realm_are_passed_over(lab: Lab) -> None:
     bob = await lab.phone("bob")
     for value in ("NoOneKnows opaque", 'Digest realm="other", username="bob", nonce="1"'):

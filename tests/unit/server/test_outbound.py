@@ -149,6 +149,7 @@ async def test_a_dialog_whose_flow_is_gone_is_told_so(lab: Lab) -> None:
     assert (await alex.final(alex.send(info))).status == 200
 
 
+@pytest.mark.rfc("5626", "7")
 @pytest.mark.rfc(5626, "5.3")
 async def test_the_newest_flow_of_a_device_is_taken_the_next_when_it_fails(lab: Lab) -> None:
     first = await behind_flow(lab, "bob", "tcp", reg_id=1)
@@ -183,6 +184,7 @@ async def test_a_connection_that_is_silent_is_closed(idle_lab: Lab) -> None:
     assert not quiet.endpoint.connections
 
 
+@pytest.mark.rfc("5626", "5.2")
 async def test_a_flow_token_of_somebody_else_opens_nothing(lab: Lab) -> None:
     bob = await behind_flow(lab, "bob", "tcp")
     accept(bob)
@@ -243,6 +245,7 @@ async def test_what_registered_through_a_proxy_is_reached_through_it(lab: Lab) -
     ]
 
 
+@pytest.mark.rfc("5626", "7")
 @pytest.mark.rfc(5626, "5.3.1")
 async def test_a_430_of_the_edge_removes_that_flow_and_tries_the_next(lab: Lab) -> None:
     good, dead = await lab.phone("bob"), await lab.phone("bob")
@@ -409,6 +412,7 @@ FLOWS = [
 ]
 
 
+@pytest.mark.rfc("5626", "5.2")
 @pytest.mark.parametrize("flow", FLOWS)
 def test_a_flow_token_gives_its_flow_back(flow: Flow) -> None:
     tokens = FlowTokens(b"secret", b"boot")
@@ -420,6 +424,7 @@ def test_a_flow_token_gives_its_flow_back(flow: Flow) -> None:
     assert FlowTokens(b"secret", b"later").read(text) == (flow if flow.transport == "udp" else None)
 
 
+@pytest.mark.rfc("5626", "5.2")
 @pytest.mark.parametrize("flow", FLOWS)
 def test_a_flow_token_cannot_be_changed(flow: Flow) -> None:
     tokens = FlowTokens(b"secret", b"boot")

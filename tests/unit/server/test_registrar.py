@@ -8,6 +8,7 @@ from tests.unit.server.conftest import DOMAIN, Lab
 INSTANCE = '+sip.instance="<urn:uuid:3f1b6c52-8d0e-4c0b-9a57-1c2d3e4f5a6b>"'
 
 
+@pytest.mark.rfc("3261", "10.3")
 async def test_a_contact_is_kept_and_told_with_its_parameters(lab: Lab) -> None:
     bob = await lab.phone("bob")
     contact = f'<{bob.contact}>;+g.3gpp.icsi-ref="urn%3Ax";q=0.7;expires=120'
@@ -22,6 +23,7 @@ async def test_a_contact_is_kept_and_told_with_its_parameters(lab: Lab) -> None:
     assert binding.q == 0.7
 
 
+@pytest.mark.rfc("3261", "10.2.3", "10.3")
 async def test_a_register_without_contact_asks(lab: Lab) -> None:
     bob = await lab.registered("bob")
     request = bob.make("REGISTER", f"sip:{DOMAIN}", to=bob.aor)
@@ -29,12 +31,14 @@ async def test_a_register_without_contact_asks(lab: Lab) -> None:
     assert [contact.uri_text for contact in response.contacts] == [bob.contact]
 
 
+@pytest.mark.rfc("3261", "10.3")
 async def test_expires_comes_from_the_header_where_the_contact_has_none(lab: Lab) -> None:
     bob = await lab.phone("bob")
     response = await bob.register(("Expires", "90"), contact=f"<{bob.contact}>")
     assert response.contacts[0].params["expires"] == "90"
 
 
+@pytest.mark.rfc("3261", "10.3")
 async def test_too_long_an_expiry_is_shortened_and_none_gets_the_default(lab: Lab) -> None:
     bob = await lab.phone("bob")
     response = await bob.register(contact=f"<{bob.contact}>;expires=99999999")
@@ -43,6 +47,7 @@ async def test_too_long_an_expiry_is_shortened_and_none_gets_the_default(lab: La
     assert response.contacts[0].params["expires"] == "3600"
 
 
+@pytest.mark.rfc("3261", "10.3")
 async def test_too_short_an_expiry_is_423(lab: Lab) -> None:
     bob = await lab.phone("bob")
     response = await bob.register(contact=f"<{bob.contact}>;expires=10")
@@ -50,6 +55,7 @@ async def test_too_short_an_expiry_is_423(lab: Lab) -> None:
     assert response.min_expires == 60
 
 
+@pytest.mark.rfc("3261", "10.2.2", "10.3")
 async def test_expires_0_removes_one_and_star_removes_all(lab: Lab) -> None:
     bob = await lab.registered("bob")
     other = "sip:bob@192.0.2.7:5062"
@@ -62,6 +68,7 @@ async def test_expires_0_removes_one_and_star_removes_all(lab: Lab) -> None:
     assert lab.running.location.contacts == 0
 
 
+@pytest.mark.rfc("3261", "10.3")
 async def test_star_needs_expires_0(lab: Lab) -> None:
     bob = await lab.registered("bob")
     response = await bob.register(("Expires", "60"), contact="*")
@@ -69,6 +76,7 @@ async def test_star_needs_expires_0(lab: Lab) -> None:
     assert lab.running.location.contacts == 1
 
 
+@pytest.mark.rfc("3261", "10.3")
 async def test_equal_contacts_are_one_binding(lab: Lab) -> None:
     bob = await lab.phone("bob")
     await bob.register(contact="<sip:bob@192.0.2.7;x=1>;expires=300")
@@ -76,6 +84,7 @@ async def test_equal_contacts_are_one_binding(lab: Lab) -> None:
     assert len(response.contacts) == 1
 
 
+@pytest.mark.rfc("3261", "10.3")
 async def test_an_older_cseq_of_the_same_call_is_refused(lab: Lab) -> None:
     bob = await lab.registered("bob")
     late = bob.make("REGISTER", f"sip:{DOMAIN}", ("Contact", f"<{bob.contact}>"), to=bob.aor)
@@ -85,6 +94,7 @@ async def test_an_older_cseq_of_the_same_call_is_refused(lab: Lab) -> None:
     assert (await bob.final(bob.send(late))).status == 500
 
 
+@pytest.mark.rfc("3261", "10.3")
 async def test_a_request_is_carried_out_whole_or_not_at_all(lab: Lab) -> None:
     bob = await lab.phone("bob")
     contact = f"<{bob.contact}>;expires=300, <sip:bob@192.0.2.9>;expires=5"
@@ -101,6 +111,7 @@ async def test_the_number_of_contacts_is_limited(idle_lab: Lab) -> None:
     assert (await bob.register(contact="<sip:bob@192.0.2.2>")).status == 200
 
 
+@pytest.mark.rfc("5626", "6")
 async def test_a_flow_of_the_same_instance_replaces_the_old_one(lab: Lab) -> None:
     bob = await lab.phone("bob", "tcp")
     supported = ("Supported", "path, outbound")
@@ -112,6 +123,7 @@ async def test_a_flow_of_the_same_instance_replaces_the_old_one(lab: Lab) -> Non
     assert len(response.contacts) == 2
 
 
+@pytest.mark.rfc("5626", "6")
 async def test_outbound_through_a_hop_that_lacks_it_is_439(lab: Lab) -> None:
     bob = await lab.phone("bob")
     response = await bob.register(
@@ -122,6 +134,8 @@ async def test_outbound_through_a_hop_that_lacks_it_is_439(lab: Lab) -> None:
     assert response.status == 439
 
 
+@pytest.mark.rfc("3261", "8.2.4")
+@pytest.mark.rfc("3327", "5.3")
 async def test_path_needs_support_and_is_told_back(lab: Lab) -> None:
     bob = await lab.phone("bob")
     path = ("Path", "<sip:192.0.2.5;lr>")
@@ -133,6 +147,7 @@ async def test_path_needs_support_and_is_told_back(lab: Lab) -> None:
     assert response.get("Path") == "<sip:192.0.2.5;lr>"
 
 
+@pytest.mark.rfc("3261", "8.2.2", "10.3")
 async def test_an_unknown_require_is_420(lab: Lab) -> None:
     bob = await lab.phone("bob")
     response = await bob.register(("Require", "outbound, nosuch"))
@@ -140,6 +155,7 @@ async def test_an_unknown_require_is_420(lab: Lab) -> None:
     assert response.get("Unsupported") == "nosuch"
 
 
+@pytest.mark.rfc("3261", "10.3")
 async def test_nobody_registers_for_somebody_else(lab: Lab) -> None:
     bob = await lab.phone("bob")
     request = bob.make(
@@ -148,6 +164,7 @@ async def test_nobody_registers_for_somebody_else(lab: Lab) -> None:
     assert (await bob.ask(request)).status == 403
 
 
+@pytest.mark.rfc("3261", "10.3")
 @pytest.mark.parametrize("contact", ["<mailto:bob@example.org>", "<sip:bob@192.0.2.1>;q=7"])
 async def test_contacts_that_cannot_be_used_are_400(lab: Lab, contact: str) -> None:
     bob = await lab.phone("bob")

@@ -47,6 +47,7 @@ def routed_invite() -> Request:
     return request
 
 
+@pytest.mark.rfc("3261", "12.1.2")
 def test_the_uac_takes_the_route_set_reversed() -> None:
     dialog = Dialog.from_uac(invite(), answer(invite()))
     assert dialog.id == DialogId("call-1", "a1", "b1")
@@ -63,6 +64,7 @@ def test_the_uac_takes_the_route_set_reversed() -> None:
     assert str(dialog.next_hop) == "sip:p3.example.org;lr"
 
 
+@pytest.mark.rfc("3261", "12.1.1")
 def test_the_uas_takes_the_route_set_in_order() -> None:
     request = routed_invite()
     dialog = Dialog.from_uas(request, answer(request))
@@ -78,6 +80,7 @@ def test_the_uas_takes_the_route_set_in_order() -> None:
     assert (dialog.local_cseq, dialog.remote_cseq) == (None, 17)
 
 
+@pytest.mark.rfc("3261", "12.1.1", "12.1.2")
 def test_both_sides_find_each_other() -> None:
     request = routed_invite()
     response = answer(request)
@@ -89,12 +92,14 @@ def test_both_sides_find_each_other() -> None:
         assert DialogId.of_received(ok) == sender.id
 
 
+@pytest.mark.rfc("3261", "12.1.2")
 @pytest.mark.parametrize("status", [100, 300, 486])
 def test_other_responses_make_no_dialog(status: int) -> None:
     with pytest.raises(LocalProtocolError):
         Dialog.from_uac(invite(), answer(invite(), status))
 
 
+@pytest.mark.rfc("3261", "12.1.2")
 def test_a_provisional_response_makes_an_early_dialog_that_the_2xx_confirms() -> None:
     request = invite()
     early = answer(request, 180, contact="<sip:old@b1.example>", routes=["<sip:old.example;lr>"])
@@ -109,6 +114,7 @@ def test_a_provisional_response_makes_an_early_dialog_that_the_2xx_confirms() ->
     assert str(dialog.next_hop) == "sip:p3.example.org;lr"
 
 
+@pytest.mark.rfc("3261", "12.1.1")
 def test_the_uas_keeps_its_route_set_when_confirmed() -> None:
     request = routed_invite()
     dialog = Dialog.from_uas(request, answer(request, 180))
@@ -134,6 +140,7 @@ def test_a_request_without_a_contact_is_refused() -> None:
         Dialog.from_uas(request, answer(request))
 
 
+@pytest.mark.rfc("3261", "12.2.1.1")
 def test_requests_in_the_dialog() -> None:
     dialog = Dialog.from_uac(invite(), answer(invite()))
     request = dialog.create_request("INFO", [("X", "y"), ("Content-Type", "text/plain")], b"hi")
@@ -148,12 +155,14 @@ def test_requests_in_the_dialog() -> None:
     assert dialog.create_request("BYE").cseq == (19, "BYE")
 
 
+@pytest.mark.rfc("3261", "12.2.1.1")
 def test_the_first_number_of_the_uas_is_its_own() -> None:
     request = routed_invite()
     dialog = Dialog.from_uas(request, answer(request))
     assert dialog.create_request("BYE").cseq == (1, "BYE")
 
 
+@pytest.mark.rfc("3261", "13.2.2.4")
 def test_the_ack_has_number_and_credentials_of_its_invite() -> None:
     request = invite()
     dialog = Dialog.from_uac(request, answer(request))
@@ -166,12 +175,14 @@ def test_the_ack_has_number_and_credentials_of_its_invite() -> None:
     assert dialog.local_cseq == 18
 
 
+@pytest.mark.rfc("3261", "12.2.1.1")
 @pytest.mark.parametrize("method", ["ACK", "CANCEL"])
 def test_ack_and_cancel_are_no_new_requests(method: str) -> None:
     with pytest.raises(LocalProtocolError):
         Dialog.from_uac(invite(), answer(invite())).create_request(method)
 
 
+@pytest.mark.rfc("3261", "12.2.1.1")
 def test_a_strict_router_is_fixed_up() -> None:
     routes = ["<sip:loose.example;lr>", "<sip:strict.example;method=INVITE?Subject=x>"]
     dialog = Dialog.from_uac(invite(), answer(invite(), routes=routes))
@@ -181,6 +192,7 @@ def test_a_strict_router_is_fixed_up() -> None:
     assert dialog.next_hop.host == "strict.example"
 
 
+@pytest.mark.rfc("3261", "12.2.1.1")
 def test_without_routes_requests_go_to_the_target() -> None:
     dialog = Dialog.from_uac(invite(), answer(invite(), routes=[]))
     assert dialog.create_request("BYE").get_all("Route") == []
@@ -194,6 +206,7 @@ def in_dialog(method: str, number: int) -> Request:
     return request
 
 
+@pytest.mark.rfc("3261", "12.2.2")
 def test_cseq_must_not_go_back() -> None:
     request = routed_invite()
     dialog = Dialog.from_uas(request, answer(request))
@@ -208,12 +221,14 @@ def test_cseq_must_not_go_back() -> None:
     assert dialog.remote_cseq == 400
 
 
+@pytest.mark.rfc("3261", "12.2.2")
 def test_the_first_request_to_a_uac_may_have_any_number() -> None:
     dialog = Dialog.from_uac(invite(), answer(invite()))
     dialog.receive_request(in_dialog("BYE", 0))
     assert dialog.remote_cseq == 0
 
 
+@pytest.mark.rfc("3261", "12.2.1.2", "12.2.2")
 def test_target_refresh() -> None:
     dialog = Dialog.from_uac(invite(), answer(invite()))
     reinvite = invite(contact="<sip:bob@moved.example>")
@@ -224,6 +239,7 @@ def test_target_refresh() -> None:
     assert len(dialog.route_set) == 3
 
 
+@pytest.mark.rfc("3261", "12.3")
 def test_a_dialog_that_is_over() -> None:
     dialog = Dialog.from_uac(invite(), answer(invite()))
     dialog.terminate()
@@ -235,6 +251,7 @@ def test_a_dialog_that_is_over() -> None:
     assert caught.value.status == 481
 
 
+@pytest.mark.rfc("3261", "12.1.1", "12.1.2")
 def test_secure_comes_from_the_request_uri() -> None:
     for uri, secure in (("sips:bob@example.org", True), ("sip:bob@example.org", False)):
         request = invite(uri)
@@ -242,6 +259,7 @@ def test_secure_comes_from_the_request_uri() -> None:
         assert Dialog.from_uas(request, answer(request)).secure is secure
 
 
+@pytest.mark.rfc("3261", "12.1.2")
 def test_a_peer_of_rfc_2543_has_no_tag() -> None:
     response = answer(invite())
     response.set("To", "<sip:bob@example.org>")

@@ -49,6 +49,7 @@ def judge(
     return verifier.verify(credentials, received.method, received.body, hashes, now)
 
 
+@pytest.mark.rfc("3261", "22.2", "22.4")
 @pytest.mark.parametrize("qop", ["auth", "auth-int"])
 @pytest.mark.parametrize("algorithm", VARIANTS)
 def test_both_sides_agree(algorithm: str, qop: str) -> None:
@@ -71,6 +72,7 @@ def test_both_sides_agree(algorithm: str, qop: str) -> None:
     assert judge(verifier, request) is (Verdict.WRONG if qop == "auth-int" else Verdict.REPLAY)
 
 
+@pytest.mark.rfc("3261", "22.2")
 def test_the_topmost_supported_and_allowed_challenge_is_taken() -> None:
     values = [
         f'Digest realm="{REALM}", nonce="n", algorithm=AKAv1-MD5, qop="auth"',
@@ -118,6 +120,7 @@ def test_echo_is_octet_by_octet_and_old_challenges_work() -> None:
     assert old.authorizations[0].nc is None
 
 
+@pytest.mark.rfc("3261", "22.3")
 def test_every_realm_is_answered_and_the_others_credentials_stay() -> None:
     other = Credential.from_password("alice", "proxy.example", "x")
     user = DigestClient({REALM: ALICE, "proxy.example": other}.get, Tokens.deterministic(2))
@@ -130,6 +133,7 @@ def test_every_realm_is_answered_and_the_others_credentials_stay() -> None:
     assert not request.has("Authorization")
 
 
+@pytest.mark.rfc("3261", "22.1", "22.4")
 def test_a_wrong_password_is_not_tried_again_but_a_stale_nonce_is() -> None:
     verifier, user = server(), client()
     request = register()
@@ -138,6 +142,7 @@ def test_a_wrong_password_is_not_tried_again_but_a_stale_nonce_is() -> None:
     assert not user.authorize(request, challenge(request, *verifier.challenges(12)))
 
 
+@pytest.mark.rfc("3261", "22.2")
 def test_credentials_made_ahead_may_be_challenged_once() -> None:
     before, after, user = server(), DigestServer(REALM, b"new", Tokens.deterministic(3)), client()
     request = register()
@@ -150,6 +155,7 @@ def test_credentials_made_ahead_may_be_challenged_once() -> None:
     assert not user.authorize(later, challenge(later, *after.challenges(10)))
 
 
+@pytest.mark.rfc("3261", "22.1")
 def test_ack_and_cancel_get_no_credentials() -> None:
     user = client()
     request = register()
@@ -159,6 +165,7 @@ def test_ack_and_cancel_get_no_credentials() -> None:
     assert not user.preempt(Request("ACK", "sip:x"))
 
 
+@pytest.mark.rfc("3261", "22.2")
 def test_what_the_registrar_asked_for_is_for_no_other() -> None:
     user = client()
     request = register()
@@ -169,6 +176,7 @@ def test_what_the_registrar_asked_for_is_for_no_other() -> None:
     assert user.preempt(register())
 
 
+@pytest.mark.rfc("3261", "22.4")
 def test_nextnonce_is_used_and_wrong_rspauth_is_forged() -> None:
     verifier, user = server(), client()
     request = register()
@@ -192,6 +200,7 @@ def authorized(verifier: DigestServer, now: float = 10) -> Request:
     return request
 
 
+@pytest.mark.rfc("3261", "22.4")
 def test_verdicts() -> None:
     verifier = server(nonce_lifetime=300)
     request = authorized(verifier)
@@ -205,6 +214,7 @@ def test_verdicts() -> None:
     assert judge(verifier, stranger) is Verdict.STALE
 
 
+@pytest.mark.rfc("3261", "22.4")
 @pytest.mark.parametrize(
     ("old", "new", "verdict"),
     [
@@ -229,6 +239,7 @@ def test_broken_credentials(old: str, new: str, verdict: Verdict) -> None:
     assert verifier.verify(credentials, "REGISTER", b"", ALICE.ha1, 10) is verdict
 
 
+@pytest.mark.rfc("3261", "22.4")
 def test_the_digest_uri_must_be_the_request_uri() -> None:
     verifier = server()
     credentials = authorized(verifier).authorizations[0]
@@ -262,6 +273,7 @@ def test_counts_may_come_out_of_order_but_never_twice() -> None:
     assert with_count(verifier, nonce, 0xFFFFFFFF) is replay
 
 
+@pytest.mark.rfc("3261", "22.4")
 def test_without_qop_a_nonce_is_good_once() -> None:
     verifier, user = server(algorithms=("MD5",)), client()
     request = register()

@@ -63,6 +63,7 @@ class Caller:
 # --- UAC -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc("3261", "13.2.1", "13.2.2.1", "13.2.2.4")
 def test_ringing_and_accepted() -> None:
     caller = Caller()
     (trying,) = caller.receive(100)
@@ -81,6 +82,7 @@ def test_ringing_and_accepted() -> None:
     assert caller.client.done
 
 
+@pytest.mark.rfc("3261", "13.2.2.4")
 def test_a_retransmitted_2xx_gets_the_same_ack() -> None:
     caller = Caller()
     (accepted,) = caller.receive(200)
@@ -96,6 +98,7 @@ def test_a_retransmitted_2xx_gets_the_same_ack() -> None:
     assert first[0].endswith(b"v=0\r\n")
 
 
+@pytest.mark.rfc("3261", "13.2.2.1", "12.1.2")
 def test_forks_are_early_dialogs_of_their_own() -> None:
     caller = Caller()
     one, two = caller.receive(180, "b1"), caller.receive(183, "b2")
@@ -105,6 +108,7 @@ def test_forks_are_early_dialogs_of_their_own() -> None:
     assert len(caller.client.dialogs) == 2
 
 
+@pytest.mark.rfc("3261", "13.2.2.4")
 def test_the_2xx_of_a_further_fork_is_acknowledged_and_ended() -> None:
     caller = Caller()
     caller.receive(180, "b2")
@@ -121,6 +125,7 @@ def test_the_2xx_of_a_further_fork_is_acknowledged_and_ended() -> None:
         assert again.ack is extra.ack
 
 
+@pytest.mark.rfc("3261", "13.2.2.3")
 def test_a_refusal_ends_the_early_dialogs() -> None:
     caller = Caller()
     (ringing,) = caller.receive(180)
@@ -134,6 +139,7 @@ def test_a_refusal_ends_the_early_dialogs() -> None:
     assert caller.receive(180) == []
 
 
+@pytest.mark.rfc("3261", "8.1.3.1")
 @pytest.mark.parametrize("status", [408, 503])
 def test_no_response_is_a_failure_of_our_own_making(status: int) -> None:
     caller = Caller()
@@ -144,6 +150,7 @@ def test_no_response_is_a_failure_of_our_own_making(status: int) -> None:
     assert failed.response.status == status
 
 
+@pytest.mark.rfc("3261", "9.1", "13.2.2.4")
 def test_a_200_that_crosses_the_cancel_is_acknowledged_and_ended() -> None:
     caller = Caller()
     caller.receive(180)
@@ -157,6 +164,7 @@ def test_a_200_that_crosses_the_cancel_is_acknowledged_and_ended() -> None:
     assert isinstance(again, AckAgain)
 
 
+@pytest.mark.rfc("3261", "9.1")
 def test_a_cancelled_invite_ends_with_its_487() -> None:
     caller = Caller()
     caller.client.cancel()
@@ -165,6 +173,7 @@ def test_a_cancelled_invite_ends_with_its_487() -> None:
     assert failed.response.status == 487
 
 
+@pytest.mark.rfc("3261", "9.1")
 def test_the_time_limit_asks_for_a_cancel_once() -> None:
     caller = Caller(now=100.0, time_limit=30.0)
     assert caller.client.next_timer() == 130.0
@@ -203,6 +212,7 @@ def test_dialogs_out_of_one_invite_are_bounded() -> None:
     assert len(caller.client.dialogs) == MAX_FORKS
 
 
+@pytest.mark.rfc("3261", "14.1")
 def test_a_reinvite_refreshes_its_dialog_and_never_ends_it() -> None:
     first = Caller()
     (accepted,) = first.receive(200)
@@ -251,6 +261,7 @@ def ack_for(server: InviteServer, number: int = 1) -> Request:
     return make_request("ACK", to_tag=server.dialog.local_tag, number=number)
 
 
+@pytest.mark.rfc("3261", "13.3.1.1", "13.3.1.4")
 def test_ringing_then_accepting() -> None:
     server = make_server()
     server.progress(180, 0.0)
@@ -269,6 +280,7 @@ def test_ringing_then_accepting() -> None:
     assert accepted.response.content_length == 5
 
 
+@pytest.mark.rfc("3261", "13.3.1.4")
 def test_the_2xx_is_repeated_from_t1_to_t2_until_64_t1() -> None:
     server = make_server()
     server.accept(0.0)
@@ -287,6 +299,7 @@ def test_the_2xx_is_repeated_from_t1_to_t2_until_64_t1() -> None:
     assert server.state is InviteServerState.TIMED_OUT
 
 
+@pytest.mark.rfc("3261", "13.3.1.4")
 def test_the_ack_ends_the_repetition() -> None:
     server = make_server()
     server.accept(0.0)
@@ -299,6 +312,7 @@ def test_the_ack_ends_the_repetition() -> None:
     assert server.state is InviteServerState.CONFIRMED
 
 
+@pytest.mark.rfc("3261", "13.3.1.4")
 def test_the_ack_of_another_invite_does_not() -> None:
     server = make_server()
     server.accept(0.0)
@@ -324,6 +338,7 @@ def test_an_expiry_that_is_no_number_is_ignored() -> None:
     assert make_server(request).next_timer() is None
 
 
+@pytest.mark.rfc("3261", "13.3.1.3")
 def test_refusing() -> None:
     server = make_server()
     server.progress(180, 0.0)
@@ -353,6 +368,7 @@ def test_answers_that_come_too_late_or_are_none() -> None:
             late()
 
 
+@pytest.mark.rfc("3261", "9.2")
 def test_a_cancel_is_answered_487() -> None:
     server = make_server()
     server.progress(180, 0.0)
@@ -363,6 +379,7 @@ def test_a_cancel_is_answered_487() -> None:
     assert not server.receive_cancel(1.0)
 
 
+@pytest.mark.rfc("3261", "9.2")
 def test_a_cancel_after_the_200_changes_nothing() -> None:
     server = make_server()
     server.accept(0.0)
@@ -372,6 +389,7 @@ def test_a_cancel_after_the_200_changes_nothing() -> None:
     assert server.next_timer() == 0.5
 
 
+@pytest.mark.rfc("3261", "13.3.1.1")
 def test_ringing_is_repeated_each_minute() -> None:
     server = make_server()
     server.progress(180, 0.0)
@@ -382,6 +400,7 @@ def test_ringing_is_repeated_each_minute() -> None:
     assert server.next_timer() == 120.0
 
 
+@pytest.mark.rfc("3261", "13.3.1")
 def test_an_invite_expires() -> None:
     request = from_peer()
     request.set("Expires", "20")
@@ -406,6 +425,7 @@ def test_an_invite_without_a_contact_is_rejected_with_the_status_of_the_error() 
     assert statuses(server_events(server)) == [400]
 
 
+@pytest.mark.rfc("3261", "14.2")
 def test_a_reinvite_keeps_its_dialog() -> None:
     server = make_server()
     dialog = server.accept(0.0)
@@ -422,6 +442,8 @@ def test_a_reinvite_keeps_its_dialog() -> None:
 # --- both sides ----------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc("6026", "7.1")
+@pytest.mark.rfc("3261", "13.3.1.4")
 def test_a_200_that_is_lost_twice_reaches_the_caller_through_the_transactions() -> None:
     world = World()
     request = from_peer()

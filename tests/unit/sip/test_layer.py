@@ -38,6 +38,7 @@ def requests(world: World) -> list[RequestReceived]:
 # --- matching of requests ---------------------------------------------------------------------
 
 
+@pytest.mark.rfc("3261", "17.2.3")
 @pytest.mark.parametrize(
     "same",
     [
@@ -53,6 +54,7 @@ def test_branch_and_sent_by_make_a_retransmission(same: str) -> None:
     assert len(requests(world)) == 1
 
 
+@pytest.mark.rfc("3261", "17.2.3")
 @pytest.mark.parametrize(
     "other",
     [
@@ -69,6 +71,7 @@ def test_another_branch_or_sent_by_is_another_transaction(other: str) -> None:
     assert len(world.layer) == 2
 
 
+@pytest.mark.rfc("3261", "17.2.3")
 def test_another_method_is_another_transaction() -> None:
     world = World()
     for method in ("OPTIONS", "MESSAGE"):
@@ -79,6 +82,7 @@ def test_another_method_is_another_transaction() -> None:
 OLD_VIAS = ["SIP/2.0/UDP 192.0.2.2:5060", "SIP/2.0/UDP h;branch=1", "SIP/2.0/UDP h;branch=z9hG4bK"]
 
 
+@pytest.mark.rfc("3261", "17.2.3")
 @pytest.mark.parametrize("via", OLD_VIAS)
 def test_without_the_cookie_the_rules_of_rfc_2543_match(via: str) -> None:
     world = World()
@@ -102,6 +106,7 @@ def test_without_the_cookie_the_rules_of_rfc_2543_match(via: str) -> None:
     assert len(requests(world)) == 7
 
 
+@pytest.mark.rfc("3261", "17.2.3")
 @pytest.mark.parametrize("via", OLD_VIAS)
 def test_an_ack_of_rfc_2543_matches_by_the_tag_of_our_response(via: str) -> None:
     world = World()
@@ -119,6 +124,7 @@ def test_an_ack_of_rfc_2543_matches_by_the_tag_of_our_response(via: str) -> None
     assert len(requests(world)) == 1
 
 
+@pytest.mark.rfc("3261", "17.2.3")
 def test_a_reinvite_of_rfc_2543_is_no_retransmission() -> None:
     world = World()
     world.accept(with_via(OLD_VIAS[0], "INVITE"))
@@ -126,6 +132,7 @@ def test_a_reinvite_of_rfc_2543_is_no_retransmission() -> None:
     assert len(requests(world)) == 2
 
 
+@pytest.mark.rfc("3261", "9.2")
 @pytest.mark.parametrize("via", ["SIP/2.0/UDP 192.0.2.2;branch=z9hG4bKone", OLD_VIAS[0]])
 def test_a_cancel_names_its_invite(via: str) -> None:
     world = World()
@@ -141,6 +148,7 @@ def test_a_cancel_names_its_invite(via: str) -> None:
     assert len(requests(world)) == 2
 
 
+@pytest.mark.rfc("3261", "9.2")
 def test_a_cancel_without_its_invite_says_so() -> None:
     world = World()
     world.accept(with_via("SIP/2.0/UDP 192.0.2.2;branch=z9hG4bKone", "OPTIONS"))
@@ -180,6 +188,7 @@ def test_accepting_twice_or_an_ack_is_a_programming_error() -> None:
 # --- matching of responses --------------------------------------------------------------------
 
 
+@pytest.mark.rfc("3261", "17.1.3", "18.1.2")
 def test_branch_and_method_find_the_client_transaction() -> None:
     world = World()
     invite, options = world.send("INVITE"), world.send("OPTIONS")
@@ -189,6 +198,7 @@ def test_branch_and_method_find_the_client_transaction() -> None:
     assert told == [options, invite]
 
 
+@pytest.mark.rfc("3261", "17.1.3", "18.1.2")
 def test_a_response_with_another_method_or_branch_is_stray() -> None:
     world = World()
     transaction = world.send("OPTIONS")
@@ -206,6 +216,8 @@ def test_a_response_with_another_method_or_branch_is_stray() -> None:
     assert transaction.state is State.TRYING
 
 
+@pytest.mark.rfc("6026", "7.2")
+@pytest.mark.rfc("3261", "17.1.3")
 def test_a_response_after_the_end_is_stray() -> None:
     world = World()
     transaction = world.send()
@@ -216,6 +228,7 @@ def test_a_response_after_the_end_is_stray() -> None:
     assert world.times("ACK") == []
 
 
+@pytest.mark.rfc("3261", "18.1.2")
 @pytest.mark.parametrize(
     "head",
     [
@@ -276,6 +289,8 @@ def test_a_request_with_nothing_but_a_via_can_still_be_answered(method: str, via
 NAT = Flow("udp", US, ("203.0.113.7", 40112))
 
 
+@pytest.mark.rfc("3581", "4")
+@pytest.mark.rfc("3261", "18.2.1", "18.2.2")
 @pytest.mark.parametrize(
     ("via", "completed", "reply_to"),
     [
@@ -324,6 +339,7 @@ def test_where_a_request_came_from_and_its_answer_goes(
     assert [flow.remote for _, _, flow in world.sent] == [expected, expected]
 
 
+@pytest.mark.rfc("3261", "18.2.1")
 def test_an_ipv6_source_is_noted_without_brackets() -> None:
     world = World()
     flow = Flow("udp", ("2001:db8::1", 5060), ("2001:db8::2", 5070))
@@ -333,6 +349,7 @@ def test_an_ipv6_source_is_noted_without_brackets() -> None:
     assert top.rport == 5070
 
 
+@pytest.mark.rfc("3261", "18.2.2")
 @pytest.mark.parametrize("transport", ["tcp", "tls", "ws", "wss"])
 def test_over_a_stream_the_answer_takes_the_same_connection(transport: str) -> None:
     world = World()
@@ -344,6 +361,7 @@ def test_over_a_stream_the_answer_takes_the_same_connection(transport: str) -> N
     assert [where for _, _, where in world.sent] == [flow]
 
 
+@pytest.mark.rfc("3261", "8.1.1", "18.1.1")
 def test_our_own_via_names_the_transport() -> None:
     for transport in ("udp", "tcp", "tls", "ws", "wss"):
         world = World(transport)
@@ -354,6 +372,7 @@ def test_our_own_via_names_the_transport() -> None:
 # --- without a transaction ---------------------------------------------------------------------
 
 
+@pytest.mark.rfc("3261", "8.2.7")
 def test_stateless_answers_have_the_same_tag_each_time() -> None:
     world = World()
     tags = []
@@ -394,6 +413,7 @@ def test_send_message_sends_it_as_it_is() -> None:
 # --- failures and bounds -----------------------------------------------------------------------
 
 
+@pytest.mark.rfc("3261", "17.1.4")
 def test_a_transport_failure_concerns_its_flow_only() -> None:
     world = World()
     ours = world.send("OPTIONS")
@@ -428,6 +448,7 @@ def test_above_the_limit_requests_get_503_without_a_transaction() -> None:
     assert len(world.layer) == 2
 
 
+@pytest.mark.rfc("3261", "8.2.2")
 def test_a_request_that_came_by_another_way_is_merged() -> None:
     world = World()
     transaction = world.accept(from_peer("INVITE", "z9hG4bK1"))
@@ -525,6 +546,7 @@ def test_no_message_of_a_peer_makes_it_raise(seed: int) -> None:
 # --- two layers --------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc("3261", "17.1.1", "17.1.2", "17.2.1", "17.2.2")
 @pytest.mark.parametrize("seed", range(8))
 def test_two_layers_get_through_a_network_that_loses_three_of_ten(seed: int) -> None:
     chance = random.Random(seed)

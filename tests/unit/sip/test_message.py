@@ -181,6 +181,7 @@ def test_nothing_to_answer() -> None:
         assert caught.value.partial is None
 
 
+@pytest.mark.rfc("3261", "18.3")
 def test_datagram_rules() -> None:
     assert parse_message(b"\r\n\r\nACK sip:x SIP/2.0\r\n\r\n\r\nrest").body == b"\r\nrest"
     cut = parse_message(b"ACK sip:x SIP/2.0\r\nl: 2\r\n\r\nabBYE sip:x SIP/2.0\r\n\r\n")
@@ -386,6 +387,7 @@ def test_copies_are_independent() -> None:
     assert Response(200) != Request("INVITE", "sip:x")
 
 
+@pytest.mark.rfc("3261", "8.2.6")
 def test_answer() -> None:
     asked = request(
         "v: SIP/2.0/UDP a;branch=1,\r\n SIP/2.0/UDP b",

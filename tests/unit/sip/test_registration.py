@@ -93,6 +93,7 @@ def only(events: list[RegistrationEvent]) -> RegistrationEvent:
     return event
 
 
+@pytest.mark.rfc("3261", "10.2")
 def test_the_request() -> None:
     agent = Agent(instance_id=INSTANCE, reg_id=1, headers=[("User-Agent", "rcsops")])
     request = agent.start()
@@ -112,6 +113,7 @@ def test_the_request() -> None:
     assert agent.machine.state is RegistrationState.REGISTERING
 
 
+@pytest.mark.rfc("3261", "10.2.4")
 def test_the_granted_expiry_is_that_of_our_own_binding() -> None:
     agent = Agent()
     agent.start()
@@ -124,6 +126,7 @@ def test_the_granted_expiry_is_that_of_our_own_binding() -> None:
     assert not agent.machine.is_registered(agent.now + 1800)
 
 
+@pytest.mark.rfc("3261", "10.2.4")
 @pytest.mark.parametrize(
     ("granted", "after"), [(60, 30.0), (1200, 600.0), (1201, 601.0), (3600, 3000.0)]
 )
@@ -141,6 +144,7 @@ def test_refreshing(granted: int, after: float) -> None:
     assert isinstance(only(agent.accept(granted)), Registered)
 
 
+@pytest.mark.rfc("3261", "10.2.4")
 def test_a_day_of_refreshes() -> None:
     agent = Agent()
     agent.start()
@@ -153,6 +157,7 @@ def test_a_day_of_refreshes() -> None:
     assert numbers == list(range(1, 31))
 
 
+@pytest.mark.rfc("3261", "10.2.4")
 @pytest.mark.parametrize(
     ("contact", "headers", "expires"),
     [
@@ -172,6 +177,7 @@ def test_where_the_granted_expiry_is_found(
     assert event.expires == expires
 
 
+@pytest.mark.rfc("5626", "4.2")
 def test_our_binding_is_found_by_instance_and_reg_id() -> None:
     agent = Agent(instance_id=INSTANCE, reg_id=2)
     agent.start()
@@ -190,6 +196,7 @@ def test_our_binding_is_found_by_instance_and_reg_id() -> None:
     assert event.expires == 30
 
 
+@pytest.mark.rfc("3261", "10.2.4")
 def test_a_registrar_without_outbound_is_matched_by_uri() -> None:
     agent = Agent(instance_id=INSTANCE, reg_id=2)
     agent.start()
@@ -278,6 +285,7 @@ def agent_with(password: str) -> Agent:
     return Agent(digest=DigestClient([credential], Tokens.deterministic(5)))
 
 
+@pytest.mark.rfc("3261", "22.2")
 def test_a_challenge_is_answered() -> None:
     realm, agent = Realm(), agent_with("wonder-land")
     assert realm.check(agent.start(), agent.now) is None
@@ -294,6 +302,7 @@ def test_a_challenge_is_answered() -> None:
     assert realm.check(refresh, agent.now) is Verdict.OK
 
 
+@pytest.mark.rfc("3261", "22.2")
 def test_a_nonce_that_got_stale_is_replaced_at_once() -> None:
     realm, agent = Realm(), agent_with("wonder-land")
     agent.start()
@@ -307,6 +316,7 @@ def test_a_nonce_that_got_stale_is_replaced_at_once() -> None:
     assert isinstance(only(agent.accept(3600)), Registered)
 
 
+@pytest.mark.rfc("3261", "22.1")
 def test_a_wrong_password_is_final() -> None:
     realm, agent = Realm(), agent_with("looking-glass")
     agent.start()
@@ -380,6 +390,7 @@ def test_a_forged_rspauth_is_a_failure() -> None:
 # --- what the registrar asks for -----------------------------------------------------------------
 
 
+@pytest.mark.rfc("3261", "10.2.8")
 def test_423_once() -> None:
     agent = Agent(expires=60)
     agent.start()
@@ -391,6 +402,7 @@ def test_423_once() -> None:
     assert event == RegistrationFailed(423, "Interval Too Brief", None)
 
 
+@pytest.mark.rfc("3261", "10.2.8")
 @pytest.mark.parametrize("headers", [(), (("Min-Expires", "60"),), (("Min-Expires", "x"),)])
 def test_423_without_a_longer_interval_is_no_reason_to_ask_again(
     headers: tuple[tuple[str, str], ...],
@@ -412,6 +424,7 @@ def test_the_longer_interval_is_kept_for_the_next_time() -> None:
     assert contact_of(agent.take()).param("expires") == "600"
 
 
+@pytest.mark.rfc("3261", "8.1.3.4")
 def test_one_redirection() -> None:
     agent = Agent()
     agent.start()
@@ -430,6 +443,7 @@ def test_a_redirection_to_nowhere(contacts: tuple[str, ...]) -> None:
     assert event.retry_in is None
 
 
+@pytest.mark.rfc("3261", "8.1.3.5")
 def test_420_drops_the_extension() -> None:
     agent = Agent()
     agent.start()
@@ -438,6 +452,7 @@ def test_420_drops_the_extension() -> None:
     assert isinstance(only(agent.answer(420, ("Unsupported", "gruu"))), RegistrationFailed)
 
 
+@pytest.mark.rfc("5626", "4.2")
 def test_439_drops_the_reg_id() -> None:
     agent = Agent(instance_id=INSTANCE, reg_id=1)
     agent.start()
@@ -448,6 +463,7 @@ def test_439_drops_the_reg_id() -> None:
     assert isinstance(only(agent.accept()), Registered)
 
 
+@pytest.mark.rfc("3261", "8.1.3.5")
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 416, 600, 603])
 def test_refusals_are_final_until_the_caller_starts_again(status: int) -> None:
     agent = Agent()
@@ -464,6 +480,7 @@ def test_refusals_are_final_until_the_caller_starts_again(status: int) -> None:
 # --- a server that is away -----------------------------------------------------------------------
 
 
+@pytest.mark.rfc("5626", "4.5")
 def test_a_server_that_is_away_and_comes_back() -> None:
     agent = Agent()
     agent.start()
@@ -553,6 +570,7 @@ def test_start_cuts_a_wait_short() -> None:
     assert isinstance(only(agent.accept()), Registered)
 
 
+@pytest.mark.rfc("3261", "10.2")
 def test_only_one_request_is_outstanding() -> None:
     agent = Agent()
     agent.start()
@@ -572,6 +590,7 @@ def test_only_one_request_is_outstanding() -> None:
 # --- the end -----------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc("3261", "10.2.2")
 def test_unregistering() -> None:
     agent = Agent()
     agent.start()
@@ -662,6 +681,7 @@ def test_an_expiry_of_zero_is_a_programming_error() -> None:
         Agent(expires=0)
 
 
+@pytest.mark.rfc("5626", "4.5")
 def test_a_flow_that_lived_is_replaced_soon_one_that_breaks_again_and_again_later() -> None:
     agent = Agent(base_time=1.0, max_time=30.0)
     agent.start()
@@ -701,6 +721,7 @@ def test_a_flow_that_is_lost_while_a_register_is_out_changes_nothing() -> None:
     assert agent.machine.state is RegistrationState.REFRESHING
 
 
+@pytest.mark.rfc("5626", "4.2")
 def test_outbound_and_gruus_are_taken_from_the_answer() -> None:
     agent = Agent(instance_id=INSTANCE, reg_id=1)
     agent.start()
@@ -723,6 +744,7 @@ def test_outbound_and_gruus_are_taken_from_the_answer() -> None:
     assert agent.machine.public_gruu is None
 
 
+@pytest.mark.rfc("5626", "4.2")
 def test_without_a_reg_id_outbound_is_not_in_force() -> None:
     agent = Agent()
     agent.start()

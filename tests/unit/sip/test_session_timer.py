@@ -6,8 +6,6 @@ from rcsops.errors import RemoteProtocolError, SipParseError
 from rcsops.sip import RefreshDue, Request, Response, SessionExpired, SessionExpires, SessionTimer
 from tests.unit.sip.sim import make_request
 
-pytestmark = pytest.mark.rfc("4028", "7", "8", "9", "10")
-
 
 def invite(**headers: str) -> Request:
     request = make_request()
@@ -27,6 +25,7 @@ def agree(timer: SessionTimer, value: str, now: float = 0.0) -> None:
     timer.receive_2xx(answered(invite(), Session_Expires=value), now)
 
 
+@pytest.mark.rfc("4028", "4")
 @pytest.mark.parametrize(
     ("text", "value"),
     [
@@ -43,12 +42,14 @@ def test_the_header_is_read(text: str, value: SessionExpires) -> None:
     assert SessionExpires.parse(text) == value
 
 
+@pytest.mark.rfc("4028", "4")
 @pytest.mark.parametrize("text", ["", "soon", "-1", "1e3", "90;refresher=me", "99999999999"])
 def test_a_header_that_cannot_be_read(text: str) -> None:
     with pytest.raises(SipParseError):
         SessionExpires.parse(text)
 
 
+@pytest.mark.rfc("4028", "7.2", "7.4", "10")
 def test_who_refreshes_does_so_at_half_time_and_asks_that_the_roles_stay() -> None:
     timer = SessionTimer(600)
     assert ("Session-Expires", "600") in timer.offer()
@@ -63,6 +64,7 @@ def test_who_refreshes_does_so_at_half_time_and_asks_that_the_roles_stay() -> No
     assert timer.next_timer() == 401
 
 
+@pytest.mark.rfc("4028", "10")
 def test_the_other_side_ends_the_session_a_little_before_its_time() -> None:
     timer = SessionTimer(600)
     agree(timer, "600;refresher=uas")
@@ -75,6 +77,7 @@ def test_the_other_side_ends_the_session_a_little_before_its_time() -> None:
     assert short.next_timer() == 60
 
 
+@pytest.mark.rfc("4028", "10")
 def test_a_refresh_that_failed_is_tried_again_and_then_the_session_ends() -> None:
     timer = SessionTimer(600)
     agree(timer, "600;refresher=uac")
@@ -88,6 +91,7 @@ def test_a_refresh_that_failed_is_tried_again_and_then_the_session_ends() -> Non
     assert timer.next_event() == SessionExpired()
 
 
+@pytest.mark.rfc("4028", "7.2")
 def test_without_the_header_in_the_answer_there_is_no_timer() -> None:
     timer = SessionTimer(600)
     agree(timer, "600;refresher=uac")
@@ -98,12 +102,14 @@ def test_without_the_header_in_the_answer_there_is_no_timer() -> None:
     assert timer.next_timer() is None
 
 
+@pytest.mark.rfc("4028", "7.2")
 def test_a_hostile_answer_does_not_make_us_flood() -> None:
     timer = SessionTimer(600)
     agree(timer, "0;refresher=uac")
     assert timer.next_timer() == 45
 
 
+@pytest.mark.rfc("4028", "5", "7.3")
 def test_a_422_is_followed_once_it_asks_for_more() -> None:
     timer = SessionTimer(600)
     small = Response(422, "Session Interval Too Small")
@@ -119,6 +125,8 @@ def test_a_422_is_followed_once_it_asks_for_more() -> None:
     assert not SessionTimer(600).receive_422(Response(422))
 
 
+@pytest.mark.rfc("3261", "8.2.4")
+@pytest.mark.rfc("4028", "5", "9")
 @pytest.mark.parametrize(
     ("headers", "answer", "mine"),
     [
@@ -154,6 +162,7 @@ def test_our_answer_to_an_invite(headers: dict[str, str], answer: str | None, mi
     assert (timer.next_timer() is None) == (answer is None)
 
 
+@pytest.mark.rfc("4028", "5", "6", "9")
 def test_too_short_an_interval_is_refused_from_who_can_mend_it() -> None:
     timer = SessionTimer(1200)
     with pytest.raises(RemoteProtocolError) as caught:
@@ -165,6 +174,7 @@ def test_too_short_an_interval_is_refused_from_who_can_mend_it() -> None:
     assert ("Session-Expires", "90;refresher=uas") in timer.answer(plain, 0.0)
 
 
+@pytest.mark.rfc("4028", "7.1")
 def test_no_timer_of_our_own_is_asked_for_with_0() -> None:
     timer = SessionTimer(0)
     assert timer.offer() == [("Supported", "timer")]

@@ -16,6 +16,7 @@ def drain(parser: StreamParser) -> list[bytes]:
     return found
 
 
+@pytest.mark.rfc("3261", "18.3")
 def test_pipelined_messages_and_any_split() -> None:
     stream = FIRST + b"\r\n\r\n" + SECOND + b"\r\n" + FIRST + SECOND
     whole = [FIRST, SECOND, FIRST, SECOND]
@@ -38,6 +39,7 @@ def test_kinds() -> None:
     assert parser.next_message() is None
 
 
+@pytest.mark.rfc("5626", "4.4.1", "5.4")
 def test_pings() -> None:
     parser = StreamParser()
     parser.receive_data(b"\r\n\r\n" * 3)
@@ -50,6 +52,7 @@ def test_pings() -> None:
     assert parser.take_pings() == 1
 
 
+@pytest.mark.rfc("5626", "4.4.1")
 def test_a_ping_in_two_pieces_and_a_pong() -> None:
     parser = StreamParser()
     parser.receive_data(b"\r\n")
@@ -69,6 +72,7 @@ def test_pongs_that_we_wait_for_are_no_pings() -> None:
         assert (parser.take_pings(), parser.take_pongs()) == (0, 1)
 
 
+@pytest.mark.rfc("3261", "18.3")
 @pytest.mark.parametrize(
     ("data", "status", "answerable"),
     [

@@ -22,6 +22,7 @@ def last_sent(world: World) -> Request:
     return message
 
 
+@pytest.mark.rfc("3261", "17.1.1")
 def test_timer_a_doubles_without_a_cap_until_timer_b() -> None:
     world = World()
     transaction = world.send()
@@ -35,6 +36,7 @@ def test_timer_a_doubles_without_a_cap_until_timer_b() -> None:
     assert len(world.layer) == 0
 
 
+@pytest.mark.rfc("3261", "17.1.2")
 def test_timer_e_doubles_up_to_t2_until_timer_f() -> None:
     world = World()
     world.send("OPTIONS")
@@ -43,6 +45,7 @@ def test_timer_e_doubles_up_to_t2_until_timer_f() -> None:
     assert world.told_at(32.0) == ["TimedOut", "Terminated"]
 
 
+@pytest.mark.rfc("3261", "17.1.2")
 def test_timer_e_is_t2_after_a_provisional_response() -> None:
     world = World()
     transaction = world.send("OPTIONS")
@@ -53,6 +56,7 @@ def test_timer_e_is_t2_after_a_provisional_response() -> None:
     assert world.told_at(32.0) == ["TimedOut", "Terminated"]
 
 
+@pytest.mark.rfc("3261", "17.1.1")
 def test_an_invite_that_rings_waits_for_ever() -> None:
     world = World()
     transaction = world.send()
@@ -63,6 +67,7 @@ def test_an_invite_that_rings_waits_for_ever() -> None:
     assert transaction.state is State.PROCEEDING
 
 
+@pytest.mark.rfc("3261", "17.1.1", "17.1.2")
 @pytest.mark.parametrize("method", ["INVITE", "OPTIONS"])
 def test_nothing_is_resent_over_a_reliable_transport(method: str) -> None:
     world = World("tcp")
@@ -72,6 +77,7 @@ def test_nothing_is_resent_over_a_reliable_transport(method: str) -> None:
     assert world.told_at(32.0) == ["TimedOut", "Terminated"]
 
 
+@pytest.mark.rfc("3261", "17.1.1", "17.1.2")
 def test_reliable_transports_do_not_linger() -> None:
     world = World("tls")
     for method, status, told in (
@@ -88,6 +94,7 @@ def test_reliable_transports_do_not_linger() -> None:
     assert len(world.layer) == 0
 
 
+@pytest.mark.rfc("3261", "17.1.1", "17.1.2")
 def test_completed_absorbs_a_response_that_comes_again() -> None:
     world = World()
     transaction = world.send("OPTIONS")
@@ -99,6 +106,7 @@ def test_completed_absorbs_a_response_that_comes_again() -> None:
     assert world.told_at(5) == ["Terminated"]
 
 
+@pytest.mark.rfc("6026", "7.2")
 def test_accepted_passes_every_2xx_and_nothing_else() -> None:
     world = World()
     transaction = world.send()
@@ -109,6 +117,7 @@ def test_accepted_passes_every_2xx_and_nothing_else() -> None:
     assert world.times("ACK") == []
 
 
+@pytest.mark.rfc("3261", "17.1.1")
 def test_the_ack_for_a_refusal_repeats_the_invite() -> None:
     world = World()
     transaction = world.send()
@@ -125,6 +134,7 @@ def test_the_ack_for_a_refusal_repeats_the_invite() -> None:
     assert world.sent[-1][2] == world.flow
 
 
+@pytest.mark.rfc("3261", "17.1.1")
 def test_each_refusal_that_comes_again_gets_the_same_ack() -> None:
     world = World()
     transaction = world.send()
@@ -152,6 +162,7 @@ def cancel(world: World, transaction: ClientTransaction, reason: str | None = No
     return done
 
 
+@pytest.mark.rfc("3261", "9.1")
 def test_cancel_waits_for_the_first_provisional_response() -> None:
     world = World()
     transaction = world.send()
@@ -171,6 +182,7 @@ def test_cancel_waits_for_the_first_provisional_response() -> None:
     assert message.get("Reason") == 'SIP;cause=200;text="Call completed elsewhere"'
 
 
+@pytest.mark.rfc("3261", "9.1")
 def test_cancel_is_not_sent_after_a_final_response() -> None:
     world = World()
     transaction = world.send()
@@ -182,6 +194,7 @@ def test_cancel_is_not_sent_after_a_final_response() -> None:
     assert world.times("CANCEL") == []
 
 
+@pytest.mark.rfc("3261", "9.1")
 def test_cancel_is_its_own_transaction_and_the_tu_does_not_see_it() -> None:
     world = World()
     transaction = world.send()
@@ -200,6 +213,7 @@ def test_cancel_is_its_own_transaction_and_the_tu_does_not_see_it() -> None:
     assert world.sent_at(3) == ["ACK"]
 
 
+@pytest.mark.rfc("3261", "9.1")
 def test_a_cancelled_invite_is_given_up_after_64_t1() -> None:
     world = World()
     transaction = world.send()
@@ -239,6 +253,7 @@ def test_timers_belong_to_the_instance() -> None:
     assert world.events[0][0] == pytest.approx(0.64)
 
 
+@pytest.mark.rfc("3261", "8.1.1", "18.1.1")
 def test_a_request_gets_our_via_on_top() -> None:
     world = World("tcp")
     request = make_request()

@@ -7,6 +7,7 @@ from rcsops.sip import AckReceived, InviteServerTransaction, Response, State
 from tests.unit.sip.sim import World, from_peer
 
 
+@pytest.mark.rfc("3261", "17.2.1")
 def test_an_invite_is_answered_100_after_200_ms() -> None:
     world = World()
     request = from_peer()
@@ -24,6 +25,7 @@ def test_an_invite_is_answered_100_after_200_ms() -> None:
     assert len(world.sent) == 1
 
 
+@pytest.mark.rfc("3261", "17.2.1")
 @pytest.mark.parametrize("status", [180, 200, 486])
 def test_an_answer_within_200_ms_saves_the_100(status: int) -> None:
     world = World("tcp")
@@ -45,6 +47,7 @@ def test_trying_sends_100_at_once_and_only_once() -> None:
     assert world.times("100") == [0]
 
 
+@pytest.mark.rfc("3261", "17.2.1")
 def test_a_retransmitted_invite_gets_the_newest_response_again() -> None:
     world = World()
     request = from_peer()
@@ -59,6 +62,7 @@ def test_a_retransmitted_invite_gets_the_newest_response_again() -> None:
     assert len(world.events) == 1
 
 
+@pytest.mark.rfc("3261", "17.2.1")
 def test_timer_g_doubles_up_to_t2_until_timer_h() -> None:
     world = World()
     request = from_peer()
@@ -69,6 +73,7 @@ def test_timer_g_doubles_up_to_t2_until_timer_h() -> None:
     assert world.told_at(32.0) == ["TimedOut", "Terminated"]
 
 
+@pytest.mark.rfc("3261", "17.2.1")
 def test_a_refusal_over_tcp_is_sent_once_and_still_waits_for_its_ack() -> None:
     world = World("tcp")
     request = from_peer()
@@ -82,6 +87,7 @@ def test_a_refusal_over_tcp_is_sent_once_and_still_waits_for_its_ack() -> None:
     assert len(world.layer) == 0
 
 
+@pytest.mark.rfc("3261", "17.2.1")
 def test_the_ack_stops_timer_g_and_is_not_passed_up() -> None:
     world = World()
     request = from_peer()
@@ -98,6 +104,7 @@ def test_the_ack_stops_timer_g_and_is_not_passed_up() -> None:
     assert [type(event).__name__ for _, event in world.events] == ["RequestReceived", "Terminated"]
 
 
+@pytest.mark.rfc("6026", "7.1")
 def test_a_2xx_is_left_to_the_tu_and_invites_are_absorbed() -> None:
     world = World()
     request = from_peer()
@@ -128,6 +135,7 @@ def test_after_a_final_response_no_other_goes_out() -> None:
         assert world.sent == []
 
 
+@pytest.mark.rfc("4320", "4.1")
 def test_100_to_other_than_invite_comes_at_3_5_seconds_on_udp() -> None:
     world = World()
     request = from_peer("OPTIONS")
@@ -143,6 +151,7 @@ def test_100_to_other_than_invite_comes_at_3_5_seconds_on_udp() -> None:
     assert world.respond(transaction, 100, request)
 
 
+@pytest.mark.rfc("4320", "4.1")
 def test_100_to_other_than_invite_may_come_earlier_on_tcp() -> None:
     world = World("tcp")
     request = from_peer("OPTIONS")
@@ -152,6 +161,7 @@ def test_100_to_other_than_invite_may_come_earlier_on_tcp() -> None:
     assert world.times("100") == [0]
 
 
+@pytest.mark.rfc("4320", "4.1")
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 def test_on_every_transport_100_is_due_when_there_is_no_answer(transport: str) -> None:
     world = World(transport)
@@ -160,6 +170,7 @@ def test_on_every_transport_100_is_due_when_there_is_no_answer(transport: str) -
     assert world.times("100") == [3.5]
 
 
+@pytest.mark.rfc("4320", "4.1")
 def test_no_other_provisional_response_goes_to_other_than_invite() -> None:
     world = World("tcp")
     request = from_peer("OPTIONS")
@@ -170,6 +181,7 @@ def test_no_other_provisional_response_goes_to_other_than_invite() -> None:
     assert world.times("183") == []
 
 
+@pytest.mark.rfc("4320", "4.2")
 def test_408_is_never_sent_to_other_than_invite() -> None:
     world = World()
     request = from_peer("OPTIONS")
@@ -184,6 +196,7 @@ def test_408_is_never_sent_to_other_than_invite() -> None:
     assert world.told_at(63) == ["Terminated"]
 
 
+@pytest.mark.rfc("4320", "4.2")
 def test_408_before_the_100_is_silence_as_well() -> None:
     world = World()
     request = from_peer("OPTIONS")
@@ -194,6 +207,7 @@ def test_408_before_the_100_is_silence_as_well() -> None:
     assert world.sent == []
 
 
+@pytest.mark.rfc("4320", "4.2")
 def test_408_to_an_invite_is_sent() -> None:
     world = World()
     request = from_peer()
@@ -202,6 +216,7 @@ def test_408_to_an_invite_is_sent() -> None:
     assert world.sent_at(0.0) == ["408"]
 
 
+@pytest.mark.rfc("3261", "17.2.2")
 def test_a_completed_transaction_keeps_its_response_and_no_more() -> None:
     world = World()
     request = from_peer("REGISTER")
@@ -220,6 +235,7 @@ def test_a_completed_transaction_keeps_its_response_and_no_more() -> None:
     assert len(world.layer) == 0
 
 
+@pytest.mark.rfc("3261", "17.2.2")
 def test_over_tcp_a_non_invite_transaction_ends_with_its_answer() -> None:
     world = World("tcp")
     request = from_peer("OPTIONS")
@@ -230,6 +246,7 @@ def test_over_tcp_a_non_invite_transaction_ends_with_its_answer() -> None:
     assert world.layer.next_timer() is None
 
 
+@pytest.mark.rfc("3261", "17.2.4", "18.2.2")
 def test_a_lost_connection_is_replaced_by_a_new_one_to_the_sent_by() -> None:
     world = World("tcp")
     request = from_peer()

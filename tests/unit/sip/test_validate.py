@@ -27,6 +27,7 @@ def verdict(body: bytes = b"", **changes: str) -> int:
     return error.status if error else 0
 
 
+@pytest.mark.rfc("3261", "8.1.1")
 def test_good() -> None:
     assert verdict() == 0
     # RFC 4475 §3.4.1: by the rules of RFC 2543.
@@ -38,16 +39,19 @@ def test_good() -> None:
     assert verdict(To="To: isbn:2983792873") == 0
 
 
+@pytest.mark.rfc("3261", "8.1.1")
 @pytest.mark.parametrize("name", ["Via", "From", "To", "Call-ID", "CSeq"])
 def test_what_must_be_there(name: str) -> None:
     assert verdict(**{name.replace("-", "_"): ""}) == 400
 
 
+@pytest.mark.rfc("3261", "8.1.1")
 @pytest.mark.parametrize("name", ["From", "To", "Call-ID", "CSeq", "Max-Forwards"])
 def test_what_must_be_there_once(name: str) -> None:
     assert verdict(**{name.replace("-", "_"): f"{GOOD[name]}\r\n{GOOD[name]}"}) == 400
 
 
+@pytest.mark.rfc("3261", "8.2.2")
 @pytest.mark.parametrize(
     ("name", "line", "status"),
     [
@@ -85,6 +89,7 @@ def test_content_type_counts_only_with_a_body() -> None:
     assert verdict(b"x", Content_Type="Content-Type: text/plain") == 0
 
 
+@pytest.mark.rfc("3261", "10.3")
 def test_register_may_remove_all() -> None:
     register = {"start": "REGISTER sip:x SIP/2.0", "CSeq": "CSeq: 1 REGISTER"}
     assert verdict(**register, Contact="Contact: *") == 0

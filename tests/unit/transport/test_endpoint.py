@@ -125,6 +125,7 @@ async def test_the_tap_sees_each_message_once_and_the_same_bytes_on_both_sides(
         assert all(r.protocol == "sip" for r in a.taps)
 
 
+@pytest.mark.rfc("3261", "18.1.1")
 async def test_a_connection_is_used_again_for_the_same_remote() -> None:
     async with peer() as a, peer() as b:
         address = b.endpoint.addresses[0]
@@ -138,6 +139,7 @@ async def test_a_connection_is_used_again_for_the_same_remote() -> None:
         assert len(b.endpoint.connections) == 1
 
 
+@pytest.mark.rfc("3261", "17.1.4", "18.4")
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 async def test_nobody_there_fails_the_transaction_at_once(transport: str) -> None:
     async with peer() as a:
@@ -171,6 +173,7 @@ async def test_an_unreachable_address_does_not_hurt_others_on_the_same_socket() 
                 assert isinstance(await asyncio.wait_for(found.future, 3), ResponseReceived)
 
 
+@pytest.mark.rfc("3261", "18.3")
 async def test_a_bad_datagram_is_told_and_counted_and_hurts_nobody() -> None:
     async with peer() as a:
         address = a.endpoint.addresses[0]
@@ -190,6 +193,7 @@ async def test_a_bad_datagram_is_told_and_counted_and_hurts_nobody() -> None:
         assert a.events == []
 
 
+@pytest.mark.rfc("3261", "18.3")
 async def test_a_broken_stream_is_closed() -> None:
     async with peer() as a:
         address = a.endpoint.addresses[0]
@@ -202,6 +206,7 @@ async def test_a_broken_stream_is_closed() -> None:
         await until(lambda: a.endpoint.connections == ())
 
 
+@pytest.mark.rfc("5626", "4.4.1", "5.4")
 async def test_a_ping_is_answered_and_a_split_message_is_joined() -> None:
     async with peer() as a:
         address = a.endpoint.addresses[0]
@@ -220,6 +225,7 @@ async def test_a_ping_is_answered_and_a_split_message_is_joined() -> None:
         writer.close()
 
 
+@pytest.mark.rfc("5626", "4.4.1")
 async def test_a_keep_alive_without_answer_closes_the_connection() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -236,6 +242,7 @@ async def test_a_keep_alive_without_answer_closes_the_connection() -> None:
     server.close()
 
 
+@pytest.mark.rfc("5626", "4.4.1")
 async def test_a_keep_alive_with_an_answer_keeps_the_connection() -> None:
     async with peer(limits=EndpointLimits(pong_seconds=0.1)) as a, peer() as b:
         address = b.endpoint.addresses[0]
@@ -249,6 +256,7 @@ async def test_a_keep_alive_with_an_answer_keeps_the_connection() -> None:
         assert len(a.endpoint.connections) == 1
 
 
+@pytest.mark.rfc("3261", "17.1.4")
 @pytest.mark.parametrize("ends", ["peer", "endpoint"])
 async def test_a_lost_connection_fails_each_transaction_once(ends: str) -> None:
     """Not once for each response that the others could not send either."""
@@ -353,6 +361,7 @@ async def test_a_tap_that_fails_is_switched_off(caplog: pytest.LogCaptureFixture
     assert "the tap failed" in caplog.text
 
 
+@pytest.mark.rfc("3261", "18.2.1")
 async def test_listen_pair_has_one_port_and_close_gives_it_back() -> None:
     async with peer() as a:
         datagram, stream = a.endpoint.addresses

@@ -91,6 +91,8 @@ async def test_one_target_one_answer() -> None:
         assert len(seen) == 1
 
 
+@pytest.mark.rfc("3263", "4.3")
+@pytest.mark.rfc("3261", "8.1.2")
 async def test_a_503_falls_over_to_the_next_target_with_a_new_branch() -> None:
     async with (
         endpoint(reply(503)) as (b, first),
@@ -106,6 +108,7 @@ async def test_a_503_falls_over_to_the_next_target_with_a_new_branch() -> None:
         assert one.cseq == two.cseq
 
 
+@pytest.mark.rfc("3263", "4.3")
 async def test_the_last_503_is_the_answer() -> None:
     async with endpoint(reply(503, ("Retry-After", "5"))) as (b, _), endpoint() as (a, _):
         response = await send(a, request(), [target(a, b)])
@@ -113,6 +116,7 @@ async def test_the_last_503_is_the_answer() -> None:
         assert response.retry_after == 5
 
 
+@pytest.mark.rfc("3263", "4.3")
 async def test_a_time_out_and_a_refused_connection_fall_over() -> None:
     async with (
         endpoint() as (silent, ignored),
@@ -128,6 +132,7 @@ async def test_a_time_out_and_a_refused_connection_fall_over() -> None:
         assert ignored
 
 
+@pytest.mark.rfc("3263", "4.3")
 async def test_what_has_failed_is_tried_last_the_next_time() -> None:
     async with (
         endpoint(reply(503, ("Retry-After", "60"))) as (busy, _),
@@ -141,6 +146,7 @@ async def test_what_has_failed_is_tried_last_the_next_time() -> None:
         assert avoided == [True, True, False]
 
 
+@pytest.mark.rfc("3263", "4.3")
 async def test_what_has_answered_at_all_has_not_failed() -> None:
     def slow(end: SipEndpoint, event: RequestReceived) -> None:
         transaction = end.accept(event.request, event.flow)
@@ -158,6 +164,7 @@ async def test_what_has_answered_at_all_has_not_failed() -> None:
         assert not second
 
 
+@pytest.mark.rfc("3261", "8.1.3.1")
 async def test_no_answer_from_anybody_is_an_error_that_names_them() -> None:
     async with endpoint() as (silent, _), endpoint() as (a, _):
         one = target(a, silent)
@@ -168,6 +175,7 @@ async def test_no_answer_from_anybody_is_an_error_that_names_them() -> None:
             await send(a, request(), [])
 
 
+@pytest.mark.rfc("3261", "18.1.1")
 async def test_a_large_request_goes_by_tcp() -> None:
     async with endpoint(reply(200)) as (b, seen), endpoint() as (a, _):
         small = await send(a, request(500), [target(a, b)])
@@ -177,6 +185,7 @@ async def test_a_large_request_goes_by_tcp() -> None:
         assert [event.request.top_via.transport for event in seen] == ["UDP", "TCP"]
 
 
+@pytest.mark.rfc("3261", "18.1.1")
 async def test_the_limit_counts_the_whole_request_with_its_via() -> None:
     async with endpoint(reply(200)) as (b, seen), endpoint() as (a, _):
         for size in range(960, 1100, 7):
@@ -187,6 +196,7 @@ async def test_the_limit_counts_the_whole_request_with_its_via() -> None:
         assert {event.flow.transport for event in seen} == {"udp", "tcp"}
 
 
+@pytest.mark.rfc("3261", "18.1.1")
 async def test_a_large_request_goes_by_udp_where_tcp_is_refused() -> None:
     async with endpoint(reply(200), "udp") as (b, seen), endpoint() as (a, _):
         response = await send(a, request(3000), [target(a, b)])
@@ -211,6 +221,7 @@ def guard(auth: DigestServer, password: str) -> Answer:
     return answer
 
 
+@pytest.mark.rfc("3261", "22.2")
 @pytest.mark.parametrize(("password", "status", "asked"), [("right", 200, 2), ("wrong", 407, 2)])
 async def test_a_challenge_is_answered_once(password: str, status: int, asked: int) -> None:
     tokens = system_tokens()
@@ -253,6 +264,7 @@ async def test_an_answer_of_who_does_not_know_the_password_counts_as_none() -> N
             await asyncio.wait_for(send(a, request(), [target(a, b)], digest=digest), 5)
 
 
+@pytest.mark.rfc("3261", "9.1")
 async def test_an_invite_is_cancelled() -> None:
     results: list[Response | None] = []
 

@@ -95,6 +95,7 @@ async def find(
     return [f"{each.transport} {each.host} {each.port}" for each in found]
 
 
+@pytest.mark.rfc("3263", "4.1", "4.2")
 @pytest.mark.parametrize(
     ("uri", "transport", "expected"),
     [
@@ -119,6 +120,7 @@ async def test_a_numeric_host_needs_no_look_up(
     assert dns.questions == []
 
 
+@pytest.mark.rfc("3263", "4.1", "4.2")
 async def test_maddr_is_where_to_go_and_the_host_what_to_prove() -> None:
     uri = Uri.parse("sip:b@rcs.example;maddr=192.0.2.9")
     assert resolve_numeric(uri) == Candidate("udp", "192.0.2.9", 5060, "rcs.example")
@@ -128,6 +130,8 @@ def test_a_name_is_not_numeric() -> None:
     assert resolve_numeric(Uri.parse("sip:b@rcs.example")) is None
 
 
+@pytest.mark.rfc("3263", "4")
+@pytest.mark.rfc("3261", "8.1.2")
 async def test_an_outbound_proxy_takes_everything(dns: NameServer) -> None:
     proxy = Uri.parse("sip:one.rcs.example:5090;transport=tcp")
     found = await resolver(dns).resolve(Uri.parse("sip:b@elsewhere.example"), outbound=proxy)
@@ -143,6 +147,7 @@ async def test_localhost_is_found_without_the_dns(dns: NameServer) -> None:
 # --- the choice of the transport (RFC 3263 §4.1) -------------------------------------------------
 
 
+@pytest.mark.rfc("3263", "4.1")
 @pytest.mark.parametrize(
     ("supported", "expected"),
     [
@@ -171,6 +176,7 @@ async def test_naptr_chooses_the_transport(
     assert dns.asked("_sip._sctp.rcs.example", "SRV") == 0
 
 
+@pytest.mark.rfc("3263", "4.1")
 async def test_a_sips_uri_takes_secure_services_alone(dns: NameServer) -> None:
     assert await find(resolver(dns), "sips:b@rcs.example") == ["tls 192.0.2.5 5061"]
     # With no TLS of ours there is nothing of its NAPTR left, and nothing unsafe in its place.
@@ -178,6 +184,7 @@ async def test_a_sips_uri_takes_secure_services_alone(dns: NameServer) -> None:
     assert found == ["tls 192.0.2.99 5061"]
 
 
+@pytest.mark.rfc("3263", "4.1")
 @pytest.mark.parametrize(
     ("uri", "transport", "expected", "asked"),
     [
@@ -195,12 +202,14 @@ async def test_a_transport_that_is_named_skips_naptr(
     assert dns.asked(asked, "SRV") == 1
 
 
+@pytest.mark.rfc("3263", "4.1", "4.2")
 async def test_a_port_leads_straight_to_the_addresses(dns: NameServer) -> None:
     assert await find(resolver(dns), "sip:b@rcs.example:5066") == ["udp 192.0.2.99 5066"]
     assert await find(resolver(dns), "sips:b@rcs.example:5066") == ["tls 192.0.2.99 5066"]
     assert {question.kind for question in dns.questions} == {"A", "AAAA"}
 
 
+@pytest.mark.rfc("3263", "4.1")
 async def test_without_naptr_each_transport_is_asked_for(plain: NameServer) -> None:
     found = await find(resolver(plain), "sip:b@plain.rcs.example")
     assert found == ["tcp 192.0.2.1 5070", "udp 192.0.2.1 5090"]
@@ -208,6 +217,7 @@ async def test_without_naptr_each_transport_is_asked_for(plain: NameServer) -> N
     assert plain.asked("plain.rcs.example", "A") == 0
 
 
+@pytest.mark.rfc("3263", "4.1", "4.2")
 async def test_without_srv_the_name_is_the_host(plain: NameServer) -> None:
     assert await find(resolver(plain), "sip:b@only.rcs.example") == ["udp 192.0.2.97 5060"]
     assert await find(resolver(plain), "sips:b@only.rcs.example") == ["tls 192.0.2.97 5061"]
@@ -216,11 +226,13 @@ async def test_without_srv_the_name_is_the_host(plain: NameServer) -> None:
     ]
 
 
+@pytest.mark.rfc("3263", "4.2")
 async def test_a_service_that_is_decidedly_not_there(plain: NameServer) -> None:
     with pytest.raises(AgentError, match="no SIP service"):
         await find(resolver(plain), "sip:b@none.rcs.example")
 
 
+@pytest.mark.rfc("3263", "4.2")
 async def test_srv_that_leads_nowhere_is_an_error_that_names_the_host(plain: NameServer) -> None:
     with pytest.raises(AgentError, match=r"gone\.rcs\.example.*no address"):
         await find(resolver(plain), "sip:b@half.rcs.example")
@@ -235,6 +247,7 @@ async def test_no_address_is_an_error_with_a_hint(plain: NameServer) -> None:
 # --- weights (RFC 2782) --------------------------------------------------------------------------
 
 
+@pytest.mark.rfc("3263", "4.3")
 def test_priorities_come_first_and_weights_share_the_rest() -> None:
     records = [Srv(10, 60, 1, "big"), Srv(10, 20, 1, "a"), Srv(10, 20, 1, "b"), Srv(5, 0, 1, "x")]
     fraction = Tokens.deterministic(7).fraction
@@ -249,6 +262,7 @@ def test_priorities_come_first_and_weights_share_the_rest() -> None:
     assert seen == set(itertools.permutations(["big", "a", "b"]))
 
 
+@pytest.mark.rfc("3263", "4.3")
 def test_a_weight_of_nothing_has_a_small_chance() -> None:
     records = [Srv(1, 9, 1, "nine"), Srv(1, 0, 1, "zero")]
     fraction = Tokens.deterministic(3).fraction
@@ -320,6 +334,7 @@ async def test_the_memory_is_bounded(dns: NameServer, monkeypatch: pytest.Monkey
     assert len(made.names) == 16
 
 
+@pytest.mark.rfc("3263", "4.3")
 async def test_what_has_failed_is_tried_last_for_a_while(dns: NameServer) -> None:
     clock = Clock()
     made = resolver(dns, now=clock)

@@ -120,6 +120,7 @@ async def test_many_messages_arrive_in_order_and_once() -> None:
         assert texts == [f"message {number}" for number in range(200)]
 
 
+@pytest.mark.rfc("3261", "13.2.2.3", "13.3.1.3")
 @pytest.mark.parametrize("status", [486, 480, 603])
 async def test_a_refusal_has_its_status(status: int) -> None:
     async with pair() as (alex, bob):
@@ -140,6 +141,7 @@ async def test_a_refusal_has_its_status(status: int) -> None:
         assert alex.chats == ()
 
 
+@pytest.mark.rfc("3261", "8.2.2", "8.1.3.1")
 async def test_an_unknown_user_is_404_and_a_dead_address_fails_at_once() -> None:
     async with pair() as (alex, bob):
         with pytest.raises(InviteError) as caught:
@@ -161,6 +163,7 @@ async def test_busy_when_there_are_as_many_sessions_as_allowed() -> None:
         assert caught.value.status == 486
 
 
+@pytest.mark.rfc("3261", "9.1", "9.2")
 async def test_a_cancelled_invite_is_taken_back() -> None:
     async with pair() as (alex, bob):
         feed = bob.events()
@@ -211,6 +214,7 @@ async def test_the_peer_vanishes() -> None:
         assert alex.chats == bob.chats == ()
 
 
+@pytest.mark.rfc("3261", "15.1.1", "15.1.2")
 async def test_closing_an_agent_ends_its_chats() -> None:
     async with pair() as (alex, bob):
         ours, theirs = await talk(alex, bob)

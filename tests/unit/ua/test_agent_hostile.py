@@ -92,6 +92,7 @@ async def scene(**options: object) -> AsyncIterator[tuple[Agent, Peer]]:
         await peer.endpoint.close()
 
 
+@pytest.mark.rfc("3261", "13.2.2.4")
 @pytest.mark.parametrize(
     ("body", "content"),
     [
@@ -125,6 +126,7 @@ async def test_no_msrp_connection_is_ended_with_a_bye_that_says_why() -> None:
         assert "MSRP connect failed" in (request.get("Reason") or "")
 
 
+@pytest.mark.rfc("3261", "8.1.3.1")
 async def test_nobody_answers_the_invite() -> None:
     async with scene() as (agent, peer):
         with pytest.raises(InviteError) as caught:
@@ -132,6 +134,7 @@ async def test_nobody_answers_the_invite() -> None:
         assert caught.value.status == 408
 
 
+@pytest.mark.rfc("3261", "9.1")
 async def test_it_rings_too_long() -> None:
     async with scene(invite_seconds=0.2) as (agent, peer):
         peer.invite_answers = [(180, b"")]
@@ -141,6 +144,7 @@ async def test_it_rings_too_long() -> None:
         assert "CANCEL" in peer.seen
 
 
+@pytest.mark.rfc("3261", "13.2.2.4")
 async def test_a_second_fork_is_acknowledged_and_ended() -> None:
     tokens = system_tokens()
     msrp = MsrpEndpoint("127.0.0.1", tokens=tokens)
@@ -202,6 +206,7 @@ def invite_to(agent: Agent, peer: Peer, body: bytes, content_type: str) -> Reque
 GOOD = SDP % (9, 9, b"actpass")
 
 
+@pytest.mark.rfc("3261", "8.2.3", "13.3.1.3")
 @pytest.mark.parametrize(
     ("body", "content_type", "status"),
     [
@@ -227,6 +232,7 @@ async def test_an_offer_is_answered_as_it_deserves(
             assert response.get("Accept") == "application/sdp"
 
 
+@pytest.mark.rfc("3261", "8.2.1", "8.2.2", "11.2", "12.2.2", "15.1.2")
 async def test_an_unknown_extension_method_or_dialog_is_refused() -> None:
     async with scene() as (agent, peer):
         address = agent.host.addresses[0]
@@ -282,6 +288,7 @@ async def test_a_broken_request_is_refused_and_hurts_nobody() -> None:
         assert agent.invitations == ()
 
 
+@pytest.mark.rfc("3261", "13.3.1.4")
 async def test_the_caller_never_acknowledges() -> None:
     async with scene() as (agent, peer):
         task = asyncio.create_task(_accept(agent))
@@ -313,6 +320,7 @@ async def test_closing_while_it_rings_and_while_the_ack_is_awaited() -> None:
         await peer.saw("CANCEL")
 
 
+@pytest.mark.rfc("3261", "15.1.2")
 async def test_a_caller_that_hangs_up_while_it_rings() -> None:
     async with scene() as (agent, peer):
         feed = agent.events()

@@ -65,6 +65,8 @@ async def talk(ours: Agent, theirs: Agent, uri: str) -> None:
     await two.close()
 
 
+@pytest.mark.rfc("3261", "10.2.6")
+@pytest.mark.rfc("3263", "4")
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 async def test_naptr_and_srv_lead_to_the_server(
     server: EmbeddedServer, names: NameServer, transport: str
@@ -85,6 +87,7 @@ async def test_naptr_and_srv_lead_to_the_server(
         await talk(alex, bob, "bob")
 
 
+@pytest.mark.rfc("3263", "4.3")
 async def test_the_next_server_is_taken_where_the_first_is_not_there(
     server: EmbeddedServer, names: NameServer, nobody: int
 ) -> None:
@@ -111,6 +114,7 @@ async def test_a_server_that_the_dns_does_not_know(names: NameServer) -> None:
     assert "HOST:PORT" in caught.value.hint
 
 
+@pytest.mark.rfc("3263", "4")
 async def test_an_agent_without_a_server_finds_its_peer(names: NameServer) -> None:
     async with (
         Agent("sip:zoe@other.example") as zoe,
@@ -121,6 +125,7 @@ async def test_an_agent_without_a_server_finds_its_peer(names: NameServer) -> No
         await talk(yan, zoe, "sip:zoe@other.example")
 
 
+@pytest.mark.rfc("3263", "4")
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 async def test_the_server_finds_another_domain(
     server: EmbeddedServer, names: NameServer, transport: str, nobody: int

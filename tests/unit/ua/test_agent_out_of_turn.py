@@ -58,6 +58,7 @@ async def ringing(agent: Agent, peer: Peer) -> AsyncIterator[tuple[Invitation, D
     yield await first_of(agent), Dialog.from_uac(invite, response), invite
 
 
+@pytest.mark.rfc("3261", "14.2")
 async def test_a_second_invite_before_the_answer_to_the_first_is_put_off() -> None:
     async with scene() as (agent, peer), ringing(agent, peer) as (invitation, dialog, _):
         again = dialog.create_request("INVITE", [("Contact", f"<{peer.uri};transport=tcp>")])
@@ -70,6 +71,7 @@ async def test_a_second_invite_before_the_answer_to_the_first_is_put_off() -> No
         assert invitation.reject(486)
 
 
+@pytest.mark.rfc("3261", "15")
 async def test_who_gives_up_an_accepted_call_says_bye_after_the_ack() -> None:
     async with scene() as (agent, peer), ringing(agent, peer) as (invitation, dialog, invite):
         accepting = asyncio.create_task(invitation.accept())
@@ -88,6 +90,7 @@ async def test_who_gives_up_an_accepted_call_says_bye_after_the_ack() -> None:
                 await asyncio.sleep(0.005)
 
 
+@pytest.mark.rfc("3261", "15.1.2")
 async def test_a_bye_that_waits_for_the_ack_is_settled_by_the_peers_own() -> None:
     async with scene() as (agent, peer), ringing(agent, peer) as (invitation, dialog, _):
         accepting = asyncio.create_task(invitation.accept())

@@ -200,6 +200,7 @@ async def test_a_plain_text_of_another_phone(tmp_path: Path) -> None:
         assert heard.events == []
 
 
+@pytest.mark.rfc("3261", "8.2.3")
 @pytest.mark.parametrize(
     ("content_type", "body", "status"),
     [
@@ -248,6 +249,7 @@ async def test_messages_that_were_kept_are_shown_in_the_order_in_which_they_were
         assert abs(event.sent_at - start) < timedelta(seconds=1)
 
 
+@pytest.mark.rfc("3261", "8.2.5")
 async def test_what_cannot_be_stored_is_not_answered_200(tmp_path: Path) -> None:
     async with pair(tmp_path) as (alex, bob, _, seen):
         assert bob.history is not None

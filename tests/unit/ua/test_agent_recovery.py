@@ -251,6 +251,7 @@ async def test_a_session_goes_over_the_flows(server: EmbeddedServer, gruu: bool)
         assert requests == {"REGISTER", "INVITE", "ACK", "BYE"}
 
 
+@pytest.mark.rfc("5626", "4.1")
 async def test_the_device_keeps_its_name_over_restarts(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:

@@ -58,6 +58,7 @@ async def take(stream: AsyncIterator[Event], kind: type[Event]) -> Event:
     raise AssertionError(f"no {kind.__name__}")
 
 
+@pytest.mark.rfc("3261", "10.2", "10.2.2", "22.2")
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 async def test_register_with_digest_and_unregister(transport: str) -> None:
     async with lab() as server, agent(server, "bob", transport=transport) as bob:
@@ -93,6 +94,7 @@ async def test_a_wrong_password_is_told_clearly(name: str, password: str) -> Non
         assert not bob.registered
 
 
+@pytest.mark.rfc("3261", "22.1")
 async def test_the_password_is_not_shown_to_another_realm() -> None:
     async with lab() as server, agent(server, "bob", realm="elsewhere.example") as bob:
         with pytest.raises(RegistrationError) as caught:
@@ -191,6 +193,7 @@ async def test_refusals_of_the_proxy() -> None:
             await alex.invite("sip:rcs.example")
 
 
+@pytest.mark.rfc("3261", "9.1", "16.10")
 async def test_a_cancel_goes_through_the_proxy() -> None:
     async with lab() as server, registered_pair(server) as (alex, bob):
         feed = bob.events()

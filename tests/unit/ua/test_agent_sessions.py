@@ -111,6 +111,8 @@ async def test_a_session_whose_peer_is_gone_ends(monkeypatch: pytest.MonkeyPatch
         await bob.close()
 
 
+@pytest.mark.rfc("4028", "10")
+@pytest.mark.rfc("3261", "12.2.1.2")
 async def test_a_refresh_finds_out_that_the_peer_has_forgotten_the_session() -> None:
     async with Agent("sip:alex@rcs.example") as alex, Agent("sip:bob@rcs.example") as bob:
         ours, theirs = await talk(alex, bob)
@@ -125,6 +127,7 @@ async def test_a_refresh_finds_out_that_the_peer_has_forgotten_the_session() -> 
             await ours.refresh()
 
 
+@pytest.mark.rfc("4028", "6", "7.3")
 async def test_an_interval_that_is_too_short_is_told_and_mended() -> None:
     wire = Wire()
     async with (
@@ -161,6 +164,7 @@ def test_an_interval_that_no_one_may_ask_for() -> None:
 # --- redirections ---------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc("3261", "13.2.2.2")
 @pytest.mark.rfc("3261", "8.1.3.4", "21.3")
 async def test_a_redirection_is_followed_with_the_same_call_id() -> None:
     async with scene() as (agent, peer), Agent("sip:carol@rcs.example") as carol:
@@ -179,6 +183,7 @@ async def test_a_redirection_is_followed_with_the_same_call_id() -> None:
         await (await ours.send("found you")).delivered(timeout=5)
 
 
+@pytest.mark.rfc("3261", "8.1.3.4", "13.2.2.2")
 async def test_redirections_in_a_circle_come_to_an_end() -> None:
     async with scene() as (agent, peer):
         redirect(peer, 301, f"<{peer.uri};transport=tcp>, <{peer.uri};x=1>")
@@ -188,6 +193,7 @@ async def test_redirections_in_a_circle_come_to_an_end() -> None:
         assert 2 <= peer.seen.count("INVITE") <= 6
 
 
+@pytest.mark.rfc("3261", "8.1.3.4")
 async def test_a_redirection_to_nowhere_is_the_outcome() -> None:
     for contact in ("<tel:+123>", "<mailto:bob@rcs.example>", ""):
         async with scene() as (agent, peer):
@@ -195,6 +201,17 @@ async def test_a_redirection_to_nowhere_is_the_outcome() -> None:
             with pytest.raises(InviteError) as caught:
                 await agent.invite(peer.uri)
             assert caught.value.status == 305
+
+
+@pytest.mark.rfc("3261", "8.1.3.2")
+@pytest.mark.parametrize(("status", "tries"), [(399, 2), (499, 1), (599, 1), (699, 1)])
+async def test_a_status_that_nobody_knows_counts_as_its_class(status: int, tries: int) -> None:
+    async with scene() as (agent, peer):
+        redirect(peer, status, f"<{peer.uri};transport=tcp>")
+        with pytest.raises(InviteError) as caught:
+            await agent.invite(peer.uri)
+        assert caught.value.status == status
+        assert peer.seen.count("INVITE") == tries
 
 
 def redirect(peer: Peer, status: int, contact: str) -> None:
@@ -221,6 +238,7 @@ def redirect(peer: Peer, status: int, contact: str) -> None:
 # --- refusals -------------------------------------------------------------------------------------
 
 
+@pytest.mark.rfc("3261", "13.2.2.3")
 async def test_a_refusal_says_what_it_is_about_and_when_to_try_again() -> None:
     from rcsops.ua.refusals import refusal
 
@@ -275,6 +293,7 @@ async def test_an_invite_without_an_offer_gets_ours_and_answers_in_the_ack() -> 
         await chat.close()
 
 
+@pytest.mark.rfc("3261", "13.3.1.4")
 async def test_a_late_offer_that_is_never_answered_is_ended_with_a_bye() -> None:
     async with scene() as (agent, peer):
         await call(agent, peer, b"", "")
