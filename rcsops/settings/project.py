@@ -128,7 +128,8 @@ class Project:
         settings = self.settings
         pair = self._pair("[tls]", settings.tls_certificate, settings.tls_private_key)
         own = self.tls_dir / "server.pem", self.tls_dir / "server-key.pem"
-        return pair or (own if own[0].exists() else None)
+        # Not Path.exists: who may use MI alone (a group) may not look into the directory.
+        return pair or (own if os.path.exists(own[0]) else None)
 
     @property
     def agent_certificate(self) -> tuple[Path, Path] | None:
@@ -143,7 +144,7 @@ class Project:
         if self.settings.tls_ca:
             return self.path_of(self.settings.tls_ca)
         own = self.tls_dir / "ca.pem"
-        return own if own.exists() else None
+        return own if os.path.exists(own) else None
 
     def path_of(self, name: str) -> Path:
         """A file that the settings name, relative to rcsops.toml."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import secrets
 import socket
 import time
 from collections.abc import Callable
@@ -9,24 +10,29 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
+# Above the ports that services are used to have, below those that the system deals out.
+_FIRST = 15_000
+_FIRST_OF_THE_SYSTEM = 32_768
+
 
 def free_port(host: str = "127.0.0.1") -> int:
     """A port that is free for UDP and TCP both.
 
     It is free when the function returns; nothing keeps another process from taking it before you
-    do. Who can listen on port 0 should.
+    do. Who can listen on port 0 should. The system gives none of these to whoever asks for any: a
+    connection of somebody else is not what takes it.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for _ in range(100):
-        with socket.socket(family, socket.SOCK_STREAM) as stream:
-            stream.bind((host, 0))
-            port: int = stream.getsockname()[1]
-            with (
-                socket.socket(family, socket.SOCK_DGRAM) as datagram,
-                contextlib.suppress(OSError),
-            ):
-                datagram.bind((host, port))
-                return port
+    for _ in range(1000):
+        port = secrets.randbelow(_FIRST_OF_THE_SYSTEM - _FIRST) + _FIRST
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(family, socket.SOCK_STREAM) as stream,
+            socket.socket(family, socket.SOCK_DGRAM) as datagram,
+        ):
+            stream.bind((host, port))
+            datagram.bind((host, port))
+            return port
     raise OSError("no port is free for UDP and TCP both")
 
 

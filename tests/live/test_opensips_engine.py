@@ -127,7 +127,7 @@ def lab(case: Case, request: pytest.FixtureRequest) -> Iterator[Lab]:
 _numbers = itertools.count(1)
 
 
-def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+def until(condition: Callable[[], bool], seconds: float = 40) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -486,6 +486,7 @@ def test_the_group_may_use_mi_and_nobody_else(lab: Lab) -> None:
             assert "you may not use the management interface" in stranger.stderr
         assert as_nobody(lab, [group.gr_gid], "fifo", "contacts").returncode == 0
         found = as_nobody(lab, [group.gr_gid], "fifo", "status", "--json")
+        assert found.returncode == 0, found.stderr
         assert json.loads(found.stdout)["fault"] == ""
         assert as_nobody(lab, [group.gr_gid], "fifo", "logs").returncode == 1
     finally:
