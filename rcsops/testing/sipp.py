@@ -9,8 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from rcsops.errors import EngineError
+from rcsops.testing.process import ManagedProcess
 from rcsops.testing.waiting import free_port
+
+_SOCKETS = {"udp": "u1", "tcp": "t1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +45,41 @@ class SippRunner:
         self, scenario: Path, target: str, *, transport: str = "udp", extra: Sequence[str] = ()
     ) -> list[str]:
         """The command line without calls and rate; ``extra`` is put at its end."""
-        socket = {"udp": "u1", "tcp": "t1"}[transport]
         return [
             shutil.which("sipp") or "sipp",
             target,
             *("-sf", os.fspath(scenario), "-i", "127.0.0.1", "-p", str(free_port())),
-            *("-t", socket, "-nostdin", *extra),
+            *("-t", _SOCKETS[transport], "-nostdin", *extra),
         ]
+
+    def serve(
+        self,
+        scenario: Path,
+        port: int,
+        *,
+        calls: int | None = None,
+        transport: str = "udp",
+        extra: Sequence[str] = (),
+    ) -> ManagedProcess:
+        """A sipp that waits for calls at ``port``: start it, or use it as a context manager.
+
+        With ``calls`` it ends by itself after so many, with exit code 0 when all went well.
+        """
+        reason = self.missing()
+        if reason:
+            raise EngineError(reason)
+        work = Path(tempfile.mkdtemp(prefix="sipp-", dir=self.directory))
+        command = [shutil.which("sipp") or "sipp", "-sf", os.fspath(scenario)]
+        command += ["-i", "127.0.0.1", "-p", str(port), "-t", _SOCKETS[transport], "-nostdin"]
+        command += [] if calls is None else ["-m", str(calls)]
+        command += ["-trace_err", "-error_file", str(work / "errors.log"), *extra]
+        process = ManagedProcess(
+            command,
+            log=work / "sipp.log",
+            ready=lambda: _listens(process.pid, port),
+            cwd=work,
+        )
+        return process
 
     def run(
         self,
@@ -90,6 +123,11 @@ class SippRunner:
             check=False,
         )
         return _result(work, finished.returncode, finished.stderr)
+
+
+def _listens(pid: int, port: int) -> bool:
+    connections = psutil.Process(pid).net_connections("inet")
+    return any(each.laddr and each.laddr.port == port for each in connections)
 
 
 def _result(work: Path, exit_code: int, stderr: str) -> SippResult:

@@ -145,4 +145,9 @@ def untested() -> dict[str, str]:
         found["MySQL with caching_sha2_password"] = "the tests start MariaDB alone"
     if reason := MariaDbServer.missing():
         found["MariaDB"] = reason
+    # It names what it was built with behind its version, as in "v3.6.1-TLS-PCAP".
+    if "TLS" not in (built := said("sipp")):
+        found["sipp over TLS"] = f"{built or 'no sipp here'}: built without TLS"
+    else:
+        found["sipp over TLS"] = "the scenarios go by UDP and TCP alone"
     return found
