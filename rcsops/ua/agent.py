@@ -15,12 +15,13 @@ from rcsops.sip.session_timer import MIN_SE
 from rcsops.transport import Tap, TlsOptions
 from rcsops.ua import dialing
 from rcsops.ua.chat import Chat
-from rcsops.ua.core import AgentCore, AgentOptions
+from rcsops.ua.core import AgentCore
 from rcsops.ua.events import Event, burden
 from rcsops.ua.files import OutgoingFile
 from rcsops.ua.history import History
 from rcsops.ua.host import ALLOW, AgentHost
 from rcsops.ua.incoming import Invitation
+from rcsops.ua.options import AgentOptions
 from rcsops.ua.receipts import Receipt
 from rcsops.ua.registrar import Registrar
 from rcsops.ua.streams import Stream

@@ -3,7 +3,6 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakSet
@@ -28,6 +27,7 @@ from rcsops.ua.history import History
 from rcsops.ua.host import ALLOW, AgentHost
 from rcsops.ua.inbox import Inbox
 from rcsops.ua.incoming import FileOffer, Invitation, Pending
+from rcsops.ua.options import AgentOptions
 from rcsops.ua.pager import Pager
 from rcsops.ua.reception import offered, receive_invite
 from rcsops.ua.registrar import Registrar
@@ -39,35 +39,9 @@ from rcsops.ua.transfer import Transfer
 if TYPE_CHECKING:
     from rcsops.ua.dialing import Attempt
 
-__all__ = ["AgentCore", "AgentOptions"]
+__all__ = ["AgentCore"]
 
 _MAX_FILES = 16
-
-
-@dataclass(frozen=True, slots=True)
-class AgentOptions:
-    """What an agent was told; see ``Agent``."""
-
-    server: Uri | None
-    transport: str
-    password: str | None = field(repr=False)
-    credential: Credential | None = field(repr=False)
-    realm: str
-    min_algorithm: str
-    display_name: str
-    history: Path | None
-    expires: int
-    max_sessions: int
-    max_message_size: int
-    max_file_size: int
-    downloads: Path | None
-    answer_setup: str
-    invite_seconds: float
-    session_expires: int
-    gruu: bool
-    check_seconds: float
-    retry_base: float
-    retry_max: float
 
 
 class AgentCore(ABC):

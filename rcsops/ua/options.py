@@ -1,0 +1,34 @@
+"""What an agent was told when it was made."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rcsops.sip import Credential, Uri
+
+__all__ = ["AgentOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOptions:
+    """What an agent was told; see ``Agent``."""
+
+    server: Uri | None
+    transport: str
+    password: str | None = field(repr=False)
+    credential: Credential | None = field(repr=False)
+    realm: str
+    min_algorithm: str
+    display_name: str
+    history: Path | None
+    expires: int
+    max_sessions: int
+    max_message_size: int
+    max_file_size: int
+    downloads: Path | None
+    answer_setup: str
+    invite_seconds: float
+    session_expires: int
+    gruu: bool
+    check_seconds: float
+    retry_base: float
+    retry_max: float
