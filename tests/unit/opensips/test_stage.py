@@ -1,6 +1,7 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -143,3 +144,24 @@ def test_a_prefix_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="cannot write"):
         stage.make_staging(tmp_path / "prefix")
     tmp_path.chmod(0o700)
+
+
+def test_a_transport_that_nobody_listens_by_is_no_fault(tmp_path: Path) -> None:
+    """What OpenSIPS 4.0.1 says of proto_wss in a configuration without a listener for it."""
+    binary = tmp_path / "opensips"
+    binary.write_text(
+        "#!/bin/sh\n"
+        'for last; do :; done; config="$last/opensips.cfg"\n'
+        'if grep -q proto_wss "$config"; then\n'
+        '  echo "Nov 26 02:01:42 [1] ERROR:core:trans_load: No binding found for protocol '
+        'proto_wss" >&2; exit 1\n'
+        "fi\n"
+        'if grep -q broken "$config"; then echo "1 ERROR:core:load_module: broken" >&2; exit 1; fi\n'
+    )
+    binary.chmod(0o755)
+    modules = {"tm": Path("tm.so"), "proto_wss": Path("proto_wss.so")}
+    built = SimpleNamespace(binary=binary, line=(4, 0), modules_dir=tmp_path, modules=modules)
+    assert stage.check_modules_load(built) == ()  # type: ignore[arg-type]
+    built.modules = {**modules, "broken": Path("broken.so")}
+    with pytest.raises(EngineError, match="load_module: broken"):
+        stage.check_modules_load(built)  # type: ignore[arg-type]
