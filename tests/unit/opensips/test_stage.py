@@ -156,7 +156,9 @@ def test_a_transport_that_nobody_listens_by_is_no_fault(tmp_path: Path) -> None:
         '  echo "Nov 26 02:01:42 [1] ERROR:core:trans_load: No binding found for protocol '
         'proto_wss" >&2; exit 1\n'
         "fi\n"
-        'if grep -q broken "$config"; then echo "1 ERROR:core:load_module: broken" >&2; exit 1; fi\n'
+        'if grep -q broken "$config"; then\n'
+        '  echo "1 ERROR:core:load_module: broken" >&2; exit 1\n'
+        "fi\n"
     )
     binary.chmod(0o755)
     modules = {"tm": Path("tm.so"), "proto_wss": Path("proto_wss.so")}
