@@ -10,6 +10,7 @@ from rcsops.testing.kamailio import KamailioServer
 from rcsops.testing.link import LossyLink
 from rcsops.testing.mariadb import MariaDbServer
 from rcsops.testing.nameserver import NameServer
+from rcsops.testing.nat import NatNetwork
 from rcsops.testing.process import ManagedProcess, children_of
 from rcsops.testing.relay import TcpRelay
 from rcsops.testing.sipp import SippResult, SippRunner
@@ -24,6 +25,7 @@ __all__ = [
     "ManagedProcess",
     "MariaDbServer",
     "NameServer",
+    "NatNetwork",
     "SippResult",
     "SippRunner",
     "TcpRelay",

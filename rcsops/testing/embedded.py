@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,7 +19,7 @@ class EmbeddedServer:
     A context manager. ``address`` (host:port) is where it listens on UDP and TCP; each of
     ``more`` ("tls", "ws", "wss") has a port of its own, see ``where``. ``settings`` are further
     lines of its rcsops.toml. Everything goes through the ``rcsops`` command, as a person would do
-    it.
+    it, with ``prefix`` before it, such as that of a `NatNetwork`.
     """
 
     def __init__(
@@ -30,12 +30,15 @@ class EmbeddedServer:
         domain: str = "rcs.example",
         settings: str = "",
         host: str = "127.0.0.1",
+        port: int = 0,
         more: Iterable[str] = (),
+        prefix: Sequence[str] = (),
     ) -> None:
         self.directory = directory
         self.domain = domain
         self.host = host
-        self.port = free_port(host)
+        self.port = port or free_port(host)
+        self._prefix = tuple(prefix)
         self._more = {transport: free_port(host) for transport in more}
         self._users = dict(users or {})
         self._settings = settings
@@ -67,7 +70,7 @@ class EmbeddedServer:
     ) -> subprocess.CompletedProcess[str]:
         """Runs ``rcsops WORDS`` in the project; EngineError with what it printed when it fails."""
         finished = subprocess.run(  # noqa: S603
-            [sys.executable, "-m", "rcsops", *words],
+            [*self._prefix, sys.executable, "-m", "rcsops", *words],
             cwd=self.directory,
             env=self.environment,
             input=stdin,

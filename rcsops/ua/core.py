@@ -137,6 +137,16 @@ class AgentCore(ABC):
         return 0.0 if self._registrar is None else self._registrar.registered_at
 
     @property
+    def behind_nat(self) -> bool:
+        """Whether nobody outside can connect to us, so that MSRP connections are for us to make."""
+        return self._registrar is not None and self._registrar.behind_nat
+
+    @property
+    def answer_setup(self) -> str:
+        """Our part in an MSRP connection when a peer leaves us the choice."""
+        return "active" if self.behind_nat else self.options.answer_setup
+
+    @property
     def chats(self) -> tuple[Chat, ...]:
         """The chats that are open."""
         return self._chats

@@ -97,7 +97,9 @@ async def invite(
     targets = await agent.targets_for(uri)
     msrp = await agent.host.msrp()
     path = msrp.new_path(agent.visible_host(targets[0].flow))
-    stream = chat_stream(path, max_size=agent.options.max_message_size)
+    stream = chat_stream(
+        path, max_size=agent.options.max_message_size, can_listen=not agent.behind_nat
+    )
     offer = chat_offer(stream, session_id=agent.sdp_session_id())
     headers = agent.service_headers(
         CPM_SESSION, conversation_id=conversation_id, contribution_id=contribution_id
@@ -178,7 +180,12 @@ async def _send_file(
             # Cancelled before there was anything to cancel.
             return
         path = msrp.new_path(agent.visible_host(targets[0].flow))
-        stream = file_stream(path, send=True, content_type=file.content_type)
+        stream = file_stream(
+            path,
+            send=True,
+            content_type=file.content_type,
+            can_listen=not agent.behind_nat,
+        )
         selector = FileSelector(file.name, file.content_type, file.size, file.sha1)
         push = FileOffer(True, selector, transfer.transfer_id)
         offer = file_offer(stream, push, session_id=agent.sdp_session_id())

@@ -102,7 +102,11 @@ class Invitation(Pending):
         msrp = await agent.host.msrp()
         path = msrp.new_path(agent.visible_host(call.call.flow))
         stream = chat_stream(
-            path, max_size=agent.options.max_message_size, prefer=agent.options.answer_setup
+            path,
+            max_size=agent.options.max_message_size,
+            # To who offers to connect, nothing is left but to try.
+            can_listen=self._offer is not None or not agent.behind_nat,
+            prefer=agent.answer_setup,
         )
         agreement: Agreement | None = None
         try:

@@ -50,7 +50,7 @@ async def _receive(agent: "AgentCore", offer: "FileOffer", transfer: IncomingTra
             send=False,
             content_type=offer.content_type,
             max_size=offer.size,
-            prefer=agent.options.answer_setup,
+            prefer=agent.answer_setup,
         )
         answer, agreement = file_answer(
             offer.description, offer.file, stream, session_id=agent.sdp_session_id()

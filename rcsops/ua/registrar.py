@@ -57,6 +57,7 @@ class Registrar:
         "_spread",
         "_waiters",
         "_walk",
+        "behind_nat",
         "registered_at",
     )
 
@@ -64,6 +65,8 @@ class Registrar:
         self._agent = agent
         # When the last REGISTER succeeded, by the loop's clock.
         self.registered_at = 0.0
+        self.behind_nat = False
+        """Whether the server sees us under another address than we do."""
         self._machine = machine
         self._alarm = Alarm(self._timer_due)
         self._network = Alarm(self._look_at_network)
@@ -232,6 +235,7 @@ class Registrar:
         if response is not None:
             if walk is not None and walk.target is not None and response.status < 300:
                 self._hold(walk.target, flow_timer(response))
+                self.behind_nat = self._is_translated(response, walk.target.flow)
             self._machine.receive_response(response, self._now())
         else:
             if self._held is not None:
@@ -239,6 +243,11 @@ class Registrar:
                 self._release()
             self._machine.request_failed(error, self._now())
         self._drain()
+
+    def _is_translated(self, response: Response, flow: Flow) -> bool:
+        """Whether our packets came from another address than ours (RFC 3261 §18.2.1)."""
+        seen = response.top_via.received
+        return seen is not None and seen != self._agent.visible_host(flow)
 
     def _registered(self, event: Registered) -> None:
         self.registered_at = self._now()

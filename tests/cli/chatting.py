@@ -152,14 +152,16 @@ class Finished:
 class ChatProcess:
     """``rcsops chat … --json``, its notices as they come."""
 
-    def __init__(self, lab: Lab, user: str, *words: str) -> None:
+    def __init__(
+        self, lab: Lab | EmbeddedServer, user: str, *words: str, prefix: Sequence[str] = ()
+    ) -> None:
         self.user = user
         self.address = f"sip:{user}@rcs.example"
         self.notices: list[dict[str, Any]] = []
         self._taken = 0
         self._news = threading.Condition()
         self._process = subprocess.Popen(
-            [*CHAT, user, *words, "--json"],
+            [*prefix, *CHAT, user, *words, "--json"],
             cwd=lab.directory,
             env=lab.environment,
             stdin=subprocess.PIPE,

@@ -62,6 +62,8 @@ class Lab:
         self.challenged = 0
         # Whether a MESSAGE for a user who is away is answered as if it were kept.
         self.stores = False
+        # The address that a NAT would give to whoever registers.
+        self.seen_as = ""
         self.auth = DigestServer(DOMAIN, b"secret", tokens)
         self.endpoint = SipEndpoint(on_event=self._event, tokens=tokens)
 
@@ -95,6 +97,9 @@ class Lab:
         headers: list[tuple[str, str]] | None = None,
     ) -> None:
         response = Response.to_request(request, status, to_tag="lab", headers=headers or [])
+        if self.seen_as:
+            via = response.top_via.with_params(received=self.seen_as)
+            response.replace_first("Via", str(via))
         self.endpoint.respond(self.endpoint.accept(request, flow), response)
 
     def _register(self, request: Request, flow: Flow) -> None:

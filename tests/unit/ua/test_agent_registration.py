@@ -9,9 +9,12 @@ import pytest
 
 from rcsops import Agent
 from rcsops.errors import AgentError, InviteError, RegistrationError, UsageError
+from rcsops.sip import parse_message
+from rcsops.transport import TapRecord
 from rcsops.ua import (
     Chat,
     Event,
+    FileOffered,
     FileReceived,
     Registered,
     RegistrationLost,
@@ -178,6 +181,32 @@ async def test_a_chat_through_the_proxy(transport: str, tmp_path: Path) -> None:
         assert ended.by_peer
         assert "ACK" not in server.requests
         assert server.requests.count("BYE") == 2
+
+
+@pytest.mark.rfc("6135", "4")
+@pytest.mark.parametrize(("seen_as", "role"), [("", b"actpass"), ("203.0.113.9", b"active")])
+async def test_behind_a_nat_we_connect(seen_as: str, role: bytes, tmp_path: Path) -> None:
+    letter = tmp_path / "letter"
+    letter.write_text("dear bob")
+    sent: list[TapRecord] = []
+    async with lab() as server:
+        server.seen_as = seen_as
+        async with registered_pair(server, tap=sent.append) as (alex, bob):
+            ours, theirs = await talk(alex, bob)
+            await (await ours.send("hi")).delivered(timeout=5)
+            transfer = await ours.send_file(letter)
+            async for event in theirs:
+                if isinstance(event, FileOffered):
+                    await event.offer.accept(tmp_path / "in")
+                    break
+            await transfer.done(timeout=5)
+    offers = [
+        record.data
+        for record in sent
+        if record.data.startswith(b"INVITE ") and record.direction == "out"
+    ]
+    assert len({parse_message(offer).call_id for offer in offers}) == 2
+    assert all(b"a=setup:" + role + b"\r\n" in offer for offer in offers)
 
 
 async def test_refusals_of_the_proxy() -> None:
