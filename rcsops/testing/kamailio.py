@@ -53,9 +53,9 @@ class KamailioServer:
     def missing(*, secure: bool = False, outbound: bool = False) -> str:
         """Why Kamailio cannot be run here, with TLS and WebSocket if ``secure``, with RFC 5626 if
         ``outbound``; "" when it can."""
-        if _binary() is None:
+        if kamailio_binary() is None:
             return "kamailio is not installed (apt-get install kamailio)"
-        modules = _modules()
+        modules = kamailio_modules()
         if modules is None or not (modules / "db_sqlite.so").exists() or not _SCHEMA.is_dir():
             return "Kamailio's SQLite module is missing (apt-get install kamailio-sqlite-modules)"
         wanted = ("tls", "websocket") if secure else ()
@@ -117,7 +117,7 @@ class KamailioServer:
     def _launch(self) -> None:
         config = self.directory / "kamailio.cfg"
         config.write_text(self._configuration())
-        binary = _binary()
+        binary = kamailio_binary()
         assert binary is not None
         command = [binary, "-f", str(config), "-DD", "-E", "-m", "64", "-M", "8"]
         command += ["-w", str(self.directory), "-Y", str(self.directory)]
@@ -156,7 +156,7 @@ class KamailioServer:
             port=self.port,
             domain=self.domain,
             workers=self.workers,
-            modules=_modules(),
+            modules=kamailio_modules(),
             load=load,
             database=self.database,
             secret=secrets.token_hex(16),
@@ -166,7 +166,7 @@ class KamailioServer:
         assert self._certificate is not None
         certificate, private_key = self._certificate
         ca = f'modparam("tls", "ca_list", "{self._client_ca}")' if self._client_ca else ""
-        return _SECURE_PART.format(
+        return SECURE_PART.format(
             tls=self.where("tls"),
             ws=self.where("ws"),
             wss=self.where("wss"),
@@ -177,11 +177,13 @@ class KamailioServer:
         )
 
 
-def _binary() -> str | None:
+def kamailio_binary() -> str | None:
+    """Where its program is."""
     return shutil.which("kamailio") or shutil.which("kamailio", path="/usr/sbin:/usr/local/sbin")
 
 
-def _modules() -> Path | None:
+def kamailio_modules() -> Path | None:
+    """The directory of its modules."""
     places = [Path(name) for name in _MODULES] + sorted(Path("/usr/lib").glob("*/kamailio/modules"))
     return next((place for place in places if place.is_dir()), None)
 
@@ -321,7 +323,8 @@ modparam("registrar", "flow_timer", 2)
 modparam("registrar", "gruu_enabled", 0)
 """
 
-_SECURE_PART = """
+# TLS, WebSocket and secure WebSocket, for any configuration of a Kamailio.
+SECURE_PART = """
 enable_tls=yes
 tcp_accept_no_cl=yes
 listen=tls:{tls}
