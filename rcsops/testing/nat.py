@@ -94,6 +94,16 @@ class NatNetwork:
             _run("ip", "-n", where, "address", "add", f"{own}/24", "dev", interface)
             _run("ip", "-n", where, "link", "set", interface, "up")
 
+    def unplug(self) -> None:
+        """The inner network is gone, as if a cable had been pulled."""
+        _run("ip", "-n", self._in, "link", "set", "eth0", "down")
+
+    def plug(self) -> None:
+        """It is back, with the same address."""
+        _run("ip", "-n", self._in, "link", "set", "eth0", "up")
+        # The kernel forgets a route with its link.
+        _run("ip", "-n", self._in, "route", "replace", "default", "via", _ROUTER_INSIDE)
+
     def stop(self) -> None:
         """Takes away what was made."""
         while self._made:

@@ -233,18 +233,22 @@ class ChatProcess:
                 )
                 self._news.wait(left)
 
-    def settled(self, *events: str, timeout: float = PATIENCE) -> str:
-        """Which of these comes next; those before it are done with."""
+    def wait_any(self, *events: str, timeout: float = PATIENCE) -> dict[str, Any]:
+        """The next notice of one of these kinds; those before it are done with."""
         deadline = time.monotonic() + timeout
         with self._news:
             while True:
                 for index in range(self._taken, len(self.notices)):
                     if self.notices[index]["event"] in events:
                         self._taken = index + 1
-                        return str(self.notices[index]["event"])
+                        return self.notices[index]
                 left = deadline - time.monotonic()
                 assert left > 0, f"{self.user}: none of {events} in {self.notices[self._taken :]}"
                 self._news.wait(left)
+
+    def settled(self, *events: str, timeout: float = PATIENCE) -> str:
+        """Which of these comes next; those before it are done with."""
+        return str(self.wait_any(*events, timeout=timeout)["event"])
 
     def skip(self) -> None:
         """What has been said so far is done with."""
