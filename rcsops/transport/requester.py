@@ -9,7 +9,13 @@ that agents and server can have thousands of them.
 import asyncio
 from collections.abc import Callable, Sequence
 
-from rcsops.errors import AgentError, LocalProtocolError, RcsopsError, RemoteProtocolError
+from rcsops.errors import (
+    AgentError,
+    LocalProtocolError,
+    RcsopsError,
+    RemoteProtocolError,
+    SipParseError,
+)
 from rcsops.sip import (
     ClientTransaction,
     DigestClient,
@@ -91,6 +97,14 @@ async def find_targets(
     if not targets:
         raise AgentError(f"no way to {outbound or uri} from the addresses that this agent uses")
     return targets
+
+
+def _is_for_us(response: Response) -> bool:
+    """Whether it has our Via and no other (RFC 3261 §8.1.3.3)."""
+    try:
+        return len(response.vias) == 1
+    except SipParseError:
+        return False
 
 
 class Walk(TransactionUser):
@@ -178,8 +192,15 @@ class Walk(TransactionUser):
     def transaction_event(self, event: Event) -> None:
         """Takes the events of the walk's transactions."""
         if isinstance(event, ResponseReceived):
-            if event.transaction is self.transaction:
+            if event.transaction is not self.transaction:
+                return
+            if _is_for_us(event.response):
                 self._response(event)
+            elif event.response.status >= 200 and not self._done:
+                self.error = "the answer was meant for somebody else"
+                if self._progressed:
+                    self._pending.clear()
+                self._next_target()
         elif isinstance(event, TimedOut):
             if event.transaction is self.transaction and not self._done:
                 self.error = "no answer in time"

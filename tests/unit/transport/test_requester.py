@@ -175,6 +175,25 @@ async def test_no_answer_from_anybody_is_an_error_that_names_them() -> None:
             await send(a, request(), [])
 
 
+@pytest.mark.rfc("3261", "8.1.3.3")
+@pytest.mark.parametrize("more", ["SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKx", "nonsense"])
+async def test_an_answer_with_another_via_is_not_for_us(more: str) -> None:
+    def answer(end: SipEndpoint, event: RequestReceived) -> None:
+        response = Response.to_request(event.request, 200, to_tag="t")
+        response.add("Via", more)
+        end.respond(end.accept(event.request, event.flow), response)
+
+    async with (
+        endpoint(answer) as (b, _),
+        endpoint(reply(202)) as (c, _),
+        endpoint() as (a, _),
+    ):
+        with pytest.raises(AgentError, match="meant for somebody else"):
+            await send(a, request(), [target(a, b)])
+        response = await send(a, request(), [target(a, b), target(a, c)])
+        assert response.status == 202
+
+
 @pytest.mark.rfc("3261", "18.1.1")
 async def test_a_large_request_goes_by_tcp() -> None:
     async with endpoint(reply(200)) as (b, seen), endpoint() as (a, _):
