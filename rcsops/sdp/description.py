@@ -8,6 +8,7 @@ everything else byte for byte.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 
 from rcsops.errors import LocalProtocolError, SdpParseError
@@ -37,6 +38,7 @@ class Connection:
         return cls(parts[2], parts[1], parts[0])
 
     @classmethod
+    @lru_cache(maxsize=64)
     def to(cls, host: str) -> "Connection":
         """The line for an address or a host name; IPv6 without brackets (RFC 5118 §4.6)."""
         host = host.strip("[]")
@@ -92,6 +94,15 @@ class _Section:
     def attributes(self, name: str) -> list[str]:
         """The values of all attributes of that name; names count with their case (§6)."""
         return list(self._values_of(name))
+
+    def first_attributes(self) -> dict[str, str]:
+        """The first value of every attribute by its name, for who wants many of them."""
+        found: dict[str, str] = {}
+        for kind, value in self.lines:
+            if kind == "a":
+                name, _, rest = value.partition(":")
+                found.setdefault(name, rest)
+        return found
 
     def _values_of(self, name: str) -> Iterator[str]:
         for kind, value in self.lines:

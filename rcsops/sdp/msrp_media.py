@@ -65,36 +65,39 @@ class MsrpMedia:
         """Read an m= section; raise SdpParseError (488) when it is no MSRP that we can use."""
         if media.media != "message" or media.proto.upper() not in PROTOCOLS:
             raise SdpParseError(f"not MSRP: {media.media} {media.proto}", status=488)
-        path = media.attribute("path") or ""
-        if not path.strip() and media.port:
+        found = media.first_attributes()
+        path = found.get("path", "").strip()
+        if not path and media.port:
             raise SdpParseError("a message stream without a=path is no MSRP", status=488)
         connection = session.connection_for(media)
-        setup = media.attribute("setup") or session.attribute("setup")
+        setup = found.get("setup") or session.attribute("setup")
         if setup is not None:
             setup = setup.strip().lower()
             if setup not in ("actpass", "active", "passive"):
                 raise SdpParseError(f"a=setup:{setup[:20]} cannot be used here", status=488)
         return cls(
-            path=path.strip(),
+            path=path,
             host="" if connection is None else connection.address,
             port=media.port,
             setup=setup,
-            accept_types=tuple((media.attribute("accept-types") or "").split()),
-            accept_wrapped_types=tuple((media.attribute("accept-wrapped-types") or "").split()),
-            max_size=_size(media.attribute("max-size")),
+            accept_types=tuple(found.get("accept-types", "").split()),
+            accept_wrapped_types=tuple(found.get("accept-wrapped-types", "").split()),
+            max_size=_size(found.get("max-size")),
             direction=session.direction_of(media),
             secure=media.proto.upper() == "TCP/TLS/MSRP",
-            cema=media.attribute("msrp-cema") is not None,
+            cema="msrp-cema" in found,
             fingerprints=tuple(
                 media.attributes("fingerprint") or session.attributes("fingerprint")
             ),
-            file_selector=media.attribute("file-selector"),
-            file_transfer_id=media.attribute("file-transfer-id"),
-            file_disposition=media.attribute("file-disposition"),
-            file_date=media.attribute("file-date"),
-            file_icon=media.attribute("file-icon"),
-            file_range=media.attribute("file-range"),
-            attributes=tuple(
+            file_selector=found.get("file-selector"),
+            file_transfer_id=found.get("file-transfer-id"),
+            file_disposition=found.get("file-disposition"),
+            file_date=found.get("file-date"),
+            file_icon=found.get("file-icon"),
+            file_range=found.get("file-range"),
+            attributes=()
+            if _KNOWN.issuperset(found)
+            else tuple(
                 value
                 for kind, value in media.lines
                 if kind == "a" and value.partition(":")[0] not in _KNOWN

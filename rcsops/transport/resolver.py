@@ -7,6 +7,7 @@ which SRV records there are (§4.1); port and addresses from SRV, or from the na
 import asyncio
 import ipaddress
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from rcsops.errors import AgentError
@@ -286,6 +287,7 @@ def _default_transport(uri: Uri) -> str:
     return "tls" if uri.scheme == "sips" else "udp"
 
 
+@lru_cache(maxsize=1024)
 def is_numeric(host: str) -> bool:
     """Whether a host is an address, and needs no look-up."""
     try:

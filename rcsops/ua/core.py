@@ -15,7 +15,7 @@ from rcsops.errors import (
     UsageError,
 )
 from rcsops.msrp import ReceiveLimits
-from rcsops.rcs import PAGER_ACCEPT, REGISTERED, feature_params, service_headers
+from rcsops.rcs import PAGER_ACCEPT, REGISTERED, feature_text, service_headers
 from rcsops.sip import Credential, DigestClient, Flow, NameAddr, Request, Target, Uri
 from rcsops.tokens import Tokens
 from rcsops.transport.requester import find_targets
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 __all__ = ["AgentCore"]
 
 _MAX_FILES = 16
+
+
+_FEATURES = feature_text(REGISTERED)
 
 
 class AgentCore(ABC):
@@ -307,10 +310,7 @@ class AgentCore(ABC):
         transport = target.flow.transport
         # RFC 7118 §5.2: in URIs a WebSocket is "ws", whether TLS is under it or not.
         suffix = "" if transport == "udp" else f";transport={transport.replace('wss', 'ws')}"
-        contact = NameAddr.parse(f"<sip:{self.contact_user}@{target.sent_by}{suffix}>")
-        for name, value in feature_params(REGISTERED):
-            contact = contact.with_param(name, value)
-        return contact
+        return NameAddr.parse(f"<sip:{self.contact_user}@{target.sent_by}{suffix}>{_FEATURES}")
 
     def contact(self, target: Target) -> str:
         """The value of our Contact header in a session.
@@ -335,9 +335,8 @@ class AgentCore(ABC):
 
     def capability_headers(self) -> list[tuple[str, str]]:
         """What the answer to OPTIONS says of us."""
-        features = "".join(f";{name}={value}" for name, value in feature_params(REGISTERED))
         return [
-            ("Contact", f"<{self.aor}>{features}"),
+            ("Contact", f"<{self.aor}>{_FEATURES}"),
             ("Allow", ALLOW),
             ("Accept", f"application/sdp, {PAGER_ACCEPT}"),
         ]
