@@ -13,18 +13,18 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
+from operator import attrgetter
 from pathlib import Path
 from typing import TextIO
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, Table, select
 
 from rcsops.database import check_tables, open_engine, reading, writing
-from rcsops.database.shapes import Line, Shape
+from rcsops.database.shapes import Line
 from rcsops.database.subscribers import columns_of
 from rcsops.errors import UsageError
 from rcsops.operations.db import check_domain
 from rcsops.operations.db_access import project_shape
-from rcsops.operations.names import UserName
 from rcsops.operations.users import refresh_credentials
 from rcsops.operations.users_file import (
     BadLine,
@@ -44,6 +44,8 @@ _MANY_BAD = 1000
 _ROWS = 500  # of one INSERT: below SQLite's limit of bound values, and a packet of MySQL's
 OnCount = Callable[[int], None]
 _Chunk = tuple[list[NewAccount], list[BadLine]]
+_User = tuple[str, str]
+_user: Callable[[NewAccount], _User] = attrgetter("username", "domain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def import_users(
         check_tables(connection, shape)
         check_domain(connection, project.settings.domain)
     bad: list[BadLine] = []
-    seen: set[UserName] = set()
+    seen: set[_User] = set()
     added = replaced = 0
     accounts = partial(
         accounts_of,
@@ -105,10 +107,13 @@ def import_users(
         # The processes start before a connection is there that they would share.
         first = next(chunks, ([], []))
         with _all_or_nothing(engine, url) as (connection, undo):
+            table = shape["subscriber"]
+            # Into an empty table nothing has to be looked up: `seen` knows what this file brought.
+            is_empty = connection.execute(select(table.c.username).limit(1)).first() is None
             for good, wrong in chain([first], chunks):
                 wrong += _twice(good, seen)
-                there = _existing(connection, shape, good)
-                if not replace:
+                there = set() if is_empty else _existing(connection, table, good)
+                if there and not replace:
                     wrong += [
                         BadLine(each.line, f"{each.username!r} is there already")
                         for each in good
@@ -119,10 +124,14 @@ def import_users(
                     # The rest is read for its faults alone.
                     undo()
                     continue
-                refused = {each.line for each in wrong}
-                fine = [each for each in good if each.line not in refused]
-                fresh = [each for each in fine if _user(each) not in there]
-                known = [each for each in fine if _user(each) in there]
+                fine = good
+                if wrong:
+                    refused = {each.line for each in wrong}
+                    fine = [each for each in good if each.line not in refused]
+                fresh, known = fine, []
+                if there:
+                    fresh = [each for each in fine if _user(each) not in there]
+                    known = [each for each in fine if _user(each) in there]
                 _write(connection, shape.line, fresh, replace=False)
                 _write(connection, shape.line, known, replace=True)
                 added += len(fresh)
@@ -250,28 +259,22 @@ def _chunks(first: Sequence[Record], rest: Iterator[Record]) -> Iterator[list[Re
         yield chunk
 
 
-def _user(account: NewAccount) -> UserName:
-    return UserName(account.username, account.domain)
-
-
-def _twice(good: Iterable[NewAccount], seen: set[UserName]) -> list[BadLine]:
+def _twice(good: Iterable[NewAccount], seen: set[_User]) -> list[BadLine]:
     found = []
     for each in good:
-        if _user(each) in seen:
+        user = _user(each)
+        if user in seen:
             found.append(BadLine(each.line, f"{each.username!r} came before in the file"))
-        seen.add(_user(each))
+        seen.add(user)
     return found
 
 
-def _existing(
-    connection: Connection, shape: Shape, accounts: Sequence[NewAccount]
-) -> set[UserName]:
-    table = shape["subscriber"]
-    found: set[UserName] = set()
+def _existing(connection: Connection, table: Table, accounts: Sequence[NewAccount]) -> set[_User]:
+    found: set[_User] = set()
     for start in range(0, len(accounts), _ROWS):
         names = [each.username for each in accounts[start : start + _ROWS]]
         query = select(table.c.username, table.c.domain).where(table.c.username.in_(names))
-        found.update(UserName(*row) for row in connection.execute(query))
+        found.update((username, domain) for username, domain in connection.execute(query))
     return found
 
 
@@ -296,7 +299,9 @@ def _write(
     step = 999 // len(names) if sqlite else _ROWS
     for start in range(0, len(accounts), step):
         part = accounts[start : start + step]
-        bound = tuple(value for each in part for value in (*_user(each), *each.values))
+        bound = tuple(
+            value for each in part for value in (each.username, each.domain, *each.values)
+        )
         connection.exec_driver_sql(f"{head}{', '.join([row] * len(part))}{tail}", bound)
 
 

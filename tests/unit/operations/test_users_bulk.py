@@ -215,3 +215,16 @@ def test_many_are_hashed_by_several_processes(project: Project) -> None:
     last = stored(project)[f"user{number - 1}"]
     expected = users.hashes(UserName(f"user{number - 1}", "rcs.example"), f"sesame-{number - 1}")
     assert last["ha1_sha256"] == expected["SHA-256"]
+
+
+def test_a_name_that_comes_again_much_later_is_one_fault(project: Project) -> None:
+    lines = [f"user{number},of-number-{number}" for number in range(2 * users_bulk._CHUNK + 1)]
+    text = "\n".join(["user,password", *lines, "user0,of-another", ""])
+    result = take(project, text)
+    assert not result.done
+    assert [(each.line, each.reason) for each in result.bad] == [
+        (len(lines) + 2, "'user0' came before in the file")
+    ]
+    assert take(project, text, skip_bad=True).added == len(lines)
+    again = take(project, "user,password\nuser0,of-another\n")
+    assert [each.reason for each in again.bad] == ["'user0' is there already"]
