@@ -222,9 +222,11 @@ class ServerCore:
             raise Refusal(483)
         if uri.scheme not in ("sip", "sips"):
             raise Refusal(416)
-        mark = self._marks.make(request)
-        if len(request.vias) > 1 and self._marks.found(mark, request.vias):
-            raise Refusal(482)
+        mark = ""
+        if len(request.vias) > 1:
+            mark = self._marks.make(request)
+            if self._marks.found(mark, request.vias):
+                raise Refusal(482)
         check_options(request, "Proxy-Require")
         if not breadth_of(request):
             raise Refusal(440)
@@ -234,7 +236,7 @@ class ServerCore:
         if is_ours and not arrival.admitted:
             raise Refusal(405, "", [("Allow", _SELF_METHODS)])
         # Only for whom we know: within a dialog nobody proved who they are.
-        keep = self.silo.keeper(request, Uri("sip", user, domain)) if user else None
+        keep = self.silo.keeper(request, user, domain) if user else None
         groups = self._destinations(request, arrival, known, may_be_away=keep is not None)
         if keep is not None and (not groups or self.silo.is_delivering(uri)):
             keep(self._endpoint.accept(request, flow))
@@ -242,7 +244,7 @@ class ServerCore:
         base = self._base(request, arrival.own_routes)
         if user:
             assert_identity(base, user, domain)
-        self._forward(request, flow, base, groups, mark, keep)
+        self._forward(request, flow, base, groups, mark or self._marks.make(request), keep)
 
     def _authenticate(self, request: Request, flow: Flow, domain: str, known: Known) -> str:
         now = self._endpoint.now

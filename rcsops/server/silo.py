@@ -113,8 +113,8 @@ class Silo:
 
     # --- storing -----------------------------------------------------------------------------
 
-    def keeper(self, request: Request, sender: Uri) -> Keep | None:
-        """What stores a request of ``sender`` that came now, should its user prove to be away.
+    def keeper(self, request: Request, user: str, domain: str) -> Keep | None:
+        """What stores a request of ``user`` that came now, should whom it is for prove to be away.
 
         None for what is not stored: only a MESSAGE to a user of ours is, outside of a dialog.
         """
@@ -129,6 +129,7 @@ class Silo:
         if account is None or kind == _PASSING:
             return None
         since = self._endpoint.now
+        sender = Uri("sip", user, domain)
 
         def keep(transaction: ServerTransaction) -> None:
             self._keep(transaction, request, sender, account, since)

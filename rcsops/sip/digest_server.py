@@ -20,6 +20,7 @@ _TIME_DIGITS = 12
 _SALT_DIGITS = 32
 _MARK_DIGITS = 8
 _MAC_DIGITS = 32
+_MAX_MARKS = 4096
 
 
 class Verdict(Enum):
@@ -58,8 +59,10 @@ class DigestServer:
 
     __slots__ = (
         "_algorithms",
+        "_checked",
         "_floor",
         "_lifetime",
+        "_marks",
         "_max_used",
         "_qop",
         "_secret",
@@ -97,6 +100,9 @@ class DigestServer:
         self._max_used = max_used
         self._used: dict[str, _Used] = {}
         self._floor = -1
+        self._marks: dict[str, str] = {}
+        # The newest nonce that was looked at, which is asked about more than once.
+        self._checked: tuple[str, int | None] = ("", None)
         self.opaque = self._mac("opaque")
 
     def challenges(
@@ -131,7 +137,12 @@ class DigestServer:
         return nonce[:-_MAC_DIGITS].endswith(self._mark(source))
 
     def _mark(self, source: str) -> str:
-        return self._mac(f"source:{source}")[:_MARK_DIGITS]
+        mark = self._marks.get(source)
+        if mark is None:
+            if len(self._marks) >= _MAX_MARKS:
+                self._marks.clear()
+            mark = self._marks[source] = self._mac(f"source:{source}")[:_MARK_DIGITS]
+        return mark
 
     def verify(
         self,
@@ -229,6 +240,11 @@ class DigestServer:
 
     def _issued(self, nonce: str) -> int | None:
         """When one of our nonces was issued, in milliseconds; None when it is none of ours."""
+        if nonce != self._checked[0]:
+            self._checked = (nonce, self._read(nonce))
+        return self._checked[1]
+
+    def _read(self, nonce: str) -> int | None:
         text, mac = nonce[:-_MAC_DIGITS], nonce[-_MAC_DIGITS:]
         if len(text) != _TIME_DIGITS + _SALT_DIGITS or not nonce.isascii():
             return None

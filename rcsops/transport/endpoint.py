@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 _PAIR_ATTEMPTS = 64
 _QUIET_SECONDS = 1.0
+_OF_TRANSACTIONS = (ResponseReceived, TimedOut, TransportFailed, Terminated)
 
 
 class SipEndpoint:
@@ -304,7 +305,7 @@ class SipEndpoint:
 
     def _deliver(self, event: Event) -> None:
         try:
-            if isinstance(event, ResponseReceived | TimedOut | TransportFailed | Terminated):
+            if isinstance(event, _OF_TRANSACTIONS):
                 context = event.transaction.context
                 if isinstance(context, TransactionUser):
                     context.transaction_event(event)

@@ -35,6 +35,7 @@ _MAX_HOSTS = 16
 _MAX_ADDRESSES = 16
 _MAX_CANDIDATES = 32
 _LOOKUP_SECONDS = 10.0
+_LONGEST_ADDRESS = 64  # 39 characters of IPv6, "%", the name of an interface
 
 
 class Candidate(NamedTuple):
@@ -290,6 +291,12 @@ def _default_transport(uri: Uri) -> str:
 @lru_cache(maxsize=1024)
 def is_numeric(host: str) -> bool:
     """Whether a host is an address, and needs no look-up."""
+    # No longer one is remembered: a peer chooses what stands there.
+    return len(host) <= _LONGEST_ADDRESS and _is_address(host)
+
+
+@lru_cache(maxsize=1024)
+def _is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
     except ValueError:
