@@ -11,6 +11,9 @@ from rcsops.errors import UsageError
 # RFC 3261 §25.1: user = 1*( unreserved / escaped / user-unreserved )
 _UNESCAPED = r"A-Za-z0-9\-_.!~*'()&=+$,;?/"
 _USER = re.compile(rf"(?:[{_UNESCAPED}]|%[0-9A-Fa-f]{{2}})+")
+_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
 _MAX_USER = 64  # what the columns of OpenSIPS hold
 _MIN_PASSWORD, _MAX_PASSWORD = 6, 256
 _MAX_PLAIN = 25  # password CHAR(25) in every release
@@ -58,7 +61,8 @@ def parse_user(text: str, domain: str, others: Sequence[str] = ()) -> UserName:
             f"{user!r} cannot be a SIP user: letters, digits and -_.!~*'()&=+$,;?/ can",
             hint=f"escape the others: {escaped}" if _USER.fullmatch(escaped) else "",
         )
-    user = re.sub(r"%[0-9A-Fa-f]{2}", _normal_escape, user)
+    if "%" in user:
+        user = _ESCAPE.sub(_normal_escape, user)
     if len(user) > _MAX_USER:
         raise UsageError(
             f"the name is longer than the {_MAX_USER} characters that a database holds"
@@ -69,7 +73,7 @@ def parse_user(text: str, domain: str, others: Sequence[str] = ()) -> UserName:
 def check_for_opensips(user: UserName) -> None:
     """Raises `UsageError` for a name that OpenSIPS answers 400 to in a REGISTER: one with an escape
     of anything but a printable character of ASCII (lib/reg/sip_msg.c)."""
-    for escape in re.findall(r"%[0-9A-F]{2}", user.username):
+    for escape in _ESCAPE.findall(user.username) if "%" in user.username else ():
         if not 32 <= int(escape[1:], 16) <= 126:
             raise UsageError(
                 f"OpenSIPS lets nobody register whose name has {escape} in it",
@@ -100,9 +104,9 @@ def check_password(password: str, user: UserName) -> None:
         problem = f"has fewer than {_MIN_PASSWORD} characters"
     elif len(password) > _MAX_PASSWORD:
         problem = f"has more than {_MAX_PASSWORD} characters"
-    elif any(ord(each) < 32 or ord(each) == 127 for each in password):
+    elif _CONTROLS.search(password):
         problem = "holds control characters"
-    elif any("\ud800" <= each <= "\udfff" for each in password):
+    elif _SURROGATES.search(password):
         problem = "is not UTF-8 text"
     elif password.lower() in (user.username.lower(), str(user).lower()):
         problem = "is the user's name"

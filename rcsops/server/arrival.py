@@ -44,6 +44,9 @@ class Arrival(NamedTuple):
     flow: Flow | None = None
 
 
+_NO_ROUTES = Arrival()
+
+
 class Arrivals:
     """Knows what in a request names this server."""
 
@@ -61,7 +64,7 @@ class Arrivals:
         if "maddr" in request.request_uri.params:
             self._take_maddr(request, flow)
         if not request.has("Route"):
-            return Arrival()
+            return _NO_ROUTES
         self._undo_strict_routing(request)
         own = []
         valid = False

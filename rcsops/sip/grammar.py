@@ -54,7 +54,8 @@ class Params(dict[str, str | None]):
         return self[lower]
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and dict.__contains__(self, name.lower())
+        # Most have none: that much is known without a call.
+        return bool(self) and isinstance(name, str) and dict.__contains__(self, name.lower())
 
     @overload
     def get(self, name: str, default: None = None, /) -> str | None: ...

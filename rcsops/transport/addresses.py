@@ -47,11 +47,12 @@ class AddressBook:
     7118 §5.2), and the address of another listener on TLS.
     """
 
-    __slots__ = ("_addresses", "_dials", "_nowhere", "_sources")
+    __slots__ = ("_addresses", "_chosen", "_dials", "_nowhere", "_sources")
 
     def __init__(self, dials: Iterable[str] = (), nowhere: str = "") -> None:
         self._addresses: list[ListenAddress] = []
         self._sources: dict[str, str] = {}
+        self._chosen: dict[tuple[str, str], ListenAddress] = {}
         self._dials = frozenset(dials)
         self._nowhere = nowhere
 
@@ -61,6 +62,7 @@ class AddressBook:
 
     def add(self, *addresses: ListenAddress) -> None:
         self._addresses += addresses
+        self._chosen.clear()
 
     def forget(self) -> None:
         """Forgets which of our addresses each peer sees: the network may have changed."""
@@ -68,6 +70,7 @@ class AddressBook:
 
     def clear(self) -> None:
         self._addresses.clear()
+        self._chosen.clear()
 
     def target(self, transport: str, remote: Address, domain: str = "") -> Target:
         """The flow from the listener that fits ``remote`` best, and our name on it for the Via.
@@ -89,11 +92,18 @@ class AddressBook:
         return self._visible_host(self._listener(transport, remote), remote)
 
     def _listener(self, transport: str, remote: Address) -> ListenAddress:
+        key = (transport, remote[0])
+        found = self._chosen.get(key)
+        if found is not None:
+            return found
         found = self._best(transport, remote)
         if found is None and transport in self._dials:
             found = self._best("tcp", remote)
         if found is None:
             raise LocalProtocolError(f"nothing listens on {transport} for {remote[0]}")
+        if len(self._chosen) >= _MAX_SOURCES:
+            self._chosen.clear()
+        self._chosen[key] = found
         return found
 
     def _best(self, transport: str, remote: Address) -> ListenAddress | None:
