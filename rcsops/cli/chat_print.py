@@ -12,7 +12,7 @@ from rcsops.operations.chat_notices import Notice
 from rcsops.text import visible
 from rcsops.trace.text import cell_width
 
-__all__ = ["JsonPrinter", "PlainPrinter"]
+__all__ = ["JsonPrinter", "PlainPrinter", "wrapped"]
 
 _INDENT = " " * len("00:00:00 * ")
 _NARROWEST = 20
@@ -64,12 +64,12 @@ class PlainPrinter:
         columns = max(self._width() - len(_INDENT), _NARROWEST) if self._width else 0
         for line in notice.text.replace("\r\n", "\n").split("\n"):
             shown = visible(line.expandtabs(4))
-            for part in _wrapped(shown, columns) if columns else (shown,):
+            for part in wrapped(shown, columns) if columns else (shown,):
                 yield head + part
                 head = _INDENT
 
 
-def _wrapped(text: str, columns: int) -> Iterator[str]:
+def wrapped(text: str, columns: int) -> Iterator[str]:
     """``text`` in pieces of at most ``columns`` columns, broken at spaces where there are some."""
     start = width = 0
     space = -1

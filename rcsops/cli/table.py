@@ -43,6 +43,8 @@ GROUPS: dict[str, dict[str, Entry]] = {
     },
     "Chat": {
         "chat": Entry("Register as a user and chat with another.", "chat", "chat"),
+        "history": Entry("Show, search and export the messages of a user's chats.",
+                         "history", "history"),
     },
     "Tools": {
         "demo": Entry("Show two users register, chat and hang up, with every message.",

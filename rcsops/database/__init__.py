@@ -5,7 +5,13 @@ from rcsops.database.engine import open_engine, reading, writing
 from rcsops.database.locations import ContactRow
 from rcsops.database.store import Store
 from rcsops.database.subscribers import COLUMNS, Subscriber, Subscribers, usable_algorithms
-from rcsops.database.tables import check_tables, create_tables, prepare_history, table_states
+from rcsops.database.tables import (
+    check_history,
+    check_tables,
+    create_tables,
+    prepare_history,
+    table_states,
+)
 
 __all__ = [
     "COLUMNS",
@@ -16,6 +22,7 @@ __all__ = [
     "Subscriber",
     "SubscriberCache",
     "Subscribers",
+    "check_history",
     "check_tables",
     "create_tables",
     "open_engine",

@@ -31,20 +31,26 @@ BUSY_TIMEOUT = 5.0
 
 
 def open_engine(
-    url: str, *, create: bool = False, busy_timeout: float = BUSY_TIMEOUT, pooled: bool = False
+    url: str,
+    *,
+    create: bool = False,
+    busy_timeout: float = BUSY_TIMEOUT,
+    pooled: bool = False,
+    read_only: bool = False,
 ) -> Engine:
     """An engine for ``url``; nothing is connected yet.
 
     An SQLite file that is missing is made with mode 0600 if ``create``, else `DatabaseError` says
     what to type. ``pooled`` keeps connections open between uses (a server), otherwise each use
-    opens its own (a command).
+    opens its own (a command). With ``read_only`` nothing is written to an SQLite file, not even
+    what a process that was killed left to be tidied up.
     """
     path = sqlite_file(url)
     pool: dict[str, Any] = {"poolclass": QueuePool if pooled else NullPool}
     if path is not None:
         _check_file(path, create=create)
-        # From the file name alone and with mode=rw, so that nothing makes a file by accident.
-        uri = f"file:{quote(str(path.absolute()))}?mode=rw"
+        # From the file name alone and with a mode, so that nothing makes a file by accident.
+        uri = f"file:{quote(str(path.absolute()))}?mode={'ro' if read_only else 'rw'}"
 
         def connect() -> sqlite3.Connection:
             return sqlite3.connect(

@@ -126,10 +126,11 @@ def load(
     if before is not None:
         query = query.where(message.c.id < before)
     query = query.order_by(message.c.id.desc()).limit(limit)
-    return [_entry(row) for row in reversed(connection.execute(query).mappings().all())]
+    return [entry_of(row) for row in reversed(connection.execute(query).mappings().all())]
 
 
-def _entry(row: Any) -> HistoryMessage:
+def entry_of(row: Any) -> HistoryMessage:
+    """The message in a row of ``message`` joined with ``attachment``."""
     fields = {name: row[message.c[name]] for name in HistoryMessage._fields if name != "attachment"}
     if row[attachment.c.message] is None:
         return HistoryMessage(**fields)

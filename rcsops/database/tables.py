@@ -178,6 +178,23 @@ def prepare_history(connection: Connection) -> None:
         _create(connection, HISTORY, list(HISTORY.tables))
         connection.execute(insert(history_version).values(version=HISTORY_VERSION))
         return
+    _check_history_version(connection)
+
+
+def check_history(connection: Connection) -> bool:
+    """Whether the tables of a message history are there; False in a file with nothing in it yet.
+
+    Raises `DatabaseError` when another program made the file, or a newer rcsops.
+    """
+    present = set(inspect(connection).get_table_names())
+    if history_version.name in present:
+        _check_history_version(connection)
+    elif present:
+        raise foreign_database(present)
+    return bool(present)
+
+
+def _check_history_version(connection: Connection) -> None:
     found = connection.execute(select(history_version.c.version)).scalar()
     if found != HISTORY_VERSION:
         raise DatabaseError(

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from rcsops.errors import AgentError, RcsopsError
-from rcsops.operations.chat_events import Teller, amount
+from rcsops.operations.chat_events import Teller
 from rcsops.operations.chat_notices import Narrator
+from rcsops.operations.wording import amount
 from rcsops.ua import FileOffer, Invitation, Transfer, events
 
 __all__ = ["Door"]

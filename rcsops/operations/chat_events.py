@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from rcsops.errors import InviteError
+from rcsops.operations.wording import amount, short_name
 from rcsops.ua import events
 
-__all__ = ["Teller", "amount"]
+__all__ = ["Teller"]
 
 Told = tuple[str, str, dict[str, Any]]
 
@@ -37,12 +38,12 @@ class Teller:
 
     def __init__(self, domain: str, server: str) -> None:
         self.server = server
-        self._suffix = f"@{domain}"
+        self._domain = domain
         self._steps: dict[str, int] = {}
 
     def short(self, aor: str) -> str:
         """``sip:bob@rcs.example`` as ``bob``."""
-        return aor.removeprefix("sip:").removesuffix(self._suffix)
+        return short_name(aor, self._domain)
 
     def refusal(self, peer: str, error: InviteError) -> str:
         """Why an invitation came to nothing."""
@@ -78,19 +79,6 @@ class Teller:
             return ""
         self._steps[event.transfer_id] = step
         return f"{'received' if event.incoming else 'sent'} {step * 25} % of the file"
-
-
-def amount(octets: int) -> str:
-    """A size as people say it: ``5 bytes``, ``1.4 MB``."""
-    if octets < 1000:
-        return "1 byte" if octets == 1 else f"{octets} bytes"
-    size = octets / 1000
-    for unit in ("kB", "MB"):
-        # 999.95 would be shown as 1000.0.
-        if size < 999.95:
-            return f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
 
 
 def _plain(value: object) -> object:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from rcsops.errors import RcsopsError, UsageError
-from rcsops.operations.chat_events import amount
 from rcsops.operations.chat_letters import Letters
 from rcsops.operations.chat_notices import Narrator
+from rcsops.operations.wording import amount
 from rcsops.ua import Chat, MessageStatus, Receipt, Transfer
 
 __all__ = ["Outbox"]

@@ -22,9 +22,9 @@ from sqlalchemy import Connection, Engine, Table, select
 from rcsops.database import check_tables, open_engine, reading, writing
 from rcsops.database.shapes import Line
 from rcsops.database.subscribers import columns_of
-from rcsops.errors import UsageError
 from rcsops.operations.db import check_domain
 from rcsops.operations.db_access import project_shape
+from rcsops.operations.private_output import new_private_file
 from rcsops.operations.users import refresh_credentials
 from rcsops.operations.users_file import (
     BadLine,
@@ -190,19 +190,8 @@ def export_to(
     on_count: OnCount | None = None,
 ) -> UsersExported:
     """`export_users` into a new file that only its owner may read: hashes let in like passwords."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        if path.exists():
-            raise UsageError(f"{path} is there already", hint="name another file")
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
-            result = export_users(project, stream, form, plain=plain, on_count=on_count)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with new_private_file(path) as stream:
+        result = export_users(project, stream, form, plain=plain, on_count=on_count)
     return UsersExported(result.users, path)
 
 
