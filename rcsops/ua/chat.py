@@ -173,7 +173,8 @@ class Chat(SessionUser):
         """Offers a file to the peer, in a session of its own, and sends it once accepted.
 
         Returns as soon as the file has been read through for its hash; ``await transfer.done()``
-        for the end. Raises TransferError when the file cannot be read.
+        for the end. Raises TransferError when the file cannot be read, DatabaseError when the
+        history cannot keep that it is sent (it is then not offered).
         """
         return await self._agent.send_file(
             self.remote_uri, path, chat=self, conversation_id=self.conversation_id

@@ -154,6 +154,7 @@ async def send_file(
     conversation_id: str | None,
 ) -> OutgoingTransfer:
     """Offers a file and sends it in the background; see ``Agent.send_file``."""
+    conversation_id = conversation_id or agent.tokens.uuid()
     transfer = OutgoingTransfer(
         agent,
         file,
@@ -161,6 +162,11 @@ async def send_file(
         chat=chat,
         transfer_id=agent.tokens.imdn_id(),
     )
+    try:
+        await transfer.keep(conversation_id)
+    except BaseException:
+        file.close()
+        raise
     agent.add_transfer(transfer)
     agent.host.spawn(_send_file(agent, uri, file, transfer, conversation_id))
     return transfer
@@ -171,7 +177,7 @@ async def _send_file(
     uri: Uri,
     file: OutgoingFile,
     transfer: OutgoingTransfer,
-    conversation_id: str | None,
+    conversation_id: str,
 ) -> None:
     try:
         targets = await agent.targets_for(uri)
@@ -191,7 +197,7 @@ async def _send_file(
         offer = file_offer(stream, push, session_id=agent.sdp_session_id())
         headers = agent.service_headers(
             CPM_FILE_TRANSFER,
-            conversation_id=conversation_id or agent.tokens.uuid(),
+            conversation_id=conversation_id,
             contribution_id=agent.tokens.uuid(),
         )
         request = agent.create_invite(uri, targets[0], headers, bytes(offer))

@@ -138,6 +138,8 @@ def _entry(
     conversation_id: str,
     file: table.Attachment | None,
 ) -> table.HistoryMessage:
+    if file is not None:
+        file = file._replace(name=_storable(file.name), path=_storable(file.path))
     return table.HistoryMessage(
         peer=_storable(peer),
         direction=direction,

@@ -1,11 +1,14 @@
 """A file on its way, in either direction (RFC 5547)."""
 
 import asyncio
+import logging
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rcsops.errors import InviteError, RcsopsError, SessionClosed, TransferError
+from rcsops.database.history import Attachment
+from rcsops.errors import DatabaseError, InviteError, RcsopsError, SessionClosed, TransferError
 from rcsops.msrp import (
     BodyComplete,
     BodyReceived,
@@ -16,8 +19,10 @@ from rcsops.msrp import (
     SessionEvent,
     SuccessReported,
 )
+from rcsops.transport import wall_clock
 from rcsops.ua import events
 from rcsops.ua.files import IncomingFile, OutgoingFile
+from rcsops.ua.receipts import MessageStatus
 from rcsops.ua.session import MsrpCall, SessionUser
 
 if TYPE_CHECKING:
@@ -25,6 +30,8 @@ if TYPE_CHECKING:
     from rcsops.ua.core import AgentCore
 
 __all__ = ["IncomingTransfer", "OutgoingTransfer", "Transfer", "TransferStatus"]
+
+logger = logging.getLogger(__name__)
 
 _PROGRESS_SECONDS = 0.1
 _REPORT_SECONDS = 30.0
@@ -113,6 +120,10 @@ class Transfer(SessionUser):
         """Gives the transfer up; of an incoming file nothing is left."""
         raise NotImplementedError
 
+    def _attachment(self) -> Attachment:
+        path = os.path.abspath(self.path) if self.path is not None else ""
+        return Attachment(self.name, path, self.size, self.sha1)
+
     def _running(self) -> None:
         self.status = TransferStatus.RUNNING
 
@@ -189,6 +200,18 @@ class OutgoingTransfer(Transfer):
         self._sent = False
         self._reported: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
+    async def keep(self, conversation_id: str) -> None:
+        """Puts the file into the history, as one that is about to be sent. Raises DatabaseError."""
+        if self._agent.history is not None:
+            await self._agent.history.outgoing(
+                self.peer,
+                self.transfer_id,
+                "",
+                wall_clock(),
+                conversation_id=conversation_id,
+                file=self._attachment(),
+            )
+
     def offered(self, call: MsrpCall) -> None:
         """The INVITE is about to leave."""
         self._call = call
@@ -258,9 +281,19 @@ class OutgoingTransfer(Transfer):
         else:
             self._fail(f"the session ended: {reason}" if reason else "the session ended")
 
+    def _fail(self, reason: str, error: RcsopsError | None = None) -> None:
+        if not self._outcome.done():
+            self._note(MessageStatus.FAILED, reason)
+        super()._fail(reason, error)
+
+    def _note(self, status: MessageStatus, reason: str = "") -> None:
+        if self._agent.history is not None:
+            self._agent.history.status(self.peer, self.transfer_id, status.value, reason)
+
     def _arrived(self) -> None:
         if self._outcome.done():
             return
+        self._note(MessageStatus.DELIVERED)
         self._succeed(
             events.FileSent(
                 self.peer, self.chat_id, self.transfer_id, self.name, self.size, self.sha1
@@ -366,12 +399,32 @@ class IncomingTransfer(Transfer):
             return
         self.path = path
         self.sha1 = sha1
+        await self._keep()
         self._succeed(
             events.FileReceived(
                 self.peer, self.chat_id, self.transfer_id, self.name, path, self.size, sha1
             )
         )
         await self._see_off()
+
+    async def _keep(self) -> None:
+        history = self._agent.history
+        if history is None:
+            return
+        kept: asyncio.Future[bool | DatabaseError] = asyncio.get_running_loop().create_future()
+        history.incoming(
+            self.peer,
+            # Not the peer's own name for the transfer: one used twice would hide a file.
+            self._agent.tokens.imdn_id(),
+            "",
+            wall_clock(),
+            conversation_id=self.chat.conversation_id if self.chat is not None else "",
+            file=self._attachment(),
+            done=lambda result: None if kept.done() else kept.set_result(result),
+        )
+        if isinstance(result := await kept, DatabaseError):
+            # The file itself is here, which is what its sender wants to know.
+            logger.warning("a received file is not in the history: %s", result)
 
     async def _see_off(self) -> None:
         """The sender ends the session; one that does not is not kept for good."""

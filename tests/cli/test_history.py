@@ -1,6 +1,8 @@
 """``rcsops history``: what chats left behind, shown, searched and exported."""
 
+import hashlib
 import json
+import shlex
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from rcsops.testing import wait_until
 from tests.cli.chatting import Lab, talk, timed
 from tests.cli.conftest import Finished, Shell
 from tests.cli.test_completion import completed
@@ -179,6 +182,61 @@ def test_nobody_is_disturbed_while_he_chats(told: Talk, lab: Lab) -> None:
         # One who was killed left his history as it was.
         callee.kill()
     assert texts(told.shell.ok("history", carol, "--json"))[-1] == "and on"
+
+
+def statuses(shell: Shell, user: str) -> list[str]:
+    """What became of the files that the user sent; an agent notes it while it tells it."""
+    kept = records(shell.ok("history", user, "--json"))
+    return [each["status"] for each in kept if each["file"] and each["direction"] == "out"]
+
+
+def test_files_are_kept_with_where_they_are(told: Talk, lab: Lab, tmp_path: Path) -> None:
+    erin, frank = lab.users("erin", "frank")
+    picture = tmp_path / "Kätzchen & co.png"
+    picture.write_bytes(b"picture" * 1000)
+    sha1 = hashlib.sha1(picture.read_bytes()).hexdigest()
+    with lab.waiting(frank) as callee, lab.start(erin, frank) as caller:
+        talk(caller, callee)
+        for number in (1, 2):
+            caller.type(f"/send {shlex.quote(str(picture))}")
+            caller.wait("file-sent")
+            received = callee.wait("file-received")
+            # It is in the history before anybody hears of it.
+            kept = records(told.shell.ok("history", frank, "--json"))[2:]
+            assert len(kept) == number
+            assert kept[-1]["file"] == {
+                "name": picture.name, "path": received["path"], "size": 7000, "sha1": sha1
+            }  # fmt: skip
+        caller.type("/bye")
+        callee.wait("session-ended")
+    wait_until(lambda: statuses(told.shell, erin) == ["delivered"] * 2, timeout=30)
+    (first, _) = records(told.shell.ok("history", erin, "--search", "KÄTZCHEN", "--json"))
+    assert first["file"] == {
+        "name": picture.name, "path": str(picture), "size": 7000, "sha1": sha1
+    }  # fmt: skip
+    assert (
+        told.shell.ok("history", erin)
+        .lines[-1]
+        .endswith(f" to {frank} [delivered]: file {picture.name} (7.0 kB, SHA-1 {sha1}, {picture})")
+    )
+
+
+def test_a_file_that_was_refused_is_kept_as_failed(told: Talk, lab: Lab, tmp_path: Path) -> None:
+    gina, hugo = lab.users("gina", "hugo")
+    note = tmp_path / "note.txt"
+    note.write_text("no")
+    with lab.waiting(hugo, "--ask") as callee, lab.start(gina, hugo) as caller:
+        callee.wait("invited")
+        callee.type("/accept")
+        talk(caller, callee)
+        caller.type(f"/send {note}")
+        callee.wait("file-offered")
+        callee.type("/decline")
+        caller.wait("file-failed")
+        wait_until(lambda: statuses(told.shell, gina) == ["failed"], timeout=30)
+        (kept,) = records(told.shell.ok("history", gina, "--search", "note", "--json"))
+        assert "refused the file" in kept["reason"]
+    assert records(told.shell.ok("history", hugo, "--search", "note", "--json")) == []
 
 
 class Page(HTMLParser):
