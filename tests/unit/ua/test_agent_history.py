@@ -1,7 +1,7 @@
 """Stored before shown, once, and honestly when it cannot be."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +14,7 @@ from rcsops.msrp import MsrpSession
 from rcsops.rcs import ChatCodec
 from rcsops.sip import Flow
 from rcsops.transport import wall_clock
-from rcsops.ua import Chat, Failed, SessionEnded, TextReceived, chat
+from rcsops.ua import Chat, Event, Failed, FileReceived, SessionEnded, TextReceived, chat
 from rcsops.ua.history import History
 from rcsops.ua.receipts import Receipt
 from rcsops.ua.reception import _chat_for
@@ -93,6 +93,44 @@ async def test_what_cannot_be_stored_is_neither_shown_nor_receipted(tmp_path: Pa
         assert receipt.status == "sent"
         with pytest.raises(DatabaseError):
             await theirs.send("not without my history")
+
+
+async def test_a_file_that_cannot_be_stored_is_not_offered_and_one_that_came_is_there(
+    tmp_path: Path,
+) -> None:
+    note = tmp_path / "note.txt"
+    note.write_text("a note")
+    async with (
+        Agent("sip:alex@rcs.example", history=tmp_path / "alex.db") as alex,
+        Agent(
+            "sip:bob@rcs.example", history=tmp_path / "bob.db", downloads=tmp_path / "bob"
+        ) as bob,
+    ):
+        ours, theirs = await talk(alex, bob)
+        assert alex.history is not None and bob.history is not None
+        told = bob.events()
+        await (await ours.send_file(note)).done(timeout=5)
+        await _received(told)
+        (sent,) = await alex.history.messages()
+        assert sent.attachment is not None
+        assert (sent.status, sent.attachment.path) == ("delivered", str(note))
+        assert sent.conversation_id == ours.conversation_id
+        (came,) = await bob.history.messages()
+        assert came.attachment == sent.attachment._replace(path=str(tmp_path / "bob" / "note.txt"))
+        assert (came.direction, came.status) == ("in", "received")
+        # Its sender is told the truth: the file has arrived.
+        await bob.history.close()
+        await (await ours.send_file(note)).done(timeout=5)
+        await _received(told)
+        assert (tmp_path / "bob" / "note (1).txt").read_text() == "a note"
+        with pytest.raises(DatabaseError):
+            await theirs.send_file(note)
+
+
+async def _received(told: AsyncIterator[Event]) -> None:
+    async with asyncio.timeout(5):
+        while not isinstance(await anext(told), FileReceived):
+            pass
 
 
 async def test_a_history_that_cannot_be_opened_is_told_at_the_start(tmp_path: Path) -> None:
