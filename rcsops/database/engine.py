@@ -50,7 +50,7 @@ def open_engine(
     if path is not None:
         _check_file(path, create=create)
         # From the file name alone and with a mode, so that nothing makes a file by accident.
-        uri = f"file:{quote(str(path.absolute()))}?mode={'ro' if read_only else 'rw'}"
+        uri = f"file:{quote(str(path.absolute()))}?mode={_read_mode(path) if read_only else 'rw'}"
 
         def connect() -> sqlite3.Connection:
             return sqlite3.connect(
@@ -114,6 +114,15 @@ def _check_file(path: Path, *, create: bool) -> None:
             f"cannot make the database {path}: {error.strerror}",
             hint="check who owns its directory and that the disk has room",
         ) from error
+
+
+def _read_mode(path: Path) -> str:
+    # Even to read, SQLite makes files beside one in WAL mode. Where it cannot, as on a disk that
+    # is mounted read-only, and there is no WAL, the file alone is the whole of it.
+    wal = path.with_name(f"{path.name}-wal")
+    if not os.access(path.parent, os.W_OK) and not wal.exists():
+        return "ro&immutable=1"
+    return "ro"
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

@@ -5,6 +5,8 @@ import json
 import shlex
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -375,6 +377,30 @@ def test_a_history_that_cannot_be_used(told: Talk, lab: Lab, rcsops: Shell, file
     file.unlink()
     file.mkdir()
     assert said(rcsops) == f"{file} is a directory, not a database"
+
+
+_READ_ONLY = 'mount --bind . . && mount -o remount,ro,bind . && cd "$PWD" && exec "$@"'
+
+
+def test_a_history_on_a_disk_that_may_only_be_read(
+    told: Talk, lab: Lab, rcsops: Shell, file: Path
+) -> None:
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no mount namespace can be made here")
+    copy(told, lab, file).close()
+    command = [sys.executable, "-m", "rcsops", "history", "bob", "--search", "is here"]
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", _READ_ONLY, "sh", *command],
+        cwd=rcsops.directory,
+        env=rcsops.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 2
+    assert [each.name for each in file.parent.iterdir()] == [file.name]
 
 
 def said(shell: Shell) -> str:
