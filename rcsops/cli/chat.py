@@ -1,7 +1,6 @@
 """``rcsops chat``."""
 
 import asyncio
-import io
 import os
 import signal
 import sys
@@ -11,17 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rcsops.cli.agent_setup import AgentChoices, AgentSetup, agent_options
 from rcsops.cli.chat_lines import JsonLines, PipeLines, TerminalLines
 from rcsops.cli.chat_print import JsonPrinter, PlainPrinter
-from rcsops.cli.chat_setup import (
-    agent_tls,
-    choose_bind,
-    instance_id,
-    kept_secret,
-    local_server,
-    secret_of,
-    tap_to,
-)
+from rcsops.cli.chat_setup import instance_id, kept_secret, open_standard_files, tap_to
 from rcsops.cli.context import Context, complete_user
 from rcsops.cli.output import json_option
 from rcsops.operations.chat import COMMANDS, ChatRoom
@@ -34,25 +26,11 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("user", metavar="USER", shell_complete=complete_user)
 @click.argument("peer", metavar="[PEER]", required=False)
-@click.option("--server", metavar="URI", help="SIP server: HOST[:PORT] or sip:… (own one).")
-@click.option(
-    "--transport",
-    type=click.Choice(["tcp", "udp", "tls", "ws", "wss", "auto"]),
-    help="To the server (tcp); tls and wss are encrypted; auto: what the DNS says.",
-)
-@click.option("--domain", help="SIP domain of USER (the project's).")
-@click.option("--bind", metavar="ADDRESS", help="Our own address (one that reaches the server).")
-@click.option("--start", "start_server", is_flag=True, help="Start the local server if none runs.")
+@agent_options
 @click.option(
     "--auto-accept/--ask",
     default=True,
     help="Accept invitations and files at once (default), or ask each time.",
-)
-@click.option(
-    "--trace",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write every SIP and MSRP message to FILE as JSON lines.",
-    metavar="FILE",
 )
 @click.option(
     "--files",
@@ -66,13 +44,8 @@ def chat(
     context: Context,
     user: str,
     peer: str | None,
-    server: str | None,
-    transport: str | None,
-    domain: str | None,
-    bind: str | None,
-    start_server: bool,
+    choices: AgentChoices,
     auto_accept: bool,
-    trace: Path | None,
     files: Path | None,
     as_json: bool,
 ) -> int:
@@ -89,46 +62,26 @@ def chat(
     The password is the one kept by `rcsops user add`, or RCSOPS_PASSWORD, or it is asked for.
     """
     from rcsops.logs import log_to_stderr
-    from rcsops.operations.names import parse_user
 
-    _open_standard_files()
+    open_standard_files()
     log_to_stderr("WARNING")
-    project = context.project
-    settings = project.settings
-    domain = (domain or settings.domain).lower()
-    account = parse_user(user, domain)
-    transport = transport or settings.agent_transport
-    server = server or settings.agent_server
-    credential = secret_of(project, account, local=not server)
-    server = server or local_server(project, transport, start=start_server)
-    own_directory = project.make_agent_dir(str(account))
-    with tap_to(trace, account.username) as tap, instance_id(own_directory) as instance:
-        from rcsops.ua import Agent
-
-        agent = Agent(
-            f"sip:{account}",
-            server=server,
-            transport=transport,
-            credential=credential,
-            min_algorithm=settings.digest_min_algorithm,
-            bind=bind or choose_bind(settings.agent_bind, server, dns=settings.dns),
-            tap=tap,
-            dns=settings.dns,
-            history=own_directory / "history.db",
-            instance_id=instance,
-            tls=agent_tls(project),
-        )
+    setup = AgentSetup.of(context.project, user, choices)
+    with (
+        tap_to(choices.trace, setup.account.username) as tap,
+        instance_id(setup.directory) as instance,
+    ):
+        agent = setup.agent(tap=tap, instance_id=instance)
 
         def room(notify: "Callable[[Notice], None]") -> ChatRoom:
             return ChatRoom(
                 agent,
                 notify=notify,
-                server=server,
-                domain=domain,
-                directory=files or own_directory / "files",
+                server=setup.server,
+                domain=setup.domain,
+                directory=files or setup.directory / "files",
                 auto_accept=auto_accept,
                 scripted=not sys.stdin.isatty(),
-                credential=lambda: kept_secret(project, account),
+                credential=lambda: kept_secret(setup.project, setup.account),
             )
 
         return asyncio.run(_chat(agent, room, peer, as_json=as_json))
@@ -172,14 +125,3 @@ def _columns() -> int:
 def _prompt(room: ChatRoom, agent: "Agent") -> str:
     me = agent.uri.username
     return f"{me} → {room.target}> " if room.target else f"{me}> "
-
-
-def _open_standard_files() -> None:
-    """A descriptor that was closed by who started us must not become a socket of ours."""
-    if sys.stdin is None:
-        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal that has no arrows and quotation marks shows something else instead.
-        sys.stdout.reconfigure(errors="replace")

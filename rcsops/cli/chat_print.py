@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TextIO
 
 import click
 
@@ -23,6 +23,7 @@ class PlainPrinter:
 
     A text of several lines goes on below, set in, so that no peer can make a message look like a
     notice; so does one that is longer than ``width`` columns. Without ``width`` nothing is broken.
+    Without ``stream`` they go to standard output.
     """
 
     STYLES: ClassVar[dict[str, dict[str, Any]]] = {
@@ -43,19 +44,27 @@ class PlainPrinter:
         "error": {"fg": "red"},
     }
 
-    def __init__(self, *, colour: bool, width: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        colour: bool,
+        width: Callable[[], int] | None = None,
+        stream: TextIO | None = None,
+    ) -> None:
         self._colour = colour
         self._width = width
+        self._stream = stream
 
     def __call__(self, notice: Notice) -> None:
         if not notice.text:
             return
         failed = notice.data.get("status") == "failed"
         style = self.STYLES.get("error" if failed else notice.event, {}) if self._colour else {}
+        # sys.stdout is looked up each time: the terminal's input puts itself in front of it.
+        stream = self._stream or sys.stdout
         for line in self._lines(notice, failed):
-            # sys.stdout is looked up each time: the terminal's input puts itself in front of it.
-            sys.stdout.write((click.style(line, **style) if style else line) + "\n")
-        sys.stdout.flush()
+            stream.write((click.style(line, **style) if style else line) + "\n")
+        stream.flush()
 
     def _lines(self, notice: Notice, failed: bool) -> Iterator[str]:
         wrong = failed or notice.event in ("error", "file-failed")

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import fcntl
+import io
 import ipaddress
 import os
 import socket
@@ -30,6 +31,7 @@ __all__ = [
     "instance_id",
     "kept_secret",
     "local_server",
+    "open_standard_files",
     "secret_of",
     "tap_to",
 ]
@@ -224,3 +226,14 @@ def tap_to(path: Path | None, node: str) -> "Iterator[TraceWriter | None]":
         yield writer
     if writer.error is not None:
         note(f"the trace is not whole: {writer.error.strerror}")
+
+
+def open_standard_files() -> None:
+    """A descriptor that was closed by who started us must not become a socket of ours."""
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that has no arrows and quotation marks shows something else instead.
+        sys.stdout.reconfigure(errors="replace")

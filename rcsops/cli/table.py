@@ -43,6 +43,9 @@ GROUPS: dict[str, dict[str, Entry]] = {
     },
     "Chat": {
         "chat": Entry("Register as a user and chat with another.", "chat", "chat"),
+        "send": Entry("Send one message or file, and say what became of it.", "send", "send"),
+        "listen": Entry("Print what comes for a user, and let a command answer.",
+                        "listen", "listen"),
         "history": Entry("Show, search and export the messages of a user's chats.",
                          "history", "history"),
     },

@@ -56,24 +56,6 @@ def add(connection: Connection, entry: HistoryMessage) -> int | None:
     return number
 
 
-def set_status(
-    connection: Connection,
-    message_id: str,
-    status: str,
-    *,
-    direction: str = "out",
-    peer: str | None = None,
-    reason: str = "",
-) -> bool:
-    """Notes what became of a message; False when it is not known."""
-    change = update(message).where(
-        message.c.message_id == message_id, message.c.direction == direction
-    )
-    if peer is not None:
-        change = change.where(message.c.peer == peer)
-    return bool(connection.execute(change.values(status=status, reason=reason)).rowcount)
-
-
 def advance(
     connection: Connection,
     message_id: str,

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from rcsops.errors import InviteError
+from rcsops.errors import AgentError
 from rcsops.operations.wording import amount, short_name
 from rcsops.ua import events
 
@@ -45,8 +45,8 @@ class Teller:
         """``sip:bob@rcs.example`` as ``bob``."""
         return short_name(aor, self._domain)
 
-    def refusal(self, peer: str, error: InviteError) -> str:
-        """Why an invitation came to nothing."""
+    def refusal(self, peer: str, error: AgentError) -> str:
+        """Why an invitation, to a chat or for a file, came to nothing."""
         name = self.short(peer)
         known = _REFUSALS.get(error.status)
         return f"{name} {known} ({error.status})" if known else f"{name} was not reached: {error}"

@@ -25,9 +25,9 @@ class Tasks:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def cancel(self, *, but: "asyncio.Task[None]") -> None:
-        """Ends all tasks but one."""
-        tasks = self._tasks - {but}
+    async def cancel(self, *, but: "asyncio.Task[None] | None" = None) -> None:
+        """Ends all tasks, but for one."""
+        tasks = {task for task in self._tasks if task is not but}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

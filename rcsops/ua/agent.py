@@ -46,6 +46,9 @@ class Agent(AgentCore):
             receipt = await chat.send("hello")
             await receipt.delivered(timeout=5)
 
+    ``intake`` may be set to how many more texts are taken. With 0 left, peers who write without a
+    session, invite or offer files hear 480, so that a server keeps what they write.
+
     Everything that can go wrong at run time is an exception of ``rcsops.errors`` or an event.
     """
 

@@ -341,6 +341,8 @@ class Chat(SessionUser):
         )
 
     def _show(self, message: TextReceived, message_id: str, now: datetime) -> None:
+        if self._agent.intake:
+            self._agent.intake -= 1
         self._publish(
             events.TextReceived(
                 self.peer, self.chat_id, message_id, message.text, message.sent_at, now

@@ -73,6 +73,7 @@ class AgentCore(ABC):
         "history",
         "host",
         "instance_id",
+        "intake",
         "options",
         "owns_host",
         "uri",
@@ -86,6 +87,7 @@ class AgentCore(ABC):
         self.options = options
         self.owns_host = owns_host
         self.instance_id: str | None = None
+        self.intake: int | None = None
         self.history: History | None = None
         self.digest: DigestClient | None = None
         self.contact_user = ""
@@ -410,7 +412,7 @@ class AgentCore(ABC):
 
     def receive_invite(self, request: Request, flow: Flow) -> None:
         """An INVITE for us."""
-        if self._closing:
+        if self._closing or self.intake == 0:
             self.host.refuse(request, flow, 480)
             return
         receive_invite(self, request, flow)

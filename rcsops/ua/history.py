@@ -11,6 +11,7 @@ from typing import TypeVar
 from rcsops.database import Store, prepare_history
 from rcsops.database import history as table
 from rcsops.errors import DatabaseError
+from rcsops.ua.receipts import MessageStatus, states_before
 
 __all__ = ["History"]
 
@@ -85,10 +86,17 @@ class History:
         )
 
     def status(self, peer: str, message_id: str, status: str, reason: str = "") -> None:
-        """Notes what became of a message of ours."""
+        """Notes what became of a message of ours, unless it is known to have come further: another
+        device of the user's may have been told, which writes here as well."""
+        over = states_before(MessageStatus(status))
         self._store.post(
-            lambda connection: table.set_status(
-                connection, message_id, status, peer=_storable(peer), reason=_storable(reason)
+            lambda connection: table.advance(
+                connection,
+                message_id,
+                status,
+                over=over,
+                peer=_storable(peer),
+                reason=_storable(reason),
             )
         )
 

@@ -66,6 +66,9 @@ class Inbox:
         if self._storing >= _MAX_STORING or waiting + len(self._late) >= _MAX_WAITING:
             refuse(request, flow, 480, headers=[("Retry-After", _RETRY_SECONDS)])
             return
+        if isinstance(message, TextReceived) and not self._admit():
+            refuse(request, flow, 480)
+            return
         transaction = agent.host.endpoint.accept(request, flow)
         self._storing += 1
         if isinstance(message, DeliveryReceived):
@@ -84,6 +87,19 @@ class Inbox:
             logger.warning("the history does not keep up with the messages that come")
         self._show_late()
 
+    def _admit(self) -> bool:
+        intake = self._agent.intake
+        if intake is not None:
+            if intake <= 0:
+                return False
+            self._agent.intake = intake - 1
+        return True
+
+    def _was_none(self) -> None:
+        """What was admitted is not shown, and leaves its place to another."""
+        if self._agent.intake is not None:
+            self._agent.intake += 1
+
     # --- texts -------------------------------------------------------------------------------
 
     def _text_received(
@@ -99,6 +115,7 @@ class Inbox:
 
         def stored(result: bool | DatabaseError) -> None:
             if isinstance(result, DatabaseError):
+                self._was_none()
                 self._answer(transaction, 500)
                 agent.publish(events.Failed(peer, "", message.message_id, 0, str(result)))
                 return
@@ -106,6 +123,8 @@ class Inbox:
             if result:
                 self._show(peer, message, now)
                 agent.pager.adopt_thread(peer, thread[0])
+            else:
+                self._was_none()
             self._report_delivery(peer, message, thread, flow)
 
         if agent.history is None:

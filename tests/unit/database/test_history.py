@@ -50,9 +50,11 @@ def test_a_file_stands_with_its_message(connection: Connection) -> None:
 def test_the_status_of_what_was_sent_changes(connection: Connection) -> None:
     history.add(connection, message("m1", direction="out")._replace(status="pending"))
     history.add(connection, message("m1")._replace(status="received"))
-    assert history.set_status(connection, "m1", "failed", reason="408")
-    assert not history.set_status(connection, "m2", "delivered")
-    assert not history.set_status(connection, "m1", "delivered", peer=CAROL)
+    over = ("pending",)
+    assert history.advance(connection, "m1", "delivered", over=over, peer=CAROL) is None
+    assert history.advance(connection, "m1", "failed", over=over, reason="408") == ALEX
+    assert history.advance(connection, "m1", "delivered", over=over) is None
+    assert history.advance(connection, "m2", "delivered", over=over) is None
     assert [(each.status, each.reason) for each in history.load(connection)] == [
         ("failed", "408"),
         ("received", ""),

@@ -1,0 +1,184 @@
+"""``rcsops listen``: takes what comes for a user, tells it, and lets a command answer."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from rcsops.errors import AgentError, RcsopsError
+from rcsops.operations.chat_events import Teller
+from rcsops.operations.chat_notices import Notice
+from rcsops.operations.chat_tasks import Tasks, unless
+from rcsops.operations.listen_bot import Bot
+from rcsops.operations.send import Posting
+from rcsops.operations.wording import amount
+from rcsops.ua import Agent, FileOffer, Invitation, TextReceived, events
+
+__all__ = ["Listener"]
+
+# What a server may take to answer a MESSAGE, and a little more.
+_ANSWERED_SECONDS = 35.0
+
+
+class Listener:
+    """Listens as ``agent``, which it starts and closes.
+
+    ``tell`` gets each message and received file, ``note`` in words what happens beside. ``command``
+    is run for each message and what it prints is sent back (`Bot`); it may take
+    ``command_seconds``. Files are refused without a ``directory`` for them, and above ``max_file``
+    octets. After ``count`` messages it ends; further ones are left to the server, and those that
+    have come over the same session with the last are told too.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        *,
+        teller: Teller,
+        tell: Callable[[Notice], None],
+        note: Callable[[str], None],
+        command: str = "",
+        command_seconds: float = 60.0,
+        directory: Path | None = None,
+        max_file: int = 100 << 20,
+        count: int | None = None,
+    ) -> None:
+        self._agent = agent
+        self._teller = teller
+        self._tell = tell
+        self._note = note
+        self._directory = directory
+        self._max_file = max_file
+        self._count = count
+        self._heard = 0
+        self._lost = ""
+        self._stopped = asyncio.Event()
+        self._hurried = asyncio.Event()
+        self._tasks = Tasks(self.stop)
+        self._bot: Bot | None = None
+        if command:
+            self._bot = Bot(command, answer=self._answer, note=note, seconds=command_seconds)
+
+    def stop(self) -> None:
+        """Ends `run` in order; called again, without waiting for the goodbyes."""
+        if self._stopped.is_set():
+            self._hurried.set()
+        self._stopped.set()
+
+    async def run(self, seconds: float | None = None) -> bool:
+        """Registers and listens, for ``seconds`` at most; False when ``count`` was not reached.
+
+        Raises RegistrationError when the server does not take our user, at first or later; OSError
+        when what comes cannot be told any more.
+        """
+        agent = self._agent
+        agent.intake = self._count
+        feed = agent.events()
+        done = False
+        await agent.start()
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    done = await unless(self._stopped, self._listen(feed)) is True
+        finally:
+            if self._bot is not None:
+                await self._bot.close()
+            await unless(self._hurried, agent.close())
+            await self._tasks.cancel()
+        # The feed has ended with the agent, but for a hurried end.
+        if not self._hurried.is_set():
+            async for event in feed:
+                self._show(event)
+        if self._tasks.fault is not None:
+            raise self._tasks.fault
+        if self._lost:
+            raise AgentError(self._lost, hint="start it again when that is mended")
+        return done or self._count is None
+
+    async def _listen(self, feed: AsyncIterator[events.Event]) -> bool:
+        await self._agent.register()
+        async for event in feed:
+            self._show(event)
+            if isinstance(event, TextReceived):
+                await self._heard_of(event)
+                if self._count is not None and self._heard >= self._count:
+                    break
+            elif isinstance(event, events.Invited):
+                self._tasks.spawn(self._accept(event.invitation))
+            elif isinstance(event, events.FileOffered):
+                self._tasks.spawn(self._take_file(event.offer))
+            elif isinstance(event, events.RegistrationLost) and event.retry_in is None:
+                self._lost = f"not registered any more: {event.reason}"
+                return False
+        self._agent.intake = 0
+        if self._bot is not None:
+            await self._bot.finished()
+        return True
+
+    def _show(self, event: events.Event) -> None:
+        told = self._teller.tell(event, "")
+        if told is None:
+            return
+        name, words, data = told
+        if isinstance(event, TextReceived | events.FileReceived):
+            self._tell(Notice(name, words, data))
+        elif isinstance(
+            event,
+            events.Registered | events.RegistrationLost | events.FileFailed | events.SessionOpened,
+        ):
+            self._note(words)
+
+    # --- what peers ask ----------------------------------------------------------------------
+
+    async def _accept(self, invitation: Invitation) -> None:
+        try:
+            await invitation.accept()
+        except AgentError as error:
+            self._note(f"no session with {self._teller.short(invitation.peer)}: {error}")
+
+    async def _take_file(self, offer: FileOffer) -> None:
+        what = f"{self._teller.short(offer.peer)} sends {offer.name} ({amount(offer.size)})"
+        if self._directory is None:
+            offer.reject(603)
+            self._note(f"{what}: refused, for there is no --files DIR")
+        elif offer.size > self._max_file:
+            offer.reject(603)
+            self._note(f"{what}: refused, for it is larger than {amount(self._max_file)}")
+        else:
+            try:
+                await offer.accept(self._directory)
+            except RcsopsError as error:
+                self._note(f"{offer.name} not received: {error}")
+
+    # --- the bot -----------------------------------------------------------------------------
+
+    async def _heard_of(self, message: TextReceived) -> None:
+        self._heard += 1
+        if self._bot is None:
+            return
+        written = message.sent_at or message.received_at
+        variables = {
+            "RCSOPS_FROM": message.peer,
+            "RCSOPS_TO": self._agent.aor,
+            "RCSOPS_MESSAGE_ID": message.message_id,
+            "RCSOPS_CHAT_ID": message.chat_id,
+            "RCSOPS_SENT_AT": written.astimezone().isoformat(timespec="milliseconds"),
+            "RCSOPS_TEXT": message.text,
+        }
+        await self._bot.take(message, self._teller.short(message.peer), variables)
+
+    async def _answer(self, message: TextReceived, text: str) -> None:
+        peer = message.peer
+        chat = None
+        if not message.pager:
+            chat = next((each for each in self._agent.chats if each.peer == peer), None)
+        posting = Posting(self._agent, peer, chat=chat)
+        try:
+            async with asyncio.timeout(_ANSWERED_SECONDS):
+                receipt = await posting.send(text)
+                await receipt.stored()
+        except TimeoutError:
+            name = self._teller.short(peer)
+            self._note(f"no answer to {name}: not sent within {_ANSWERED_SECONDS:g} s")
+        finally:
+            await posting.close()

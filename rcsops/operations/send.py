@@ -1,0 +1,261 @@
+"""``rcsops send``: one text or one file to one peer, and what became of it."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rcsops.errors import AgentError, DatabaseError, DeliveryError, UsageError
+from rcsops.operations.chat_events import Teller
+from rcsops.ua import Agent, Chat, MessageStatus, Receipt, events
+
+__all__ = ["Courier", "Outcome", "Posting"]
+
+# Without a wish, a peer that has the message is given so long to say so.
+_RECEIPT_SECONDS = 5.0
+_LAST_EVENTS_SECONDS = 2.0
+_LOOK_SECONDS = 0.25
+_LOOK_BACK = 100
+_ARRIVED = frozenset({"delivered", "displayed"})
+# The peer, or its server, takes no MESSAGE, or not of this kind or size: a session may do.
+_NO_MESSAGE = frozenset({405, 413, 415, 501, 513})
+
+
+class Posting:
+    """A text on its way to ``peer``, by the way that there is for it.
+
+    In ``chat`` while that is open; else in a SIP MESSAGE, which asks nobody to pick up, ends no
+    session that another device of ours has with the peer, and is kept for one who is away; and in a
+    session of its own, which ``close`` ends, when it does not fit or ``session`` is wished for.
+    ``way`` is "session" or "message", ``receipt`` None until the text is under way.
+    """
+
+    def __init__(
+        self, agent: Agent, peer: str, *, chat: Chat | None = None, session: bool = False
+    ) -> None:
+        self.way = ""
+        self.receipt: Receipt | None = None
+        self._agent = agent
+        self._peer = peer
+        self._chat = chat
+        self._session = session
+        self._own: Chat | None = None
+
+    async def send(self, text: str) -> Receipt:
+        """Returns when the server or the peer has it, or it is on its way in a session.
+
+        Raises AgentError when it does not get through, DatabaseError for the history.
+        """
+        # Half of a surrogate pair is no character, and UTF-8 has nothing for it.
+        text = text.encode("utf-8", "replace").decode("utf-8")
+        if self._chat is not None and not self._chat.ended:
+            self.way = "session"
+            self.receipt = await self._chat.send(text)
+            return self.receipt
+        if not self._session:
+            try:
+                self.receipt = await self._agent.send_message(self._peer, text)
+            except DeliveryError:
+                # Too long for it.
+                self.receipt = None
+            else:
+                self.way = "message"
+                try:
+                    await self.receipt.stored()
+                except DeliveryError as error:
+                    if error.status not in _NO_MESSAGE:
+                        raise
+                else:
+                    return self.receipt
+        self.way = "session"
+        self._own = await self._agent.invite(self._peer)
+        self.receipt = await self._own.send(text)
+        return self.receipt
+
+    async def close(self) -> None:
+        """Ends the session that was made for the text, if one was."""
+        if self._own is not None:
+            await self._own.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a text or file.
+
+    ``status`` is how far it came: "queued", "stored", "sent", "delivered", "displayed" or
+    "failed"; ``done``: as far as was asked for. If not, ``error``, ``hint`` and ``code`` (SIP or
+    MSRP, 0 without) say why. ``reference`` is the Message-ID, or the file-transfer-id.
+    """
+
+    status: str
+    done: bool
+    way: str = ""
+    reference: str = ""
+    error: str = ""
+    hint: str = ""
+    code: int = 0
+
+
+class Courier:
+    """Sends one thing as ``agent``, which it starts and closes, to ``peer``.
+
+    The agent takes no messages, invitations or files meanwhile, which are for those devices of the
+    user that somebody looks at; what the peer writes in the session made for the text is told.
+    ``tell`` gets that, as TextReceived, and each FileProgress. ``seconds`` bounds the whole.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        peer: str,
+        *,
+        teller: Teller,
+        tell: Callable[[events.Event], None],
+        seconds: float | None,
+    ) -> None:
+        uri = agent.peer_uri(peer)
+        if uri.aor == agent.aor:
+            raise UsageError("that is you", hint="send to somebody else")
+        self._agent = agent
+        self._uri = str(uri)
+        self._aor = uri.aor
+        self._teller = teller
+        self._tell = tell
+        self._seconds = seconds
+
+    @property
+    def peer(self) -> str:
+        """The address that it goes to, "sip:bob@rcs.example"."""
+        return self._aor
+
+    async def text(self, text: str, *, wait: str = "", session: bool = False) -> Outcome:
+        """Sends a text, and waits until it is ``wait``: "stored", "sent", "delivered" or
+        "displayed".
+
+        Without that, the server that keeps it is enough, and the delivery notification of a peer
+        who is there is waited for a little. Raises RegistrationError when the server does not take
+        our user, AgentError and DatabaseError when nothing can be sent at all.
+        """
+        posting = Posting(self._agent, self._uri, session=session)
+        async with self._started():
+            try:
+                async with asyncio.timeout(self._seconds):
+                    await self._agent.register()
+                    receipt = await posting.send(text)
+                    async with self._news_of(receipt):
+                        await _reach(receipt, wait)
+            except TimeoutError:
+                error: AgentError | None = AgentError(
+                    f"the message was not {wait or 'sent'} within {self._seconds:g} s"
+                )
+            except AgentError as failure:
+                if posting.way == "":
+                    raise
+                error = failure
+            else:
+                error = None
+            outcome = self._outcome(posting, error)
+            await posting.close()
+            return outcome
+
+    @contextlib.asynccontextmanager
+    async def _news_of(self, receipt: Receipt) -> AsyncIterator[None]:
+        """Learns what the peer told another device of ours in the session that it has with it: the
+        devices of a user on one machine share the history."""
+
+        async def watch() -> None:
+            history = self._agent.history
+            while history is not None:
+                await asyncio.sleep(_LOOK_SECONDS)
+                for each in await history.messages(self._aor, limit=_LOOK_BACK):
+                    if each.message_id == receipt.message_id and each.status in _ARRIVED:
+                        receipt.advance(MessageStatus(each.status))
+
+        watcher = asyncio.create_task(watch())
+        try:
+            yield
+        finally:
+            watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError, DatabaseError):
+                await watcher
+
+    def _outcome(self, posting: Posting, error: AgentError | None) -> Outcome:
+        receipt = posting.receipt
+        # Without a receipt the session that it needs did not come about.
+        status = MessageStatus.FAILED if receipt is None else receipt.status
+        reference = "" if receipt is None else receipt.message_id
+        if error is None:
+            return Outcome(status.value, True, posting.way, reference)
+        text, hint = str(error), error.hint
+        if receipt is None and posting.way == "session" and error.status:
+            text = self._teller.refusal(self._aor, error)
+            hint = hint or "a text of more than some 350 octets needs a session"
+        return Outcome(status.value, False, posting.way, reference, text, hint, error.status)
+
+    async def file(self, path: Path) -> Outcome:
+        """Sends a file; done when the peer has the whole of it.
+
+        Raises RegistrationError as `text` does, TransferError when the file cannot be read,
+        UsageError for a name that no peer could read.
+        """
+        try:
+            path.name.encode("utf-8")
+        except UnicodeEncodeError:
+            raise UsageError("the name of that file is not UTF-8", hint="rename it") from None
+        async with self._started():
+            transfer = None
+            try:
+                async with asyncio.timeout(self._seconds):
+                    await self._agent.register()
+                    transfer = await self._agent.send_file(self._uri, path)
+                    await transfer.done()
+            except TimeoutError:
+                error = AgentError(f"the file was not through within {self._seconds:g} s")
+            except AgentError as failure:
+                if transfer is None:
+                    raise
+                error = failure
+            else:
+                return Outcome("delivered", True, "session", transfer.transfer_id)
+            if transfer is None:
+                raise error
+            await transfer.cancel()
+            text = str(error)
+            if error.status in (404, 408, 480, 486):
+                text = self._teller.refusal(self._aor, error)
+            reference = transfer.transfer_id
+            return Outcome("failed", False, "session", reference, text, error.hint, error.status)
+
+    @contextlib.asynccontextmanager
+    async def _started(self) -> AsyncIterator[None]:
+        self._agent.intake = 0
+        feed = self._agent.events()
+
+        async def follow() -> None:
+            async for event in feed:
+                if isinstance(event, events.TextReceived | events.FileProgress):
+                    self._tell(event)
+
+        follower = asyncio.create_task(follow())
+        try:
+            async with self._agent:
+                yield
+        finally:
+            await asyncio.wait((follower,), timeout=_LAST_EVENTS_SECONDS)
+            follower.cancel()
+
+
+async def _reach(receipt: Receipt, wait: str) -> None:
+    if wait == "displayed":
+        await receipt.displayed()
+    elif wait == "delivered":
+        await receipt.delivered()
+    elif wait == "sent":
+        await receipt.sent()
+    else:
+        await receipt.stored()
+        if not wait and receipt.status is MessageStatus.SENT:
+            # A peer that sends no notifications has it all the same.
+            with contextlib.suppress(AgentError):
+                await receipt.delivered(_RECEIPT_SECONDS)
