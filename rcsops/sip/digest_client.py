@@ -18,7 +18,8 @@ _HEADERS = (("WWW-Authenticate", "Authorization"), ("Proxy-Authenticate", "Proxy
 
 # A request may pass some proxies of other realms; more than these are a hostile peer's.
 _MAX_SESSIONS = 16
-_MAX_AWAITED = 64
+# Requests of one user under way at a time; their answers come within seconds.
+_MAX_AWAITED = 8
 
 
 @dataclass(slots=True)
