@@ -23,7 +23,7 @@ from rcsops.settings import Project
 from rcsops.sip.digest import ALGORITHMS, hash_a1
 from rcsops.testing import EmbeddedServer
 
-PATIENCE = 15.0
+PATIENCE = 30.0
 CHAT = (sys.executable, "-m", "rcsops", "chat")
 
 

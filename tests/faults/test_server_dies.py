@@ -57,9 +57,11 @@ def test_while_it_registers(lab: Lab) -> None:
     (alex,) = lab.users("alex")
     os.kill(pid := lab.server.json("status")["pid"], signal.SIGSTOP)
     with lab.start(alex) as chat:
-        wait_until(lambda: chat.is_connected, what="the connection")
-        os.kill(pid, signal.SIGKILL)
-        back(lab)
+        try:
+            wait_until(lambda: chat.is_connected, timeout=LONG, what="the connection")
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            back(lab)
         chat.wait("registered", timeout=LONG)
 
 

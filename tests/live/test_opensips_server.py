@@ -194,9 +194,18 @@ def test_mi_for_a_group_and_over_http(case: Case, new_server: NewServer, short_p
         request = urllib.request.Request(
             f"http://127.0.0.1:{port}/mi", call, {"Content-Type": "application/json"}
         )
+        # A process of its own binds it, some time after the rest is there.
+        wait_until(lambda: accepts(port), what="MI over HTTP")
         with urllib.request.urlopen(request, timeout=5) as answer:
             said = json.load(answer)
         assert server.installation.version in said["result"]["Server"]
+
+
+def accepts(port: int) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 # --- TLS and WebSocket -----------------------------------------------------------------------

@@ -432,7 +432,7 @@ async def test_an_answered_keep_alive_is_not_taken_for_one() -> None:
     async with peer() as a:
         target = a.endpoint.target("tcp", server.sockets[0].getsockname()[:2])
         a.endpoint.send_request(options(), target)
-        await until(lambda: bool(got))
+        await until(lambda: got.endswith(b"\r\n\r\n"))
         request = len(got)
         connection = a.endpoint._table.find(target.flow)
         assert connection is not None
