@@ -112,11 +112,28 @@ class KamailioEdge(Edge):
 
 
 class OpenSipsEdge(Edge):
-    """Takes UDP and TCP, and goes on to the server by the same."""
+    """Takes UDP and TCP, and goes on to the server by the same; with a ``certificate`` TLS and
+    WebSocket as well, and goes on by TCP."""
 
-    def __init__(self, directory: Path, server: str, installation: Installation) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        server: str,
+        installation: Installation,
+        certificate: tuple[Path, Path] | None = None,
+    ) -> None:
         super().__init__(directory, server)
         self._installation = installation
+        self._certificate = certificate
+        names = ("tls", "ws", "wss") if certificate else ()
+        self._ports = {name: free_port() for name in names}
+
+    def where(self, transport: str) -> str:
+        return f"127.0.0.1:{self._ports.get(transport, self.port)}"
+
+    @property
+    def ports(self) -> set[int]:
+        return {self.port, *self._ports.values()}
 
     def command(self, config: Path) -> list[str]:
         binary = str(self._installation.binary)
@@ -129,12 +146,34 @@ class OpenSipsEdge(Edge):
     def configuration(self) -> str:
         old = self._installation.line == (3, 0)
         return (
-            _OPENSIPS.replace("@LISTEN@", "listen" if old else "socket")
+            _OPENSIPS.replace("@SECURE@", self._secure(old))
+            .replace("@LISTEN@", "listen" if old else "socket")
             .replace("@LOG@", "log_stderror=yes" if old else "stderror_enabled=yes")
             .replace("@MODULES@", str(self._installation.modules_dir))
             .replace("@PORT@", str(self.port))
             .replace("@SERVER@", self.server)
         )
+
+    def _secure(self, old: bool) -> str:
+        if self._certificate is None:
+            return ""
+        lines = [f"@LISTEN@={name}:{self.where(name)}" for name in self._ports]
+        modules = ["proto_tls", "proto_ws", "proto_wss", "tls_mgm"]
+        modules[3:3] = [] if old else ["tls_openssl"]
+        lines += [f'loadmodule "{name}.so"' for name in modules]
+        values = {
+            "tls_method": "TLSv1_2" if old else "TLSv1_2-TLSv1_3",
+            "certificate": self._certificate[0],
+            "private_key": self._certificate[1],
+            "verify_cert": "0",
+            "require_cert": "0",
+        }
+        lines += [
+            'modparam("tls_mgm", "server_domain", "own")',
+            'modparam("tls_mgm", "match_ip_address", "[own]*")',
+            *(f'modparam("tls_mgm", "{name}", "[own]{value}")' for name, value in values.items()),
+        ]
+        return "\n".join(lines)
 
 
 _KAMAILIO = """#!KAMAILIO
@@ -229,6 +268,8 @@ loadmodule "rr.so"
 loadmodule "maxfwd.so"
 loadmodule "sipmsgops.so"
 loadmodule "textops.so"
+loadmodule "nathelper.so"
+@SECURE@
 
 route {
     if (!mf_process_maxfwd_header(70)) { sl_send_reply(483, "Too Many Hops"); exit; }
@@ -245,21 +286,39 @@ route {
     if (is_method("CANCEL")) { if (t_check_trans()) t_relay(); exit; }
     t_check_trans();
     if (is_method("INVITE")) record_route();
-    # From the server, by the Path that we gave it.
+    # From the server, by the Path that we gave it: its user part is the agent's flow.
     if ($hdr(Route) =~ "127.0.0.1:@PORT@;") {
+        $var(flow) = $(hdr(Route){nameaddr.uri}{uri.user});
         loose_route();
+        if ($var(flow) =~ "tls$|ws$|wss$") {
+            $var(host) = $(var(flow){s.select,0,_});
+            $var(at) = $(var(flow){s.select,1,_});
+            $var(by) = $(var(flow){s.select,2,_});
+            $du = "sip:" + $var(host) + ":" + $var(at) + ";transport=" + $var(by);
+        }
+        t_on_reply("1");
         t_relay();
         exit;
     }
     if (is_method("OPTIONS") && $rU == NULL) { sl_send_reply(200, "OK"); exit; }
-    if ($hdr(Via) =~ "^SIP/2.0/TCP") {
-        $var(way) = ";transport=tcp";
-    } else {
+    if ($hdr(Via) =~ "^SIP/2.0/UDP") {
         $var(way) = "";
+    } else {
+        $var(way) = ";transport=tcp";
     }
-    if (is_method("REGISTER")) insert_hf("Path: <sip:127.0.0.1:@PORT@$var(way);lr>\\r\\n");
+    if (is_method("REGISTER")) {
+        $var(by) = $(hdr(Via){s.select,0, }{s.select,2,/}{s.tolower});
+        $var(flow) = $si + "_" + $sp + "_" + $var(by);
+        insert_hf("Path: <sip:$var(flow)@127.0.0.1:@PORT@$var(way);lr>\\r\\n");
+    } else if (is_method("INVITE")) {
+        fix_nated_contact();
+    }
     $du = "sip:@SERVER@" + $var(way);
     t_relay();
     exit;
+}
+
+onreply_route[1] {
+    fix_nated_contact();
 }
 """

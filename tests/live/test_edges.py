@@ -112,6 +112,26 @@ async def test_opensips_in_front_of_the_server(
     check(edge, seen)
 
 
+@pytest.mark.rfc("3327", "5.3")
+@pytest.mark.parametrize("pair", ["tls-ws", "ws-wss", "wss-tls", "tcp-tls"])
+async def test_opensips_with_tls_and_websocket_in_front_of_the_server(
+    server: EmbeddedServer, installation: Installation, tmp_path: Path, pair: str
+) -> None:
+    if missing := {"proto_tls", "proto_ws", "proto_wss", "tls_mgm"} - set(installation.modules):
+        pytest.skip(f"this OpenSIPS has no {', '.join(sorted(missing))}")
+    certificate, tls = certificates(server)
+    alex_by, bob_by = pair.split("-")
+    with OpenSipsEdge(tmp_path / "edge", server.address, installation, certificate) as edge:
+        seen: list[TapRecord] = []
+        async with (
+            agent("alex", edge, alex_by, seen, gruu=False, tls=tls) as alex,
+            agent("bob", edge, bob_by, seen, gruu=False, tls=tls) as bob,
+            asyncio.timeout(60),
+        ):
+            await talk(alex, bob)
+    check(edge, seen)
+
+
 def check(edge: Edge, seen: list[TapRecord]) -> None:
     """The server knew the proxy as the way to both, and whatever they said went there, also in the
     session: from agent to proxy to server to proxy to agent."""
