@@ -99,7 +99,7 @@ async def _serve(
         await server.start()
         # Under load thousands of transactions live for their 32 seconds, and the collector's usual
         # 700 new objects between two looks come with every few requests.
-        gc.set_threshold(25_000, 20, 20)
+        gc.set_threshold(25_000, 10, 5)
         await server.wait()
     finally:
         await server.stop()

@@ -5,6 +5,7 @@ import heapq
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
+from weakref import ReferenceType, ref
 
 from rcsops.errors import LocalProtocolError, RcsopsError, SipParseError
 from rcsops.server.flow_token import FlowTokens
@@ -72,7 +73,8 @@ class Proxy:
         self._counts = statistics.counts
         self.router = Router(endpoint, location)
         self._by_branch: dict[object, ResponseContext] = {}
-        self._limits: list[tuple[float, int, Branch]] = []
+        # Weakly: timer C is long, and a call that was answered has no need of it.
+        self._limits: list[tuple[float, int, ReferenceType[Branch]]] = []
         self._ticks = 0
         self._alarm = Alarm(self._limit_due)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -442,18 +444,19 @@ class Proxy:
         branch.limit = deadline
         if not known:
             self._ticks += 1
-            heapq.heappush(self._limits, (deadline, self._ticks, branch))
+            heapq.heappush(self._limits, (deadline, self._ticks, ref(branch)))
             self._alarm.set(self._limits[0][0])
 
     def _limit_due(self) -> None:
         now = self._endpoint.now
         limits = self._limits
         while limits and limits[0][0] <= now:
-            _, tick, branch = heapq.heappop(limits)
-            if branch.done:
+            _, tick, known = heapq.heappop(limits)
+            branch = known()
+            if branch is None or branch.done:
                 continue
             if branch.limit > now:
-                heapq.heappush(limits, (branch.limit, tick, branch))
+                heapq.heappush(limits, (branch.limit, tick, known))
             elif branch.provisional and branch.transaction is not None:
                 branch.cancelled = True
                 self._endpoint.cancel(branch.transaction)

@@ -41,6 +41,7 @@ class Branch:
     """One destination that is being tried."""
 
     __slots__ = (
+        "__weakref__",
         "breadth",
         "cancelled",
         "context",
