@@ -101,6 +101,10 @@ def said(server: str) -> str:
             return _first(installation.binary, "-V", wanted=r"(version: opensips .*)")
     if server == f"OpenSIPS, {ALL_RELEASES}":
         return ", ".join(each.version for each in INSTALLATIONS)
+    if server == "OpenSIPS, built from source":
+        from tests.live.test_install import BUILD
+
+        return ", ".join(BUILD)
     if server == "opensips-cli":
         from tests.live.test_opensips_cli import PACKAGES
 
