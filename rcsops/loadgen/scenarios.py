@@ -37,6 +37,8 @@ class Member:
             group.create_task(self._read())
             async for invitation in self.agent.incoming():
                 group.create_task(self._accept(invitation))
+                # While the next one is waited for, this one's chat shall be gone.
+                del invitation
 
     async def _accept(self, invitation: Invitation) -> None:
         waiting = self._waiting.get(invitation.peer)

@@ -337,6 +337,8 @@ class Agent(AgentCore):
         async for invitation in self._invitations:
             if invitation.pending:
                 yield invitation
+            # Who waits for the next one must not keep the last, and all that hangs on it, alive.
+            del invitation
 
     async def send_file(
         self,
@@ -370,6 +372,7 @@ class Agent(AgentCore):
             for chat in self._held:
                 chat.let_flow()
             yield event
+            del event
 
 
 def _user_uri(text: str) -> Uri:
