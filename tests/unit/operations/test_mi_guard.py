@@ -47,8 +47,6 @@ def answer(text, datagram=False):
         reply["result"] = results[request["method"]]
     return json.dumps(reply)
 def fifo():
-    handle = os.open(directory + "/fifo", os.O_RDWR)
-    stream = os.fdopen(handle, "r")
     for line in stream:
         _, name, text = line.split(":", 2)
         try:
@@ -68,6 +66,8 @@ def datagram():
         except OSError:
             pass
 os.mkfifo(directory + "/fifo")
+# Before anybody is told that all is ready.
+stream = os.fdopen(os.open(directory + "/fifo", os.O_RDWR), "r")
 threading.Thread(target=fifo, daemon=True).start()
 datagram()
 """
