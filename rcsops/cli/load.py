@@ -141,7 +141,9 @@ def load(
         say(f"removed {remove_accounts(context.project)} accounts")
         return 0
     if chart is not None:
-        _check_chart(chart)
+        from rcsops.operations.load_chart import check_chart
+
+        check_chart(chart)
     settings = context.project.settings
     transport = transport or settings.agent_transport
     address = server or settings.agent_server or _own_server(context, transport)
@@ -180,22 +182,6 @@ def load(
     )
     good = report.accounted and succeeded and report.error_share * 100 <= max_errors
     return 0 if good else 1
-
-
-def _check_chart(path: Path) -> None:
-    """Before the load, not after it."""
-    from importlib.util import find_spec
-
-    from rcsops.errors import RcsopsError
-    from rcsops.operations.load_chart import FORMATS
-
-    if path.suffix.lower() not in FORMATS:
-        raise UsageError(f"{path.name} is neither .svg nor .png")
-    if find_spec("matplotlib") is None:
-        raise RcsopsError(
-            "a chart needs the Python package matplotlib, which is not installed",
-            hint="type: pip install 'rcsops[chart]'",
-        )
 
 
 def _own_server(context: Context, transport: str) -> str:

@@ -1,5 +1,6 @@
 """The run of a load as a picture: rates, latencies, and what generator and server used."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-__all__ = ["FORMATS", "draw_chart"]
+__all__ = ["FORMATS", "check_chart", "draw_chart"]
 
 FORMATS = (".svg", ".png")
 _MIB = 1 << 20
@@ -23,24 +24,30 @@ _COLOURS = {
 }
 
 
+def check_chart(path: Path) -> None:
+    """Whether `draw_chart` can draw such a file: asked before a long load, not after it. Raises as
+    that does."""
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"{path.name} is neither .svg nor .png")
+    if find_spec("matplotlib") is None:
+        raise RcsopsError(
+            "a chart needs the Python package matplotlib, which is not installed",
+            hint="type: pip install 'rcsops[chart]'",
+        )
+
+
 def draw_chart(report: LoadReport, path: Path) -> None:
     """Draws ``path``, an SVG or a PNG by its suffix.
 
     Raises UsageError for another suffix or a file that cannot be written, RcsopsError where
     matplotlib is not installed.
     """
-    if path.suffix.lower() not in FORMATS:
-        raise UsageError(f"{path.name} is neither .svg nor .png")
-    try:
-        import matplotlib
+    check_chart(path)
+    import matplotlib
 
-        matplotlib.use("agg")
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise RcsopsError(
-            "a chart needs the Python package matplotlib, which is not installed",
-            hint="type: pip install 'rcsops[chart]'",
-        ) from error
+    matplotlib.use("agg")
+    from matplotlib.figure import Figure
+
     # Text stays text in an SVG, so that it can be searched and read out.
     matplotlib.rcParams["svg.fonttype"] = "none"
     matplotlib.rcParams["svg.hashsalt"] = "rcsops"
