@@ -9,13 +9,13 @@ import asyncio
 import contextlib
 import gc
 import json
-import os
 import resource
 import signal
 import sys
 
 from rcsops.loadgen.plan import LoadPlan
 from rcsops.loadgen.worker import Worker
+from rcsops.transport.loop import loop_runner
 
 
 async def _work() -> None:
@@ -53,15 +53,6 @@ def _tell(message: dict[str, object]) -> None:
     sys.stdout.flush()
 
 
-def _runner() -> asyncio.Runner:
-    with contextlib.suppress(ImportError):
-        if not os.environ.get("RCSOPS_NO_UVLOOP"):
-            import uvloop
-
-            return asyncio.Runner(loop_factory=uvloop.new_event_loop)
-    return asyncio.Runner()
-
-
 def main() -> int:
     # Ctrl-C goes to every process of the terminal; whoever started us says when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -71,7 +62,7 @@ def main() -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     # Sessions end as cycles of objects: often enough, or memory grows with their number.
     gc.set_threshold(10_000, 10, 5)
-    with _runner() as runner, contextlib.suppress(BrokenPipeError):
+    with loop_runner() as runner, contextlib.suppress(BrokenPipeError):
         runner.run(_work())
     return 0
 

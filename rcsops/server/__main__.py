@@ -6,7 +6,6 @@ The exit code is 1 when it could not start, and the last line of the log says wh
 
 import argparse
 import asyncio
-import contextlib
 import gc
 import logging
 import os
@@ -23,6 +22,7 @@ from rcsops.server.service import Server
 from rcsops.settings import Project, Settings
 from rcsops.trace import TraceWriter
 from rcsops.transport import TlsOptions
+from rcsops.transport.loop import loop_runner
 
 logger = logging.getLogger("rcsops.server")
 
@@ -53,7 +53,7 @@ def _run(project: Project, files: RunFiles, options: argparse.Namespace) -> int:
     try:
         if options.trace is not None:
             trace = TraceWriter(options.trace, options.node)
-        with _runner() as runner:
+        with loop_runner() as runner:
             runner.run(_serve(project, files, trace, _server_options(project, options)))
         return 0
     except RcsopsError as error:
@@ -103,15 +103,6 @@ async def _serve(
         await server.wait()
     finally:
         await server.stop()
-
-
-def _runner() -> asyncio.Runner:
-    if not os.environ.get("RCSOPS_NO_UVLOOP"):
-        with contextlib.suppress(ImportError):
-            import uvloop
-
-            return asyncio.Runner(loop_factory=uvloop.new_event_loop)
-    return asyncio.Runner()
 
 
 def _server_options(project: Project, options: argparse.Namespace) -> ServerOptions:
