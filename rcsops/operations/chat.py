@@ -1,22 +1,23 @@
 """``rcsops chat``: one user's agent, driven by typed lines, telling what happens as notices.
 
-It knows no terminal and no JSON: lines come from an async iterator, notices go to a function.
+It knows no terminal and no JSON: lines come from an async iterator, or are obeyed one by one, and
+notices go to a function. Plain lines and the full screen are two fronts of the same room.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rcsops.errors import AgentError, InviteError, RcsopsError, UsageError
-from rcsops.operations.chat_door import Door
+from rcsops.errors import AgentError, RcsopsError, UsageError
 from rcsops.operations.chat_events import Teller
-from rcsops.operations.chat_letters import Letters
 from rcsops.operations.chat_notices import Line, Narrator, Notice, Verbatim
-from rcsops.operations.chat_outbox import Outbox
+from rcsops.operations.chat_talk import Talk
 from rcsops.operations.chat_tasks import Tasks, unless
-from rcsops.sip import Credential, Uri
-from rcsops.ua import Agent, Chat, events
+from rcsops.sip import Credential
+from rcsops.ua import Agent, events
 
 __all__ = ["COMMANDS", "ChatRoom"]
 
@@ -41,7 +42,10 @@ _SLOW_SECONDS = 1.0
 
 
 class ChatRoom:
-    """The agent of one user and the one chat that it has at a time.
+    """The agent of one user, and what it has with peers: a `Talk`, one peer at a time.
+
+    ``several``: a talk for each peer, as a screen with many conversations has them. A line is then
+    for the peer that it is ``to``, and a notice says whom it is ``about``.
 
     ``scripted`` is for input that is not a person: lines wait for what was asked before them, and
     at the end of the input what was begun is finished first. ``directory`` is where files go that
@@ -59,49 +63,52 @@ class ChatRoom:
         directory: Path,
         auto_accept: bool = True,
         scripted: bool = False,
+        several: bool = False,
         max_file: int = 100 << 20,
         credential: Callable[[], Credential | None] = lambda: None,
     ) -> None:
-        self._agent = agent
+        self.agent = agent
+        self.teller = Teller(domain, server)
         self._credential = credential
         self._scripted = scripted
         self._patient = scripted
+        self._several = several
         self._narrator = Narrator(notify, self.stop)
         self._tasks = Tasks(self.stop)
-        self._teller = Teller(domain, server)
-        self._door = Door(
-            self._narrator,
-            self._teller,
-            busy=self._busy_for,
-            not_opened=self._not_opened,
-            spawn=self._tasks.spawn,
+        self._make_talk = partial(
+            Talk,
+            self,
             directory=directory,
             auto_accept=auto_accept,
             max_file=max_file,
+            scripted=scripted,
         )
-        self._letters = Letters(agent, self._narrator, self._teller, self._is_free)
-        self._outbox = Outbox(self._narrator, self._way)
-        self._chat: Chat | None = None
+        # In a room of several, what is typed to nobody has a talk of its own: of commands alone.
+        self._talks = {"": self._make_talk(self._narrator)}
         self._registering: asyncio.Task[None] | None = None
         self._refused = False
         self._lost = asyncio.Event()
-        self._dialling: asyncio.Task[None] | None = None
-        self._news = asyncio.Condition()
         self._stopped = asyncio.Event()
         self._hurried = asyncio.Event()
         self._unregistered = False
 
     @property
-    def peer(self) -> str:
-        """Who the session is with, short; empty without one."""
-        return self._teller.short(self._chat.peer) if self._chat is not None else ""
-
-    @property
     def target(self) -> str:
         """Whom typed lines go to, for the prompt; empty for nobody."""
-        if self._chat is None and self._letters.peer:
-            return f"{self._teller.short(self._letters.peer)} (no session)"
-        return self.peer
+        return self._talks[""].target
+
+    def talk(self, peer: str) -> Talk:
+        """What there is with the peer of that address: in a room that is not of ``several``, the
+        one talk that there is."""
+        key = peer if self._several else ""
+        talk = self._talks.get(key)
+        if talk is None:
+            talk = self._talks[key] = self._make_talk(self._narrator.about(key), only=key)
+        return talk
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Runs something beside; a fault in it ends the chat."""
+        return self._tasks.spawn(work)
 
     def stop(self) -> None:
         """Ends `run` as the end of the input does, without its patience.
@@ -119,18 +126,18 @@ class ChatRoom:
         Returns the exit code: 1 when input that is not a person's asked for something that did not
         happen. Raises OSError when notices cannot be told any more.
         """
-        follower = self._tasks.spawn(self._follow())
+        follower = self.spawn(self._follow())
         try:
-            self._registering = self._tasks.spawn(self._register(waits=peer is None))
+            self._registering = self.spawn(self._register(waits=peer is None))
             if peer is not None:
-                self._dial(peer)
+                self._talk_of(peer).dial(peer)
             while (line := await self._next(lines)) is not None:
-                if not await unless(self._stopped, self._take(line)):
+                if not await unless(self._stopped, self.obey(line)):
                     break
             await self._settle()
         finally:
             await self._tasks.cancel(but=follower)
-            registered = self._agent.registered
+            registered = self.agent.registered
             await self._leave()
             # What the closing has to say is still told; the stream ends with the agent.
             await asyncio.wait((follower,), timeout=0 if self._hurried.is_set() else 2.0)
@@ -142,8 +149,8 @@ class ChatRoom:
         self._narrator.say("ended", words, user=self._me, unregistered=told)
         if self._narrator.lost is not None:
             raise self._narrator.lost
-        failed = self._narrator.failures or self._letters.unused
-        return 1 if failed and self._scripted else 0
+        unused = any(talk.letters.unused for talk in self._talks.values())
+        return 1 if (self._narrator.failures or unused) and self._scripted else 0
 
     async def _leave(self) -> None:
         """Says good-bye to the peer and the server, who may not be there any more."""
@@ -154,7 +161,7 @@ class ChatRoom:
             "saying good-bye; Ctrl-C does not wait for it",
         )
         try:
-            await unless(self._hurried, self._agent.close())
+            await unless(self._hurried, self.agent.close())
         finally:
             slow.cancel()
 
@@ -166,29 +173,30 @@ class ChatRoom:
 
         return await unless(self._stopped, following())
 
-    async def _take(self, line: Line) -> bool:
-        """Obeys one line; False when it ends the chat."""
+    async def obey(self, line: Line, *, to: str = "") -> bool:
+        """Obeys one line, typed to the peer of that address; False when it ends the chat."""
+        talk = self.talk(to)
         if isinstance(line, UsageError):
-            self._narrator.fail(str(line), hint=line.hint)
+            talk.narrator.fail(str(line), hint=line.hint)
         elif isinstance(line, Verbatim):
-            await self._send(str(line))
+            await talk.send(str(line))
         elif line.startswith("//"):
-            await self._send(line[1:])
+            await talk.send(line[1:])
         elif line.startswith("/") and "\n" not in line:
             word, _, rest = line.partition(" ")
-            return await self._command(word, rest.strip())
+            return await self._command(talk, word, rest.strip())
         elif line.strip():
-            await self._send(line)
+            await talk.send(line)
         return True
 
-    async def _command(self, word: str, argument: str) -> bool:
+    async def _command(self, talk: Talk, word: str, argument: str) -> bool:
         if word in ("/quit", "/exit"):
             return False
-        known: dict[str, Callable[[str], Coroutine[Any, Any, None]]] = {
-            "/invite": self._invite_command,
-            "/message": self._message_command,
-            "/accept": self._accept_command,
-            "/decline": self._decline_command,
+        known: dict[str, Callable[[Talk, str], Coroutine[Any, Any, None]]] = {
+            "/invite": self._invite,
+            "/message": self._message,
+            "/accept": self._accept,
+            "/decline": self._decline,
             "/send": self._send_file,
             "/who": self._who,
             "/bye": self._bye,
@@ -196,42 +204,67 @@ class ChatRoom:
             "/help": self._help,
         }
         if word not in known:
-            self._narrator.fail(
+            talk.narrator.fail(
                 f"there is no command {word}", hint="/help shows them; // sends a line with /"
             )
             return True
         try:
-            await known[word](argument)
+            await known[word](talk, argument)
         except RcsopsError as error:
-            self._narrator.fail(str(error), hint=error.hint)
+            talk.narrator.fail(str(error), hint=error.hint)
         return True
 
-    async def _help(self, _argument: str) -> None:
+    async def _invite(self, talk: Talk, argument: str) -> None:
+        await self._talk_of(argument, talk).invite(argument)
+
+    async def _message(self, talk: Talk, argument: str) -> None:
+        await self._talk_of(argument, talk).message(argument)
+
+    async def _accept(self, talk: Talk, _argument: str) -> None:
+        talk.door.accept()
+
+    async def _decline(self, talk: Talk, _argument: str) -> None:
+        talk.door.decline()
+
+    async def _send_file(self, talk: Talk, argument: str) -> None:
+        await talk.send_file(argument)
+
+    async def _bye(self, talk: Talk, _argument: str) -> None:
+        await talk.bye()
+
+    def _talk_of(self, typed: str, otherwise: Talk | None = None) -> Talk:
+        """The talk with a peer as a person names it."""
+        if typed:
+            with contextlib.suppress(UsageError):
+                return self.talk(self.agent.peer_uri(typed).aor)
+        return otherwise or self.talk("")
+
+    async def _help(self, talk: Talk, _argument: str) -> None:
         width = max(map(len, COMMANDS))
         lines = [f"{name:<{width}}  {what}" for name, what in COMMANDS.items()]
         text = "\n".join(["what you type is a message to the peer, but for:", *lines, _MORE_HELP])
-        self._narrator.say("help", text, commands=dict(COMMANDS))
+        talk.narrator.say("help", text, commands=dict(COMMANDS))
 
-    async def _who(self, _argument: str) -> None:
-        registered = self._agent.registered
-        server = self._teller.server
+    async def _who(self, talk: Talk, _argument: str) -> None:
+        registered = self.agent.registered
+        server = self.teller.server
         where = f"registered at {server}" if registered else f"not registered at {server}"
-        lines = [f"you are {self._teller.short(self._agent.aor)}, {where}"]
-        chat = self._chat
+        lines = [f"you are {self.teller.short(self.agent.aor)}, {where}"]
+        chat = talk.chat
         if chat is not None:
-            lines.append(f"in session with {self.peer}: direct, {chat.local} <-> {chat.remote}")
-        elif self._letters.peer:
-            lines.append(f"writing to {self._teller.short(self._letters.peer)} without a session")
+            lines.append(f"in session with {talk.peer}: direct, {chat.local} <-> {chat.remote}")
+        elif talk.letters.peer:
+            lines.append(f"writing to {self.teller.short(talk.letters.peer)} without a session")
         else:
             lines.append("in session with nobody")
-        self._narrator.say(
+        talk.narrator.say(
             "who",
             "\n".join(lines),
             user=self._me,
             registered=registered,
             server=server,
             peer=chat.peer if chat is not None else None,
-            writing_to=self._letters.peer or None,
+            writing_to=talk.letters.peer or None,
             local=chat.local if chat is not None else None,
             remote=chat.remote if chat is not None else None,
         )
@@ -241,7 +274,7 @@ class ChatRoom:
     async def _register(self, *, waits: bool) -> None:
         self._refused = False
         try:
-            await self._agent.register(retry=True)
+            await self.agent.register(retry=True)
         except RcsopsError as error:
             self._refused = True
             status = error.status if isinstance(error, AgentError) else 0
@@ -249,217 +282,58 @@ class ChatRoom:
             hint = f"{error.hint}; {again}" if error.hint else again
             self._narrator.fail(str(error), hint=hint, status=status)
             return
-        if waits and self._chat is None and not self._is_dialling():
+        if waits and not any(each.chat or each.is_dialling for each in self._talks.values()):
             self._narrator.say(
                 "waiting", "waiting for an invitation; /invite PEER sends one, /help shows more"
             )
 
-    async def _register_command(self, _argument: str) -> None:
+    async def _register_command(self, talk: Talk, _argument: str) -> None:
         if self._registering is not None and not self._registering.done():
-            self._narrator.note("still trying to register")
+            talk.narrator.note("still trying to register")
             return
         kept = self._credential()
         if kept is not None:
-            self._agent.use_credential(kept)
-        self._registering = self._tasks.spawn(self._register(waits=True))
+            self.agent.use_credential(kept)
+        self._registering = self.spawn(self._register(waits=True))
 
-    async def _registered(self) -> None:
-        """Waits until the server has taken us or refused us."""
+    async def admitted(self) -> bool:
+        """Waits until the server has taken us or refused us; False when it has refused."""
         if self._registering is not None:
             await asyncio.wait((self._registering,))
-
-    # --- sessions ----------------------------------------------------------------------------
-
-    async def _invite_command(self, argument: str) -> None:
-        if not argument:
-            raise UsageError("/invite whom?", hint="/invite bob")
-        if self._scripted:
-            await self._ready()
-        self._dial(argument)
-
-    async def _message_command(self, argument: str) -> None:
-        if not argument:
-            raise UsageError("/message whom?", hint="/message bob")
-        if self._scripted:
-            await self._ready()
-        uri = self._whom(argument)
-        if uri is not None:
-            self._letters.begin(uri.aor)
-
-    def _dial(self, peer: str) -> None:
-        uri = self._whom(peer)
-        if uri is not None:
-            self._dialling = self._tasks.spawn(self._invite(uri))
-
-    def _whom(self, peer: str) -> Uri | None:
-        """Somebody else whom nothing keeps us from writing to; None when that has been told."""
-        fail = self._narrator.fail
-        if self._is_dialling():
-            fail("another session is being set up", hint="/bye takes your invitation back")
-            return None
-        if self._chat is not None:
-            fail(f"you are in a session with {self.peer}", hint="/bye ends it")
-            return None
-        try:
-            uri = self._agent.peer_uri(peer)
-        except UsageError as error:
-            fail(str(error), hint="type bob or bob@rcs.example")
-            return None
-        if uri.aor == self._agent.aor:
-            fail("that is you", hint="/invite somebody else")
-            return None
-        return uri
-
-    async def _invite(self, uri: Uri) -> None:
-        peer = uri.aor
-        name = self._teller.short(peer)
-        await self._registered()
-        if self._refused:
-            self._not_opened(f"{name} was not invited, because you are not registered", peer=peer)
-            return
-        self._narrator.say("inviting", f"inviting {name}", peer=peer)
-        try:
-            # Trying and ringing come among the agent's events.
-            chat = await self._agent.invite(str(uri), on_progress=lambda _event: None)
-        except InviteError as error:
-            if self._letters.instead(peer, error):
-                await self._outbox.release()
-                return
-            text = self._teller.refusal(peer, error)
-            self._not_opened(text, hint=error.hint, status=error.status, peer=peer)
-        except RcsopsError as error:
-            self._not_opened(
-                f"{name} was not invited: {error}",
-                hint=error.hint,
-                status=error.status if isinstance(error, AgentError) else 0,
-                peer=peer,
-            )
-        else:
-            async with self._news:
-                await self._news.wait_for(lambda: self._chat is chat or chat.ended)
-
-    def _not_opened(self, text: str, *, hint: str = "", **data: object) -> None:
-        lost = self._outbox.drop()
-        self._narrator.fail(f"{text}; {lost}" if lost else text, hint=hint, **data)
-
-    def _is_dialling(self) -> bool:
-        ringing = self._dialling is not None and not self._dialling.done()
-        return ringing or self._door.opening is not None
-
-    async def _ready(self) -> None:
-        """Waits until a session that was asked for is there, or is not to be."""
-        while tasks := [
-            task
-            for task in (self._dialling, self._door.opening)
-            if task is not None and not task.done()
-        ]:
-            await asyncio.wait(tasks)
-
-    def _busy_for(self, peer: str) -> str:
-        if self._chat is not None and self._chat.peer != peer:
-            return f"you are in a session with {self.peer}"
-        return "a session is being set up" if self._is_dialling() else ""
-
-    def _is_free(self) -> bool:
-        return self._chat is None and not self._is_dialling()
-
-    def _way(self) -> Chat | Letters | None:
-        """Where typed lines go."""
-        return self._chat or (self._letters if self._letters.peer else None)
-
-    def _adopt(self, chat_id: str) -> None:
-        """The chat is the one that typed lines go to."""
-        chat = next((each for each in self._agent.chats if each.chat_id == chat_id), None)
-        if chat is None:
-            return
-        self._chat = chat
-        self._letters.end()
-        self._letters.unused = False
-        self._tasks.spawn(self._outbox.release())
-
-    async def _bye(self, _argument: str) -> None:
-        chat, self._chat = self._chat, None
-        if self._dialling is not None and not self._dialling.done():
-            self._dialling.cancel()
-            await asyncio.wait((self._dialling,))
-            lost = self._outbox.drop()
-            text = "your invitation is taken back"
-            self._narrator.note(f"{text}; {lost}" if lost else text)
-        elif chat is None and self._letters.peer:
-            self._narrator.note(f"you write no longer to {self._letters.end()}")
-        elif chat is None:
-            self._narrator.fail("there is no session to end")
-        else:
-            await chat.close()
-
-    async def _accept_command(self, _argument: str) -> None:
-        self._door.accept()
-
-    async def _decline_command(self, _argument: str) -> None:
-        self._door.decline()
-
-    # --- messages and files ------------------------------------------------------------------
-
-    async def _send(self, text: str) -> None:
-        if self._scripted:
-            await self._ready()
-        elif self._chat is None and self._is_dialling() and self._outbox.hold(text):
-            return
-        await self._outbox.send(text)
-
-    async def _send_file(self, argument: str) -> None:
-        if not argument:
-            raise UsageError("/send which file?", hint="/send picture.jpg")
-        if self._scripted:
-            await self._ready()
-        await self._outbox.send_file(argument, self.peer)
+        return not self._refused
 
     # --- what happens ------------------------------------------------------------------------
 
     async def _follow(self) -> None:
-        async for event in self._agent.events():
-            self._happened(event)
-            async with self._news:
-                self._news.notify_all()
+        async for event in self.agent.events():
+            talk = self.talk(getattr(event, "peer", ""))
+            self._happened(talk, event)
+            await talk.noted()
 
-    def _happened(self, event: events.Event) -> None:
+    def _happened(self, talk: Talk, event: events.Event) -> None:
         if isinstance(event, events.Invited):
-            self._door.invited(event.invitation)
+            talk.door.invited(event.invitation)
             return
         if isinstance(event, events.FileOffered):
-            self._door.offered(event.offer)
+            talk.door.offered(event.offer)
             return
         if isinstance(event, events.InviteCancelled):
-            self._door.taken_back(event)
+            talk.door.taken_back(event)
             return
-        text = self._outbox.text_of(getattr(event, "message_id", ""))
-        told = self._teller.tell(event, text)
+        text = talk.outbox.text_of(getattr(event, "message_id", ""))
+        told = self.teller.tell(event, text)
         if told is not None:
             name, words, data = told
-            self._narrator.say(name, words, **data)
-        self._note(event)
-
-    def _note(self, event: events.Event) -> None:
-        if isinstance(event, events.TextReceived):
-            self._letters.received(event)
-        elif isinstance(event, events.SessionOpened):
-            self._adopt(event.chat_id)
-        elif isinstance(event, events.SessionEnded):
-            if self._chat is not None and self._chat.chat_id == event.chat_id:
-                self._chat = None
-        elif isinstance(event, events.Delivered | events.Failed):
-            self._outbox.message_done(event.message_id)
-        elif isinstance(event, events.FileSent | events.FileReceived | events.FileFailed):
-            self._outbox.file_done(event.transfer_id)
-            self._door.file_done(event.transfer_id)
-        elif isinstance(event, events.RegistrationLost):
+            talk.narrator.say(name, words, **data)
+        talk.note(event)
+        if isinstance(event, events.RegistrationLost):
             self._lost.set()
         elif isinstance(event, events.Registered):
             self._lost.clear()
         elif isinstance(event, events.Unregistered):
             self._unregistered = True
         if isinstance(event, events.Failed | events.FileFailed):
-            self._narrator.failures += 1
+            self._narrator.failed()
 
     # --- the end -----------------------------------------------------------------------------
 
@@ -480,15 +354,18 @@ class ChatRoom:
                 )
         finally:
             lost.cancel()
+        talks = tuple(self._talks.values())
         if self._registering is not None and not self._registering.done():
             # Nobody is here to wait until the server is back.
-            self._not_opened("the server has not answered")
+            for talk in talks:
+                talk.not_opened("the server has not answered")
             return
-        await self._ready()
-        await asyncio.gather(self._outbox.confirmed(), self._door.settled())
+        for talk in talks:
+            await talk.ready()
+        await asyncio.gather(*(talk.confirmed() for talk in talks))
 
     # --- helpers -----------------------------------------------------------------------------
 
     @property
     def _me(self) -> str:
-        return self._agent.aor.removeprefix("sip:")
+        return self.agent.aor.removeprefix("sip:")

@@ -1,5 +1,6 @@
 """What goes in and out of ``rcsops chat``: lines that are obeyed, notices of what happens."""
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,13 +15,15 @@ __all__ = ["Line", "Narrator", "Notice", "Verbatim"]
 class Notice:
     """Something that happened: ``event`` and ``data`` for programs, ``text`` for people.
 
-    An empty ``text`` is nothing to show a person.
+    An empty ``text`` is nothing to show a person. ``about`` is the address of the peer whom it
+    concerns, in a room where each has a conversation of its own; empty elsewhere.
     """
 
     event: str
     text: str
     data: Mapping[str, Any] = field(default_factory=dict)
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
+    about: str = ""
 
 
 class Verbatim(str):
@@ -33,6 +36,12 @@ class Verbatim(str):
 Line = str | UsageError
 
 
+@dataclass(slots=True)
+class _Ledger:
+    failures: int = 0
+    lost: OSError | None = None
+
+
 class Narrator:
     """Tells notices and counts failures.
 
@@ -41,19 +50,35 @@ class Narrator:
     """
 
     def __init__(self, notify: Callable[[Notice], None], on_lost: Callable[[], None]) -> None:
-        self.failures = 0
-        self.lost: OSError | None = None
+        self._ledger = _Ledger()
+        self._about = ""
         self._notify = notify
         self._on_lost = on_lost
 
+    @property
+    def failures(self) -> int:
+        """How many things did not happen, whoever they were about."""
+        return self._ledger.failures
+
+    @property
+    def lost(self) -> OSError | None:
+        """Why notices cannot be told any more."""
+        return self._ledger.lost
+
+    def about(self, peer: str) -> "Narrator":
+        """The same narrator, for what concerns one peer (an address)."""
+        other = copy.copy(self)
+        other._about = peer
+        return other
+
     def say(self, event: str, text: str, /, **data: object) -> None:
         """Tells something."""
-        if self.lost is not None:
+        if self._ledger.lost is not None:
             return
         try:
-            self._notify(Notice(event, text, data))
+            self._notify(Notice(event, text, data, about=self._about))
         except OSError as error:
-            self.lost = error
+            self._ledger.lost = error
             self._on_lost()
 
     def note(self, text: str, **data: object) -> None:
@@ -69,5 +94,9 @@ class Narrator:
 
     def fail(self, text: str, *, hint: str = "", **data: object) -> None:
         """The same for what makes the exit code 1."""
-        self.failures += 1
+        self.failed()
         self.error(text, hint=hint, **data)
+
+    def failed(self) -> None:
+        """Counts what has been told otherwise."""
+        self._ledger.failures += 1

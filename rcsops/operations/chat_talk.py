@@ -1,0 +1,268 @@
+"""What a user of ``rcsops chat`` has with a peer: a session or none, and what is on its way."""
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Protocol
+
+from rcsops.errors import AgentError, InviteError, RcsopsError, UsageError
+from rcsops.operations.chat_door import Door
+from rcsops.operations.chat_events import Teller
+from rcsops.operations.chat_letters import Letters
+from rcsops.operations.chat_notices import Narrator
+from rcsops.operations.chat_outbox import Outbox
+from rcsops.sip import Uri
+from rcsops.ua import Agent, Chat, events
+
+__all__ = ["Household", "Talk"]
+
+
+class Household(Protocol):
+    """What the talks of one user share."""
+
+    @property
+    def agent(self) -> Agent:
+        """The user's agent."""
+
+    @property
+    def teller(self) -> Teller:
+        """Who says what events mean."""
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Runs something beside."""
+
+    async def admitted(self) -> bool:
+        """Waits until the server has taken the user or refused; False when it has refused."""
+
+
+class Talk:
+    """One peer at a time: the session, letters without one, what waits for an answer.
+
+    ``only`` is the address of the peer whom it is about for good; what is written to that one
+    invites it where there is no session. Without it the user turns to one peer after the other.
+    Files go to ``directory``, without a question up to ``max_file`` octets. ``scripted``: lines
+    wait for what was asked before them.
+    """
+
+    def __init__(
+        self,
+        household: Household,
+        narrator: Narrator,
+        *,
+        directory: Path,
+        auto_accept: bool,
+        max_file: int,
+        scripted: bool,
+        only: str = "",
+    ) -> None:
+        self.only = only
+        self.chat: Chat | None = None
+        self.narrator = narrator
+        self._home = household
+        self._teller = household.teller
+        self._scripted = scripted
+        self.door = Door(
+            narrator,
+            self._teller,
+            busy=self._busy_for,
+            not_opened=self.not_opened,
+            spawn=household.spawn,
+            directory=directory,
+            auto_accept=auto_accept,
+            max_file=max_file,
+        )
+        self.letters = Letters(household.agent, narrator, self._teller, self._is_free)
+        self.outbox = Outbox(narrator, self._way)
+        self._dialling: asyncio.Task[None] | None = None
+        self._news = asyncio.Condition()
+
+    @property
+    def peer(self) -> str:
+        """Who the session is with, short; empty without one."""
+        return self._teller.short(self.chat.peer) if self.chat is not None else ""
+
+    @property
+    def target(self) -> str:
+        """Whom typed lines go to, for the prompt; empty for nobody."""
+        if self.chat is None and self.letters.peer:
+            return f"{self._teller.short(self.letters.peer)} (no session)"
+        return self.peer
+
+    @property
+    def is_dialling(self) -> bool:
+        """Whether a session is being set up, from either side."""
+        ringing = self._dialling is not None and not self._dialling.done()
+        return ringing or self.door.opening is not None
+
+    # --- what is typed -----------------------------------------------------------------------
+
+    async def invite(self, peer: str) -> None:
+        """``/invite PEER``."""
+        peer = peer or self.only
+        if not peer:
+            raise UsageError("/invite whom?", hint="/invite bob")
+        if self._scripted:
+            await self.ready()
+        self.dial(peer)
+
+    async def message(self, peer: str) -> None:
+        """``/message PEER``: what is written goes there without a session."""
+        peer = peer or self.only
+        if not peer:
+            raise UsageError("/message whom?", hint="/message bob")
+        if self._scripted:
+            await self.ready()
+        uri = self._whom(peer)
+        if uri is not None:
+            self.letters.begin(uri.aor)
+
+    async def bye(self) -> None:
+        """``/bye``: ends what there is."""
+        chat, self.chat = self.chat, None
+        if self._dialling is not None and not self._dialling.done():
+            self._dialling.cancel()
+            await asyncio.wait((self._dialling,))
+            lost = self.outbox.drop()
+            text = "your invitation is taken back"
+            self.narrator.note(f"{text}; {lost}" if lost else text)
+        elif chat is None and self.letters.peer:
+            self.narrator.note(f"you write no longer to {self.letters.end()}")
+        elif chat is None:
+            self.narrator.fail("there is no session to end")
+        else:
+            await chat.close()
+
+    async def send(self, text: str) -> None:
+        """A message to the peer."""
+        if self._scripted:
+            await self.ready()
+        else:
+            if self.only and self._way() is None and not self.is_dialling:
+                self.dial(self.only)
+            if self.chat is None and self.is_dialling and self.outbox.hold(text):
+                return
+        await self.outbox.send(text)
+
+    async def send_file(self, argument: str) -> None:
+        """``/send FILE``."""
+        if not argument:
+            raise UsageError("/send which file?", hint="/send picture.jpg")
+        if self._scripted:
+            await self.ready()
+        await self.outbox.send_file(argument, self.peer)
+
+    # --- sessions ----------------------------------------------------------------------------
+
+    def dial(self, peer: str) -> None:
+        """Invites a peer, unless something is in the way, which is then told."""
+        uri = self._whom(peer)
+        if uri is not None:
+            self._dialling = self._home.spawn(self._invite(uri))
+
+    def _whom(self, peer: str) -> Uri | None:
+        """Somebody else whom nothing keeps us from writing to; None when that has been told."""
+        fail = self.narrator.fail
+        if self.is_dialling:
+            fail("another session is being set up", hint="/bye takes your invitation back")
+            return None
+        if self.chat is not None:
+            fail(f"you are in a session with {self.peer}", hint="/bye ends it")
+            return None
+        try:
+            uri = self._home.agent.peer_uri(peer)
+        except UsageError as error:
+            fail(str(error), hint="type bob or bob@rcs.example")
+            return None
+        if uri.aor == self._home.agent.aor:
+            fail("that is you", hint="/invite somebody else")
+            return None
+        return uri
+
+    async def _invite(self, uri: Uri) -> None:
+        peer = uri.aor
+        name = self._teller.short(peer)
+        if not await self._home.admitted():
+            self.not_opened(f"{name} was not invited, because you are not registered", peer=peer)
+            return
+        self.narrator.say("inviting", f"inviting {name}", peer=peer)
+        try:
+            # Trying and ringing come among the agent's events.
+            chat = await self._home.agent.invite(str(uri), on_progress=lambda _event: None)
+        except InviteError as error:
+            if self.letters.instead(peer, error):
+                await self.outbox.release()
+                return
+            text = self._teller.refusal(peer, error)
+            self.not_opened(text, hint=error.hint, status=error.status, peer=peer)
+        except RcsopsError as error:
+            self.not_opened(
+                f"{name} was not invited: {error}",
+                hint=error.hint,
+                status=error.status if isinstance(error, AgentError) else 0,
+                peer=peer,
+            )
+        else:
+            async with self._news:
+                await self._news.wait_for(lambda: self.chat is chat or chat.ended)
+
+    def not_opened(self, text: str, *, hint: str = "", **data: object) -> None:
+        """A session did not come about, and what was held for it is lost."""
+        lost = self.outbox.drop()
+        self.narrator.fail(f"{text}; {lost}" if lost else text, hint=hint, **data)
+
+    async def ready(self) -> None:
+        """Waits until a session that was asked for is there, or is not to be."""
+        while tasks := [
+            task
+            for task in (self._dialling, self.door.opening)
+            if task is not None and not task.done()
+        ]:
+            await asyncio.wait(tasks)
+
+    def _busy_for(self, peer: str) -> str:
+        if self.chat is not None and self.chat.peer != peer:
+            return f"you are in a session with {self.peer}"
+        return "a session is being set up" if self.is_dialling else ""
+
+    def _is_free(self) -> bool:
+        return self.chat is None and not self.is_dialling
+
+    def _way(self) -> Chat | Letters | None:
+        """Where typed lines go."""
+        return self.chat or (self.letters if self.letters.peer else None)
+
+    def _adopt(self, chat_id: str) -> None:
+        """The chat is the one that typed lines go to."""
+        chat = next((each for each in self._home.agent.chats if each.chat_id == chat_id), None)
+        if chat is None:
+            return
+        self.chat = chat
+        self.letters.end()
+        self.letters.unused = False
+        self._home.spawn(self.outbox.release())
+
+    # --- what happens ------------------------------------------------------------------------
+
+    def note(self, event: events.Event) -> None:
+        """Something has happened, and has been told."""
+        if isinstance(event, events.TextReceived):
+            self.letters.received(event)
+        elif isinstance(event, events.SessionOpened):
+            self._adopt(event.chat_id)
+        elif isinstance(event, events.SessionEnded):
+            if self.chat is not None and self.chat.chat_id == event.chat_id:
+                self.chat = None
+        elif isinstance(event, events.Delivered | events.Failed):
+            self.outbox.message_done(event.message_id)
+        elif isinstance(event, events.FileSent | events.FileReceived | events.FileFailed):
+            self.outbox.file_done(event.transfer_id)
+            self.door.file_done(event.transfer_id)
+
+    async def noted(self) -> None:
+        """Wakes who waits for what has happened."""
+        async with self._news:
+            self._news.notify_all()
+
+    async def confirmed(self) -> None:
+        """Waits until what went and came is known to be there or not."""
+        await asyncio.gather(self.outbox.confirmed(), self.door.settled())
