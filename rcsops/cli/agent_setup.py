@@ -108,12 +108,15 @@ class AgentSetup:
             directory=project.make_agent_dir(str(account)),
         )
 
-    def agent(self, *, tap: "Tap | None", instance_id: str | None = None) -> "Agent":
+    def agent(
+        self, *, tap: "Tap | None", instance_id: str | None = None, asking: bool = False
+    ) -> "Agent":
         """The agent, with the user's history. Without ``instance_id`` it is a device of its own,
-        which nobody knows before and after."""
+        which nobody knows before and after. ``asking``: no file is taken without a question."""
         from rcsops.ua import Agent
 
         settings = self.project.settings
+        rules = settings.file_rules
         return Agent(
             f"sip:{self.account}",
             server=self.server,
@@ -126,4 +129,7 @@ class AgentSetup:
             history=self.directory / "history.db",
             instance_id=instance_id,
             tls=agent_tls(self.project),
+            file_rules=rules.asking() if asking else rules,
+            max_file_size=settings.files_max_size,
+            disk_reserve=settings.files_reserve,
         )

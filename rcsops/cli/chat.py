@@ -70,7 +70,7 @@ def chat(
         tap_to(choices.trace, setup.account.username) as tap,
         instance_id(setup.directory) as instance,
     ):
-        agent = setup.agent(tap=tap, instance_id=instance)
+        agent = setup.agent(tap=tap, instance_id=instance, asking=not auto_accept)
 
         def room(notify: "Callable[[Notice], None]") -> ChatRoom:
             return ChatRoom(

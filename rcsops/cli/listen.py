@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     "--files",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Take files, up to 100 MB each, into DIR (they are refused).",
+    help="Take files, as [files] says, into DIR (they are refused).",
 )
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N messages.")
 @click.option(

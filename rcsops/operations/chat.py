@@ -49,8 +49,8 @@ class ChatRoom:
 
     ``scripted`` is for input that is not a person: lines wait for what was asked before them, and
     at the end of the input what was begun is finished first. ``directory`` is where files go that
-    peers send, up to ``max_file`` octets without a question. ``credential`` gives the user's secret
-    as it is kept now, if it is, for one who registers again.
+    peers send. ``credential`` gives the user's secret as it is kept now, if it is, for one who
+    registers again.
     """
 
     def __init__(
@@ -64,7 +64,6 @@ class ChatRoom:
         auto_accept: bool = True,
         scripted: bool = False,
         several: bool = False,
-        max_file: int = 100 << 20,
         credential: Callable[[], Credential | None] = lambda: None,
     ) -> None:
         self.agent = agent
@@ -80,7 +79,6 @@ class ChatRoom:
             self,
             directory=directory,
             auto_accept=auto_accept,
-            max_file=max_file,
             scripted=scripted,
         )
         # In a room of several, what is typed to nobody has a talk of its own: of commands alone.

@@ -9,6 +9,7 @@ from rcsops.errors import AgentError, RcsopsError
 from rcsops.operations.chat_events import Teller
 from rcsops.operations.chat_notices import Narrator
 from rcsops.operations.wording import amount
+from rcsops.settings import FileVerdict
 from rcsops.ua import FileOffer, Invitation, Transfer, events
 
 __all__ = ["Door"]
@@ -19,7 +20,7 @@ class Door:
 
     ``busy`` says why an invitation of a peer (its address) cannot be taken, in words; empty when it
     can. ``not_opened`` is told why a session did not come about. ``spawn`` runs something beside.
-    Files go to ``directory``, without a question up to ``max_file`` octets.
+    Files go to ``directory``, without a question when the agent's rules accept them.
     """
 
     def __init__(
@@ -32,7 +33,6 @@ class Door:
         spawn: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"],
         directory: Path,
         auto_accept: bool,
-        max_file: int,
     ) -> None:
         self._transfers: set[Transfer] = set()
         self._narrator = narrator
@@ -42,7 +42,6 @@ class Door:
         self._spawn = spawn
         self._directory = directory
         self._auto_accept = auto_accept
-        self._max_file = max_file
         self._waiting: Invitation | FileOffer | None = None
         self._opening: asyncio.Task[None] | None = None
 
@@ -79,7 +78,7 @@ class Door:
         """A peer wants to send a file."""
         what = f"{self._teller.short(offer.peer)} sends {offer.name} ({amount(offer.size)})"
         data = {"peer": offer.peer, "name": offer.name, "size": offer.size}
-        if self._auto_accept and offer.size <= self._max_file:
+        if offer.verdict is FileVerdict.ACCEPT:
             self._narrator.say("file-offered", what, **data)
             self._spawn(self._accept_file(offer))
         elif self._waiting is not None:

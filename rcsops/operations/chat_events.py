@@ -169,6 +169,12 @@ _ENTRIES: dict[type[events.Event], tuple[str, Words]] = {
     events.Displayed: ("status", _arrived("displayed")),
     events.Failed: ("status", _failed),
     events.Composing: ("composing", lambda *_: ""),
+    events.FileRefused: (
+        "refused",
+        lambda t, e, _: (
+            f"{t.short(e.peer)} sends {e.name} ({amount(e.size)}): refused, as your rules say"
+        ),
+    ),
     events.FileProgress: ("file-progress", lambda t, e, _: t.progress(e)),
     events.FileSent: (
         "file-sent",

@@ -40,8 +40,7 @@ class Talk:
 
     ``only`` is the address of the peer whom it is about for good; what is written to that one
     invites it where there is no session. Without it the user turns to one peer after the other.
-    Files go to ``directory``, without a question up to ``max_file`` octets. ``scripted``: lines
-    wait for what was asked before them.
+    Files go to ``directory``. ``scripted``: lines wait for what was asked before them.
     """
 
     def __init__(
@@ -51,7 +50,6 @@ class Talk:
         *,
         directory: Path,
         auto_accept: bool,
-        max_file: int,
         scripted: bool,
         only: str = "",
     ) -> None:
@@ -69,7 +67,6 @@ class Talk:
             spawn=household.spawn,
             directory=directory,
             auto_accept=auto_accept,
-            max_file=max_file,
         )
         self.letters = Letters(household.agent, narrator, self._teller, self._is_free)
         self.outbox = Outbox(narrator, self._way)

@@ -83,6 +83,14 @@ listen = [{listen}]
 # The certificate that they show to a server that asks for one.
 # certificate = ""
 # private_key = ""
+
+[files]
+# Which files of peers are taken: the first rule that fits decides (accept, ask or refuse), and what
+# none fits is asked. More octets than max_size are always refused, and so is what would leave less
+# than reserve free on the disk.
+# rules = ["accept size<=100MB"]
+# max_size = 1073741824
+# reserve = 100000000
 """
 
 

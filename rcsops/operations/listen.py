@@ -12,6 +12,7 @@ from rcsops.operations.chat_tasks import Tasks, unless
 from rcsops.operations.listen_bot import Bot
 from rcsops.operations.send import Posting
 from rcsops.operations.wording import amount
+from rcsops.settings import FileVerdict
 from rcsops.ua import Agent, FileOffer, Invitation, TextReceived, events
 
 __all__ = ["Listener"]
@@ -25,9 +26,10 @@ class Listener:
 
     ``tell`` gets each message and received file, ``note`` in words what happens beside. ``command``
     is run for each message and what it prints is sent back (`Bot`); it may take
-    ``command_seconds``. Files are refused without a ``directory`` for them, and above ``max_file``
-    octets. After ``count`` messages it ends; further ones are left to the server, and those that
-    have come over the same session with the last are told too.
+    ``command_seconds``. Files are refused without a ``directory`` for them, and where the agent's
+    rules do not accept them, for nobody is asked. After ``count`` messages it ends; further ones
+    are left to the server, and those that have come over the same session with the last are told
+    too.
     """
 
     def __init__(
@@ -40,7 +42,6 @@ class Listener:
         command: str = "",
         command_seconds: float = 60.0,
         directory: Path | None = None,
-        max_file: int = 100 << 20,
         count: int | None = None,
     ) -> None:
         self._agent = agent
@@ -48,7 +49,6 @@ class Listener:
         self._tell = tell
         self._note = note
         self._directory = directory
-        self._max_file = max_file
         self._count = count
         self._heard = 0
         self._lost = ""
@@ -141,9 +141,9 @@ class Listener:
         if self._directory is None:
             offer.reject(603)
             self._note(f"{what}: refused, for there is no --files DIR")
-        elif offer.size > self._max_file:
+        elif offer.verdict is not FileVerdict.ACCEPT:
             offer.reject(603)
-            self._note(f"{what}: refused, for it is larger than {amount(self._max_file)}")
+            self._note(f"{what}: refused, for no rule of [files] accepts it")
         else:
             try:
                 await offer.accept(self._directory)

@@ -2,6 +2,7 @@
 
 from rcsops.settings.credentials import CredentialStore
 from rcsops.settings.directories import private_directory
+from rcsops.settings.file_rules import FileRule, FileRules, FileVerdict
 from rcsops.settings.limits import Limits
 from rcsops.settings.listen import Listen, parse_listen
 from rcsops.settings.model import (
@@ -24,6 +25,9 @@ __all__ = [
     "DIGEST_ALGORITHMS",
     "ENGINES",
     "CredentialStore",
+    "FileRule",
+    "FileRules",
+    "FileVerdict",
     "Limits",
     "Listen",
     "Project",

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from rcsops.errors import SettingsError
+from rcsops.settings.file_rules import FileRule, FileRules
 from rcsops.settings.limits import LIMIT_CHECKS, Limits
 from rcsops.settings.listen import Listen, parse_listen
 
@@ -78,6 +79,9 @@ class Settings:
     agent_bind: str = "127.0.0.1"
     agent_certificate: str = ""
     agent_private_key: str = ""
+    files_rules: tuple[str, ...] = ("accept size<=100MB",)
+    files_max_size: int = 1 << 30
+    files_reserve: int = 100_000_000
 
     @property
     def listen_addresses(self) -> tuple[Listen, ...]:
@@ -88,6 +92,11 @@ class Settings:
     def all_domains(self) -> tuple[str, tuple[str, ...]]:
         """The domain, and the others that the embedded server has accounts of."""
         return self.domain, self.domains
+
+    @property
+    def file_rules(self) -> FileRules:
+        """``files_rules`` as a value."""
+        return FileRules.parse(self.files_rules, domain=self.domain)
 
     def local_server(self, transport: str | None = None) -> Listen | None:
         """Where an agent on this machine finds the project's server by ``transport``.
@@ -262,9 +271,20 @@ def _keeping(value: object) -> int:
     return _count(value, most=31_536_000)
 
 
+def _rule(value: object) -> str:
+    text = _text(value)
+    FileRule.parse(text)
+    return text
+
+
+def _octets(value: object) -> int:
+    """Up to a petabyte."""
+    return _count(value, most=10**15)
+
+
 def _count(value: object, *, most: int = 100_000) -> int:
     """A whole number from 1 on, or its digits (from the environment)."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError("must be a whole number")
@@ -305,6 +325,9 @@ _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "agent.bind": ("agent_bind", _host),
     "agent.certificate": ("agent_certificate", _text),
     "agent.private_key": ("agent_private_key", _text),
+    "files.rules": ("files_rules", _strings(_rule, empty=True)),
+    "files.max_size": ("files_max_size", _octets),
+    "files.reserve": ("files_reserve", _octets),
 }
 _KEYS |= {f"limits.{name}": (f"limits.{name}", check) for name, check in LIMIT_CHECKS.items()}
 _LISTS = {
@@ -315,6 +338,7 @@ _LISTS = {
     "domains",
     "aliases",
     "ws.origins",
+    "files.rules",
 }
 _TABLES = {key.partition(".")[0] for key in _KEYS if "." in key}
 

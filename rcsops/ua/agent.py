@@ -10,6 +10,7 @@ from typing import Self
 from weakref import WeakSet
 
 from rcsops.errors import AgentError, RegistrationError, SipParseError, UsageError
+from rcsops.settings import FileRules
 from rcsops.sip import Credential, DigestClient, NameAddr, Registration, Uri
 from rcsops.sip.session_timer import MIN_SE
 from rcsops.transport import Tap, TlsOptions
@@ -76,6 +77,8 @@ class Agent(AgentCore):
         max_message_size: int = 1 << 20,
         max_file_size: int = 1 << 30,
         downloads: str | os.PathLike[str] | None = None,
+        file_rules: FileRules | None = None,
+        disk_reserve: int = 100_000_000,
         answer_setup: str = "active",
         invite_seconds: float = 180.0,
         session_expires: int = 1800,
@@ -110,7 +113,10 @@ class Agent(AgentCore):
         are the waits before another attempt after a loss (RFC 5626 §4.5).
 
         ``max_sessions`` chats at a time, then callers hear 486. ``downloads`` is a directory into
-        which files of a peer with an open chat are taken without asking. ``answer_setup`` is our
+        which files are taken without asking: those that ``file_rules`` accept, or without rules
+        those of a peer with an open chat. What the rules refuse is answered 603, and a file of more
+        than ``max_file_size`` 403. None is taken that would leave less than ``disk_reserve`` free
+        on the disk. ``answer_setup`` is our
         part when a peer leaves us the choice: "active" (we connect) or "passive".
         ``session_expires`` is how often a session is refreshed, so that one whose peer is gone
         ends (RFC 4028); 0 asks for no refreshes. Sizes are in octets, times in seconds.
@@ -138,6 +144,8 @@ class Agent(AgentCore):
             max_message_size=max_message_size,
             max_file_size=max_file_size,
             downloads=None if downloads is None else Path(downloads),
+            file_rules=file_rules,
+            disk_reserve=disk_reserve,
             answer_setup=answer_setup,
             invite_seconds=invite_seconds,
             session_expires=session_expires,
@@ -203,7 +211,7 @@ class Agent(AgentCore):
         for pending in self._pending:
             pending.reject(480)
         outcomes = await asyncio.gather(
-            *(transfer.cancel() for transfer in self._transfers),
+            *(transfer.cancel() for transfer in self.files.transfers),
             *(chat.close("the agent was closed") for chat in (*self._chats, *self._opening)),
             return_exceptions=True,
         )

@@ -3,15 +3,12 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from rcsops.errors import (
     AgentError,
-    InviteError,
     SipParseError,
-    TransferError,
     UsageError,
 )
 from rcsops.msrp import ReceiveLimits
@@ -23,13 +20,14 @@ from rcsops.transport.resolver import is_numeric
 from rcsops.ua import events
 from rcsops.ua.call import Call
 from rcsops.ua.chat import Chat
+from rcsops.ua.file_desk import FileDesk
 from rcsops.ua.history import History
 from rcsops.ua.host import ALLOW, AgentHost
 from rcsops.ua.inbox import Inbox
 from rcsops.ua.incoming import FileOffer, Invitation, Pending
 from rcsops.ua.options import AgentOptions
 from rcsops.ua.pager import Pager
-from rcsops.ua.reception import offered, receive_invite
+from rcsops.ua.reception import receive_invite
 from rcsops.ua.registrar import Registrar
 from rcsops.ua.seen import Seen
 from rcsops.ua.session import MsrpCall
@@ -40,8 +38,6 @@ if TYPE_CHECKING:
     from rcsops.ua.dialing import Attempt
 
 __all__ = ["AgentCore"]
-
-_MAX_FILES = 16
 
 
 _FEATURES = feature_text(REGISTERED)
@@ -58,6 +54,7 @@ class AgentCore(ABC):
         "_closing",
         "_credentials",
         "_feeds",
+        "_files",
         "_held",
         "_inbox",
         "_invitations",
@@ -67,7 +64,6 @@ class AgentCore(ABC):
         "_registrar",
         "_seen",
         "_targets",
-        "_transfers",
         "contact_user",
         "digest",
         "history",
@@ -105,7 +101,7 @@ class AgentCore(ABC):
         self._opening: tuple[Chat, ...] = ()
         self._pending: tuple[Pending, ...] = ()
         self._attempts: tuple[Attempt, ...] = ()
-        self._transfers: tuple[Transfer, ...] = ()
+        self._files: FileDesk | None = None
         self._held: tuple[Chat, ...] = ()
         self._seen: Seen | None = None
 
@@ -172,6 +168,13 @@ class AgentCore(ABC):
         if self._pager is None:
             self._pager = Pager(self)
         return self._pager
+
+    @property
+    def files(self) -> FileDesk:
+        """What it knows of files."""
+        if self._files is None:
+            self._files = FileDesk(self)
+        return self._files
 
     @property
     def tokens(self) -> Tokens:
@@ -432,11 +435,6 @@ class AgentCore(ABC):
         count = len(self._chats) + ringing + len(self._attempts)
         return count >= self.options.max_sessions
 
-    def has_too_many_files(self) -> bool:
-        """Whether no more file offers are taken."""
-        offers = sum(1 for pending in self._pending if isinstance(pending, FileOffer))
-        return offers + len(self._transfers) >= _MAX_FILES
-
     def inviting(self, peer: str) -> "Attempt | None":
         """Our INVITE to a peer that has no final answer."""
         return next((attempt for attempt in self._attempts if attempt.peer == peer), None)
@@ -497,31 +495,10 @@ class AgentCore(ABC):
         self.publish(events.Invited(invitation.peer, invitation.chat_id, invitation))
 
     def take_file_offer(self, offer: FileOffer) -> None:
-        """A file is offered: taken at once from a peer with an open chat, if so wished."""
+        """A file is offered."""
         self._pending = (*self._pending, offer)
-        event = offered(offer)
-        if offer.chat is not None:
-            offer.chat.publish(event)
-        else:
-            self.publish(event)
-        if self.options.downloads is not None and offer.chat is not None:
-            self.host.spawn(self._take_unasked(offer, self.options.downloads))
-
-    async def _take_unasked(self, offer: FileOffer, directory: Path) -> None:
-        try:
-            await offer.accept(directory)
-        except (InviteError, TransferError):
-            # Told by an event already.
-            return
+        self.files.offered(offer)
 
     def forget_pending(self, pending: Pending) -> None:
         """It has been answered, or taken back."""
         self._pending = tuple(other for other in self._pending if other is not pending)
-
-    def add_transfer(self, transfer: Transfer) -> None:
-        """A file is on its way."""
-        self._transfers = (*self._transfers, transfer)
-
-    def forget_transfer(self, transfer: Transfer) -> None:
-        """It is through, or has failed."""
-        self._transfers = tuple(other for other in self._transfers if other is not transfer)

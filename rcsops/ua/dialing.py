@@ -167,7 +167,7 @@ async def send_file(
     except BaseException:
         file.close()
         raise
-    agent.add_transfer(transfer)
+    agent.files.add(transfer)
     agent.host.spawn(_send_file(agent, uri, file, transfer, conversation_id))
     return transfer
 

@@ -23,6 +23,7 @@ __all__ = [
     "FileOffered",
     "FileProgress",
     "FileReceived",
+    "FileRefused",
     "FileSent",
     "InviteCancelled",
     "Invited",
@@ -222,6 +223,17 @@ class FileOffered(Event):
     size: int
     content_type: str
     offer: "FileOffer"
+
+
+@dataclass(frozen=True, slots=True)
+class FileRefused(Event):
+    """A file that a peer offered was refused by our rules (603)."""
+
+    peer: str
+    chat_id: str
+    name: str
+    size: int
+    content_type: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import hashlib
 import mimetypes
 import os
 import secrets
+import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,29 @@ from typing import BinaryIO
 
 from rcsops.errors import TransferError
 
-__all__ = ["IncomingFile", "OutgoingFile"]
+__all__ = ["IncomingFile", "OutgoingFile", "check_room"]
 
 _BLOCK = 1 << 20
 _MAX_COPIES = 10_000
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+
+def check_room(directory: Path, size: int, reserve: int) -> None:
+    """Raises TransferError when ``size`` octets more would leave less than ``reserve`` free on the
+    disk of ``directory``, which need not be there yet."""
+    place = directory
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        free = shutil.disk_usage(place).free
+    except OSError:
+        # Whoever makes the file is told what is wrong there.
+        return
+    if free - size < reserve:
+        raise TransferError(
+            f"{size} octets do not fit: the disk has {free} free, of which {reserve} are kept",
+            hint="make room, or lower reserve in [files] of rcsops.toml",
+        )
 
 
 @dataclass(frozen=True, slots=True)

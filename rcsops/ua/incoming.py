@@ -8,6 +8,7 @@ from rcsops.errors import InviteError, SdpParseError
 from rcsops.rcs import Agreement, chat_accepted, chat_answer, chat_offer, chat_stream, safe_name
 from rcsops.rcs import FileOffer as OfferedFile
 from rcsops.sdp import SessionDescription
+from rcsops.settings import FileVerdict
 from rcsops.ua import events
 from rcsops.ua.receiving import receive_file
 from rcsops.ua.session import MsrpCall, SessionUser
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from rcsops.ua.core import AgentCore
     from rcsops.ua.transfer import Transfer
 
-__all__ = ["FileOffer", "Invitation", "Pending"]
+__all__ = ["UNKNOWN_TYPE", "FileOffer", "Invitation", "Pending"]
+
+UNKNOWN_TYPE = "application/octet-stream"
+"""The type of a file whose sender names none."""
 
 
 class Pending(SessionUser):
@@ -147,10 +151,11 @@ class Invitation(Pending):
 class FileOffer(Pending):
     """A peer wants to send a file: ``name`` (safe to use), ``size`` in octets, ``content_type``.
 
-    ``sha1`` is what the peer promises, in lower-case hex, or None.
+    ``sha1`` is what the peer promises, in lower-case hex, or None. ``verdict`` is what the agent's
+    rules say of it, never that it is refused.
     """
 
-    __slots__ = ("chat", "content_type", "description", "file", "name", "sha1", "size")
+    __slots__ = ("chat", "content_type", "description", "file", "name", "sha1", "size", "verdict")
 
     def __init__(
         self,
@@ -160,15 +165,17 @@ class FileOffer(Pending):
         description: SessionDescription,
         file: OfferedFile,
         chat: "Chat | None",
+        verdict: FileVerdict = FileVerdict.ASK,
     ) -> None:
         super().__init__(agent, call, peer)
+        self.verdict = verdict
         self.description = description
         self.file = file
         self.chat = chat
         self.name = safe_name(file.selector.name or "file")
         self.size = file.selector.size or 0
         self.sha1 = file.selector.sha1
-        self.content_type = file.selector.type or "application/octet-stream"
+        self.content_type = file.selector.type or UNKNOWN_TYPE
 
     @property
     def transfer_id(self) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rcsops.settings import FileRules
 from rcsops.sip import Credential, Uri
 
 __all__ = ["AgentOptions"]
@@ -25,6 +26,8 @@ class AgentOptions:
     max_message_size: int
     max_file_size: int
     downloads: Path | None
+    file_rules: FileRules | None
+    disk_reserve: int
     answer_setup: str
     invite_seconds: float
     session_expires: int

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from rcsops.errors import AgentError, SdpParseError, TransferError
 from rcsops.msrp import ReceiveLimits
 from rcsops.rcs import file_answer, file_stream
-from rcsops.ua.files import IncomingFile
+from rcsops.ua.files import IncomingFile, check_room
 from rcsops.ua.transfer import IncomingTransfer, Transfer
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ def receive_file(agent: "AgentCore", offer: "FileOffer", directory: Path) -> Tra
     """Takes the file in the background; see ``FileOffer.accept``."""
     call = offer.call
     try:
+        check_room(directory, offer.size, agent.options.disk_reserve)
         file = IncomingFile(directory, offer.name, offer.size, offer.sha1)
     except TransferError:
         call.call.reject(480)
@@ -35,7 +36,7 @@ def receive_file(agent: "AgentCore", offer: "FileOffer", directory: Path) -> Tra
         size=offer.size,
         sha1=offer.sha1,
     )
-    agent.add_transfer(transfer)
+    agent.files.add(transfer)
     agent.host.spawn(_receive(agent, offer, transfer))
     return transfer
 

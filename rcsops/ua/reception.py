@@ -4,11 +4,12 @@ from typing import TYPE_CHECKING
 
 from rcsops.errors import RemoteProtocolError, SdpParseError, SipParseError
 from rcsops.rcs import FileOffer as OfferedFile
-from rcsops.rcs import find_chat, read_file_offer
+from rcsops.rcs import find_chat, read_file_offer, safe_name
 from rcsops.sdp import SessionDescription
+from rcsops.settings import FileVerdict
 from rcsops.sip import Flow, Request
 from rcsops.ua import events
-from rcsops.ua.incoming import FileOffer, Invitation
+from rcsops.ua.incoming import UNKNOWN_TYPE, FileOffer, Invitation
 from rcsops.ua.session import MsrpCall, sdp_of
 
 if TYPE_CHECKING:
@@ -90,14 +91,23 @@ def _receive_file(
     if file.selector.size > agent.options.max_file_size:
         host.refuse(request, flow, 403, headers=[("Warning", _SIZE_EXCEEDED)])
         return
-    if agent.has_too_many_files():
+    if agent.files.is_full:
         host.refuse(request, flow, 486)
         return
     chat = _chat_for(agent, peer, flow, request.get("Conversation-ID"))
+    peer = peer if chat is None else chat.peer
+    selector = file.selector
+    content_type = selector.type or UNKNOWN_TYPE
+    verdict = agent.files.verdict(peer, content_type, file.selector.size, chat=chat, flow=flow)
+    if verdict is FileVerdict.REFUSE:
+        host.refuse(request, flow, 603)
+        name, chat_id = safe_name(selector.name or "file"), request.call_id
+        agent.publish(events.FileRefused(peer, chat_id, name, file.selector.size, content_type))
+        return
     call = _ring(agent, request, flow)
     if call is None:
         return
-    offer = FileOffer(agent, call, peer if chat is None else chat.peer, description, file, chat)
+    offer = FileOffer(agent, call, peer, description, file, chat, verdict)
     agent.take_file_offer(offer)
 
 
@@ -138,16 +148,3 @@ def _chat_for(
         if chat.peer == peer:
             return chat
     return None
-
-
-def offered(offer: FileOffer) -> events.FileOffered:
-    """The event that tells of an offer."""
-    return events.FileOffered(
-        offer.peer,
-        offer.chat.chat_id if offer.chat is not None else offer.chat_id,
-        offer.transfer_id,
-        offer.name,
-        offer.size,
-        offer.content_type,
-        offer,
-    )

@@ -146,7 +146,7 @@ class Transfer(SessionUser):
         self.status = TransferStatus.DONE
         self.octets = self.size
         self._outcome.set_result(None)
-        self._agent.forget_transfer(self)
+        self._agent.files.forget(self)
         self._tell(event)
 
     def _fail(self, reason: str, error: RcsopsError | None = None) -> None:
@@ -155,7 +155,7 @@ class Transfer(SessionUser):
         self.status = TransferStatus.FAILED
         self._error = error if error is not None else TransferError(reason)
         self._outcome.set_result(None)
-        self._agent.forget_transfer(self)
+        self._agent.files.forget(self)
         self._tell(
             events.FileFailed(
                 self.peer, self.chat_id, self.transfer_id, self.name, reason, self.incoming

@@ -9,12 +9,15 @@ import pytest
 
 from rcsops import Agent
 from rcsops.errors import InviteError, SessionClosed, TransferError
+from rcsops.settings import FileRules
+from rcsops.testing.waiting import eventually
 from rcsops.ua import (
     Chat,
     Delivered,
     Event,
     FileOffered,
     FileReceived,
+    FileRefused,
     Ringing,
     Sent,
     SessionEnded,
@@ -288,6 +291,50 @@ async def test_a_file_that_is_too_large_is_refused(letter: Path) -> None:
         transfer = await ours.send_file(letter)
         with pytest.raises(TransferError, match="403"):
             await transfer.done(timeout=5)
+
+
+async def test_rules_refuse_a_file_or_take_it(letter: Path, tmp_path: Path) -> None:
+    rules = FileRules.parse(["refuse size>2MB", "accept from=alex@rcs.example size<=1100000"])
+    large = letter.with_name("large.bin")
+    large.write_bytes(bytes(2_000_001))
+    middle = letter.with_name("middle.bin")
+    middle.write_bytes(bytes(1_500_000))
+    async with pair(downloads=tmp_path / "in", file_rules=rules) as (alex, bob):
+        ours, theirs = await talk(alex, bob)
+        feed = bob.events()
+        transfer = await ours.send_file(large)
+        with pytest.raises(TransferError, match="603"):
+            await transfer.done(timeout=5)
+        async with asyncio.timeout(5):
+            async for event in feed:
+                if isinstance(event, FileRefused):
+                    assert (event.name, event.size) == ("large.bin", 2_000_001)
+                    break
+        await (await ours.send_file(letter)).done(timeout=5)
+        # What no rule fits is asked.
+        asked = await ours.send_file(middle)
+        while (offered := await take(theirs, FileOffered)).name != "middle.bin":
+            continue
+        offered.offer.reject()
+        with pytest.raises(TransferError, match="603"):
+            await asked.done(timeout=5)
+        target = tmp_path / "in"
+        await eventually(lambda: [path.name for path in target.iterdir()] == ["letter.bin"])
+
+
+async def test_a_file_that_leaves_too_little_room_is_not_taken(
+    letter: Path, tmp_path: Path
+) -> None:
+    async with pair(disk_reserve=10**18) as (alex, bob):
+        ours, theirs = await talk(alex, bob)
+        transfer = await ours.send_file(letter)
+        offered = await take(theirs, FileOffered)
+        assert isinstance(offered, FileOffered)
+        with pytest.raises(TransferError, match="do not fit"):
+            await offered.offer.accept(tmp_path / "not" / "there")
+        with pytest.raises(TransferError, match="480"):
+            await transfer.done(timeout=5)
+    assert not (tmp_path / "not").exists()
 
 
 async def test_a_file_is_cancelled_and_nothing_is_left(tmp_path: Path) -> None:
