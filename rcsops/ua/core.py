@@ -2,22 +2,17 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from rcsops.errors import (
     AgentError,
-    SipParseError,
-    UsageError,
 )
 from rcsops.msrp import ReceiveLimits
-from rcsops.rcs import PAGER_ACCEPT, REGISTERED, feature_text, service_headers
-from rcsops.sip import Credential, DigestClient, Flow, NameAddr, Request, Target, Uri
-from rcsops.tokens import Tokens
-from rcsops.transport.requester import find_targets
-from rcsops.transport.resolver import is_numeric
+from rcsops.rcs import PAGER_ACCEPT
+from rcsops.sip import DigestClient, Flow, Request, Uri
 from rcsops.ua import events
+from rcsops.ua.addressing import FEATURES, Addressing
 from rcsops.ua.call import Call
 from rcsops.ua.chat import Chat
 from rcsops.ua.file_desk import FileDesk
@@ -28,7 +23,6 @@ from rcsops.ua.incoming import FileOffer, Invitation, Pending
 from rcsops.ua.options import AgentOptions
 from rcsops.ua.pager import Pager
 from rcsops.ua.reception import receive_invite
-from rcsops.ua.registrar import Registrar
 from rcsops.ua.seen import Seen
 from rcsops.ua.session import MsrpCall
 from rcsops.ua.streams import Stream
@@ -40,10 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["AgentCore"]
 
 
-_FEATURES = feature_text(REGISTERED)
-
-
-class AgentCore(ABC):
+class AgentCore(Addressing, ABC):
     """The inner side of :class:`~rcsops.ua.agent.Agent`; programs use that one."""
 
     __slots__ = (
@@ -52,7 +43,6 @@ class AgentCore(ABC):
         "_chats",
         "_closed",
         "_closing",
-        "_credentials",
         "_feeds",
         "_files",
         "_held",
@@ -61,35 +51,21 @@ class AgentCore(ABC):
         "_opening",
         "_pager",
         "_pending",
-        "_registrar",
         "_seen",
-        "_targets",
-        "contact_user",
         "digest",
         "history",
-        "host",
-        "instance_id",
         "intake",
-        "options",
         "owns_host",
-        "uri",
     )
 
     def __init__(
         self, uri: Uri, host: AgentHost, options: AgentOptions, *, owns_host: bool
     ) -> None:
-        self.uri = uri
-        self.host = host
-        self.options = options
+        super().__init__(uri, host, options)
         self.owns_host = owns_host
-        self.instance_id: str | None = None
         self.intake: int | None = None
         self.history: History | None = None
         self.digest: DigestClient | None = None
-        self.contact_user = ""
-        self._credentials: Credential | None = options.credential
-        self._registrar: Registrar | None = None
-        self._targets: tuple[Target, ...] = ()
         self._closed = False
         self._closing = False
         # Made when they are needed: an agent that only waits has none of them.
@@ -121,11 +97,6 @@ class AgentCore(ABC):
         """Offers a file to a peer."""
 
     # --- identity ----------------------------------------------------------------------------
-
-    @property
-    def aor(self) -> str:
-        """The address of record, "sip:bob@rcs.example"."""
-        return self.uri.aor
 
     @property
     def registered(self) -> bool:
@@ -176,36 +147,12 @@ class AgentCore(ABC):
             self._files = FileDesk(self)
         return self._files
 
-    @property
-    def tokens(self) -> Tokens:
-        """Where tags, ids and nonces come from."""
-        return self.host.endpoint.tokens
-
-    @property
-    def server_text(self) -> str:
-        """The server as a person would name it."""
-        server = self.options.server
-        return self.uri.host_text if server is None else server.host_port
-
     def check_open(self) -> None:
         """Raises AgentError before ``start`` and after ``close``."""
         if self._closing:
             raise AgentError("the agent is closed")
         if not self.contact_user:
             raise AgentError("the agent has not been started: use it with `async with`")
-
-    def use_credential(self, credential: Credential) -> None:
-        """Answers challenges with another secret from now on: the password has been changed."""
-        self._credentials = credential
-
-    def credential_for(self, realm: str) -> Credential | None:
-        """Our secret for a realm; None for a realm that is not our server's."""
-        if self._credentials is None:
-            password = self.options.password
-            if password is None or realm != self.options.realm:
-                return None
-            self._credentials = Credential.from_password(self.uri.username, realm, password)
-        return self._credentials if self._credentials.realm == realm else None
 
     # --- followers ---------------------------------------------------------------------------
 
@@ -239,101 +186,6 @@ class AgentCore(ABC):
         if self._registrar is not None:
             self._registrar.flow_closed(flow, error)
 
-    def identity_of(self, request: Request, flow: Flow) -> str:
-        """Who sends a request: as our own server asserts, else as the From says (RFC 3325)."""
-        if any(target.flow.remote == flow.remote for target in self._targets):
-            for value in request.values("P-Asserted-Identity"):
-                asserted = NameAddr.parse(value)
-                if asserted.uri.is_sip:
-                    return asserted.uri.aor
-        return request.from_.uri.aor
-
-    def is_from_server(self, flow: Flow) -> bool:
-        """Whether a request came from a host of our server, by a connection of its own perhaps."""
-        return any(target.flow.remote[0] == flow.remote[0] for target in self._targets)
-
-    def peer_uri(self, text: str) -> Uri:
-        """The URI of a peer, of our own domain when it has none. Raises UsageError."""
-        full = text
-        if not text.lower().startswith(("sip:", "sips:", "tel:")):
-            full = f"sip:{text}" if "@" in text else f"sip:{text}@{self.uri.host_text}"
-        try:
-            uri = Uri.parse(full)
-        except SipParseError as error:
-            raise UsageError(f"{text!r} is not a SIP address: {error}") from error
-        if not uri.is_sip or not uri.username:
-            raise UsageError(f"{text!r} does not name a user, as sip:bob@rcs.example does")
-        return uri
-
-    async def targets_for(self, uri: Uri) -> tuple[Target, ...]:
-        """Where requests for ``uri`` go: our server, or without one the host of the URI.
-
-        Over the flow that we are registered by, while there is one (RFC 5626 §4.3).
-        """
-        wanted, transport, domain = self._way_to(uri)
-        found = await find_targets(self.host.endpoint, wanted, transport=transport, domain=domain)
-        return self._by_our_flow(found)
-
-    def with_server(self, use: Callable[[tuple[Target, ...], str], None]) -> None:
-        """Calls ``use`` with the targets of our server, at once when no look-up is needed; with
-        none and the reason when it cannot be found."""
-        wanted, transport, domain = self._way_to(self.uri)
-        now = self.host.targets_now(wanted, transport=transport, domain=domain)
-        if now:
-            use(self._by_our_flow(now), "")
-            return
-
-        async def look_up() -> None:
-            try:
-                found, error = await self.targets_for(self.uri), ""
-            except AgentError as failure:
-                found, error = (), str(failure)
-            use(found, error)
-
-        self.host.spawn(look_up())
-
-    def _way_to(self, uri: Uri) -> tuple[Uri, str | None, str]:
-        """What to look up for ``uri``: a URI, the transport, and what TLS has to prove."""
-        options = self.options
-        wanted = options.server or uri
-        named = wanted.param("transport") is not None or options.transport == "auto"
-        # A server that is named by a number is believed when it proves our own domain.
-        domain = self.uri.host or "" if is_numeric(wanted.host or "") else ""
-        return wanted, None if named else options.transport, domain
-
-    def _by_our_flow(self, found: tuple[Target, ...]) -> tuple[Target, ...]:
-        if self.options.server is None:
-            return found
-        held = None if self._registrar is None else self._registrar.held
-        if held is not None:
-            found = (held, *(target for target in found if target.flow != held.flow))
-        self._targets = found
-        return found
-
-    def contact_address(self, target: Target) -> NameAddr:
-        """Our Contact as the peers behind ``target`` reach us, with what we can do."""
-        transport = target.flow.transport
-        # RFC 7118 §5.2: in URIs a WebSocket is "ws", whether TLS is under it or not.
-        suffix = "" if transport == "udp" else f";transport={transport.replace('wss', 'ws')}"
-        return NameAddr.parse(f"<sip:{self.contact_user}@{target.sent_by}{suffix}>{_FEATURES}")
-
-    def contact(self, target: Target) -> str:
-        """The value of our Contact header in a session.
-
-        Through our server it is our GRUU, where it gave us one, and asks to be reached over the
-        flow that the request goes by, where the server does that (RFC 5626 §4.3, RFC 5627 §4.4).
-        """
-        contact = self.contact_address(target)
-        registrar = self._registrar
-        by_server = any(known.flow.remote == target.flow.remote for known in self._targets)
-        if registrar is not None and by_server:
-            contact = registrar.dialog_contact(contact)
-        return str(contact.with_param("+sip.instance", f'"<{self.instance_id}>"'))
-
-    def contact_for(self, flow: Flow) -> str:
-        """Our Contact in the answer to a request that came by ``flow``."""
-        return self.contact(self.host.endpoint.target_of(flow))
-
     def response_headers(self) -> list[tuple[str, str]]:
         """What our responses to an INVITE carry beside the dialog's headers."""
         return [("Allow", ALLOW)]
@@ -341,50 +193,10 @@ class AgentCore(ABC):
     def capability_headers(self) -> list[tuple[str, str]]:
         """What the answer to OPTIONS says of us."""
         return [
-            ("Contact", f"<{self.aor}>{_FEATURES}"),
+            ("Contact", f"<{self.aor}>{FEATURES}"),
             ("Allow", ALLOW),
             ("Accept", f"application/sdp, {PAGER_ACCEPT}"),
         ]
-
-    def service_headers(
-        self, urn: str, *, conversation_id: str, contribution_id: str
-    ) -> list[tuple[str, str]]:
-        """The headers of an RCS service in an INVITE."""
-        return service_headers(
-            urn, conversation_id=conversation_id, contribution_id=contribution_id
-        )
-
-    def create_invite(
-        self, uri: Uri, target: Target, headers: list[tuple[str, str]], sdp: bytes
-    ) -> Request:
-        """An INVITE outside a dialog."""
-        headers = [("Contact", self.contact(target)), *headers, ("Allow", ALLOW)]
-        request = self.create_request("INVITE", uri, headers)
-        request.set_body(sdp, "application/sdp")
-        return request
-
-    def create_request(
-        self, method: str, uri: Uri, headers: Iterable[tuple[str, str]] = ()
-    ) -> Request:
-        """A request outside a dialog, without a Via (RFC 3261 §8.1.1, RFC 3608)."""
-        tokens = self.tokens
-        sender = NameAddr.parse(f"<{self.aor}>")
-        if self.options.display_name:
-            sender = NameAddr(self.aor, display=self.options.display_name)
-        routes = () if self._registrar is None else self._registrar.service_route
-        return Request(
-            method,
-            uri.without_headers(),
-            [
-                ("Max-Forwards", "70"),
-                *(("Route", str(route)) for route in routes),
-                ("From", str(sender.with_param("tag", tokens.tag()))),
-                ("To", f"<{uri.without_headers()}>"),
-                ("Call-ID", tokens.call_id()),
-                ("CSeq", f"1 {method}"),
-                *headers,
-            ],
-        )
 
     def make_call(self, request: Request, contact: str) -> Call:
         """A call of this agent, out of an INVITE that is to be sent or that was received."""

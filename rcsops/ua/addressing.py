@@ -1,0 +1,212 @@
+"""Who an agent is and where its requests go: its URI, secrets, server, Contact, and what it sends
+outside of dialogs."""
+
+from collections.abc import Callable, Iterable
+
+from rcsops.errors import AgentError, SipParseError, UsageError
+from rcsops.rcs import REGISTERED, feature_text, service_headers
+from rcsops.sip import Credential, Flow, NameAddr, Request, Target, Uri
+from rcsops.tokens import Tokens
+from rcsops.transport.requester import find_targets
+from rcsops.transport.resolver import is_numeric
+from rcsops.ua.host import ALLOW, AgentHost
+from rcsops.ua.options import AgentOptions
+from rcsops.ua.registrar import Registrar
+
+__all__ = ["FEATURES", "Addressing"]
+
+FEATURES = feature_text(REGISTERED)
+"""What an agent can do, as parameters of its Contact."""
+
+
+class Addressing:
+    """The part of an agent that knows its own addresses and the ways to others."""
+
+    __slots__ = (
+        "_credentials",
+        "_registrar",
+        "_targets",
+        "contact_user",
+        "host",
+        "instance_id",
+        "options",
+        "uri",
+    )
+
+    def __init__(self, uri: Uri, host: AgentHost, options: AgentOptions) -> None:
+        self.uri = uri
+        self.host = host
+        self.options = options
+        self.instance_id: str | None = None
+        self.contact_user = ""
+        self._credentials: Credential | None = options.credential
+        self._registrar: Registrar | None = None
+        self._targets: tuple[Target, ...] = ()
+
+    @property
+    def aor(self) -> str:
+        """The address of record, "sip:bob@rcs.example"."""
+        return self.uri.aor
+
+    @property
+    def tokens(self) -> Tokens:
+        """Where tags, ids and nonces come from."""
+        return self.host.endpoint.tokens
+
+    @property
+    def server_text(self) -> str:
+        """The server as a person would name it."""
+        server = self.options.server
+        return self.uri.host_text if server is None else server.host_port
+
+    def use_credential(self, credential: Credential) -> None:
+        """Answers challenges with another secret from now on: the password has been changed."""
+        self._credentials = credential
+
+    def credential_for(self, realm: str) -> Credential | None:
+        """Our secret for a realm; None for a realm that is not our server's."""
+        if self._credentials is None:
+            password = self.options.password
+            if password is None or realm != self.options.realm:
+                return None
+            self._credentials = Credential.from_password(self.uri.username, realm, password)
+        return self._credentials if self._credentials.realm == realm else None
+
+    # --- where from and where to -------------------------------------------------------------
+
+    def identity_of(self, request: Request, flow: Flow) -> str:
+        """Who sends a request: as our own server asserts, else as the From says (RFC 3325)."""
+        if any(target.flow.remote == flow.remote for target in self._targets):
+            for value in request.values("P-Asserted-Identity"):
+                asserted = NameAddr.parse(value)
+                if asserted.uri.is_sip:
+                    return asserted.uri.aor
+        return request.from_.uri.aor
+
+    def is_from_server(self, flow: Flow) -> bool:
+        """Whether a request came from a host of our server, by a connection of its own perhaps."""
+        return any(target.flow.remote[0] == flow.remote[0] for target in self._targets)
+
+    def peer_uri(self, text: str) -> Uri:
+        """The URI of a peer, of our own domain when it has none. Raises UsageError."""
+        full = text
+        if not text.lower().startswith(("sip:", "sips:", "tel:")):
+            full = f"sip:{text}" if "@" in text else f"sip:{text}@{self.uri.host_text}"
+        try:
+            uri = Uri.parse(full)
+        except SipParseError as error:
+            raise UsageError(f"{text!r} is not a SIP address: {error}") from error
+        if not uri.is_sip or not uri.username:
+            raise UsageError(f"{text!r} does not name a user, as sip:bob@rcs.example does")
+        return uri
+
+    async def targets_for(self, uri: Uri) -> tuple[Target, ...]:
+        """Where requests for ``uri`` go: our server, or without one the host of the URI.
+
+        Over the flow that we are registered by, while there is one (RFC 5626 §4.3).
+        """
+        wanted, transport, domain = self._way_to(uri)
+        found = await find_targets(self.host.endpoint, wanted, transport=transport, domain=domain)
+        return self._by_our_flow(found)
+
+    def with_server(self, use: Callable[[tuple[Target, ...], str], None]) -> None:
+        """Calls ``use`` with the targets of our server, at once when no look-up is needed; with
+        none and the reason when it cannot be found."""
+        wanted, transport, domain = self._way_to(self.uri)
+        now = self.host.targets_now(wanted, transport=transport, domain=domain)
+        if now:
+            use(self._by_our_flow(now), "")
+            return
+
+        async def look_up() -> None:
+            try:
+                found, error = await self.targets_for(self.uri), ""
+            except AgentError as failure:
+                found, error = (), str(failure)
+            use(found, error)
+
+        self.host.spawn(look_up())
+
+    def _way_to(self, uri: Uri) -> tuple[Uri, str | None, str]:
+        """What to look up for ``uri``: a URI, the transport, and what TLS has to prove."""
+        options = self.options
+        wanted = options.server or uri
+        named = wanted.param("transport") is not None or options.transport == "auto"
+        # A server that is named by a number is believed when it proves our own domain.
+        domain = self.uri.host or "" if is_numeric(wanted.host or "") else ""
+        return wanted, None if named else options.transport, domain
+
+    def _by_our_flow(self, found: tuple[Target, ...]) -> tuple[Target, ...]:
+        if self.options.server is None:
+            return found
+        held = None if self._registrar is None else self._registrar.held
+        if held is not None:
+            found = (held, *(target for target in found if target.flow != held.flow))
+        self._targets = found
+        return found
+
+    def contact_address(self, target: Target) -> NameAddr:
+        """Our Contact as the peers behind ``target`` reach us, with what we can do."""
+        transport = target.flow.transport
+        # RFC 7118 §5.2: in URIs a WebSocket is "ws", whether TLS is under it or not.
+        suffix = "" if transport == "udp" else f";transport={transport.replace('wss', 'ws')}"
+        return NameAddr.parse(f"<sip:{self.contact_user}@{target.sent_by}{suffix}>{FEATURES}")
+
+    def contact(self, target: Target) -> str:
+        """The value of our Contact header in a session.
+
+        Through our server it is our GRUU, where it gave us one, and asks to be reached over the
+        flow that the request goes by, where the server does that (RFC 5626 §4.3, RFC 5627 §4.4).
+        """
+        contact = self.contact_address(target)
+        registrar = self._registrar
+        by_server = any(known.flow.remote == target.flow.remote for known in self._targets)
+        if registrar is not None and by_server:
+            contact = registrar.dialog_contact(contact)
+        return str(contact.with_param("+sip.instance", f'"<{self.instance_id}>"'))
+
+    def contact_for(self, flow: Flow) -> str:
+        """Our Contact in the answer to a request that came by ``flow``."""
+        return self.contact(self.host.endpoint.target_of(flow))
+
+    # --- requests outside of dialogs ---------------------------------------------------------
+
+    def service_headers(
+        self, urn: str, *, conversation_id: str, contribution_id: str
+    ) -> list[tuple[str, str]]:
+        """The headers of an RCS service in an INVITE."""
+        return service_headers(
+            urn, conversation_id=conversation_id, contribution_id=contribution_id
+        )
+
+    def create_invite(
+        self, uri: Uri, target: Target, headers: list[tuple[str, str]], sdp: bytes
+    ) -> Request:
+        """An INVITE outside a dialog."""
+        headers = [("Contact", self.contact(target)), *headers, ("Allow", ALLOW)]
+        request = self.create_request("INVITE", uri, headers)
+        request.set_body(sdp, "application/sdp")
+        return request
+
+    def create_request(
+        self, method: str, uri: Uri, headers: Iterable[tuple[str, str]] = ()
+    ) -> Request:
+        """A request outside a dialog, without a Via (RFC 3261 §8.1.1, RFC 3608)."""
+        tokens = self.tokens
+        sender = NameAddr.parse(f"<{self.aor}>")
+        if self.options.display_name:
+            sender = NameAddr(self.aor, display=self.options.display_name)
+        routes = () if self._registrar is None else self._registrar.service_route
+        return Request(
+            method,
+            uri.without_headers(),
+            [
+                ("Max-Forwards", "70"),
+                *(("Route", str(route)) for route in routes),
+                ("From", str(sender.with_param("tag", tokens.tag()))),
+                ("To", f"<{uri.without_headers()}>"),
+                ("Call-ID", tokens.call_id()),
+                ("CSeq", f"1 {method}"),
+                *headers,
+            ],
+        )
