@@ -56,6 +56,7 @@ def complete_peer(
     "--limit", type=click.IntRange(min=1), metavar="N", help=f"The last N ({_PAGE}; export: all)."
 )
 @click.option("--all", "everything", is_flag=True, help="All, however many there are.")
+@click.option("--times", is_flag=True, help="When each came to each of its states.")
 @click.option("--peers", is_flag=True, help="Whom there are messages with, not the messages.")
 @click.option(
     "--export",
@@ -82,6 +83,7 @@ def history(
     until: str | None,
     limit: int | None,
     everything: bool,
+    times: bool,
     peers: bool,
     file: Path | None,
     form: str | None,
@@ -96,7 +98,7 @@ def history(
     from rcsops.operations.history import Wanted, moment, peer_address, reading_history
     from rcsops.operations.names import parse_user
 
-    if peers and (peer or search or since or until or limit or file):
+    if peers and (peer or search or since or until or limit or file or times):
         raise UsageError("--peers shows everybody, and goes with --domain and --json alone")
     if everything and limit:
         raise UsageError("--all and --limit exclude each other")
@@ -113,12 +115,12 @@ def history(
     )
     with reading_history(context.project, account) as kept:
         if file is not None:
-            _export(kept, account, wanted, file, form, limit, as_json=as_json)
+            _export(kept, account, wanted, file, form, limit, times=times, as_json=as_json)
         elif peers:
             _show_peers(kept, account, as_json=as_json)
         else:
             count = None if everything else limit or _PAGE
-            _show(kept, account, wanted, count, as_json=as_json)
+            _show(kept, account, wanted, count, times=times, as_json=as_json)
         if not kept.exists and not as_json:
             _say_none(context, account)
     return 0
@@ -130,6 +132,7 @@ def _show(
     wanted: "Wanted",
     limit: int | None,
     *,
+    times: bool,
     as_json: bool,
 ) -> None:
     from rcsops.operations.history_export import record
@@ -140,7 +143,7 @@ def _show(
         total = kept.count(wanted)
         print_json({"user": str(account), "messages": records, "total": total})
         return
-    number = _print(messages, account.domain)
+    number = _print(messages, account.domain, times=times)
     if limit is None or number < limit:
         if not number and kept.exists:
             note("no such message" if any(wanted) else "no messages")
@@ -150,7 +153,7 @@ def _show(
         note(f"the last {number} of {total}; --all shows them all, --until TIME those before")
 
 
-def _print(messages: "Iterable[HistoryMessage]", domain: str) -> int:
+def _print(messages: "Iterable[HistoryMessage]", domain: str, *, times: bool) -> int:
     from rcsops.cli.chat_print import wrapped
     from rcsops.operations.history_text import shown
 
@@ -164,7 +167,7 @@ def _print(messages: "Iterable[HistoryMessage]", domain: str) -> int:
         number += 1
         words = shown(message, domain)
         indent = ""
-        for line in (words.head + words.lines[0], *words.lines[1:]):
+        for line in (words.head(times=times) + words.lines[0], *words.lines[1:]):
             for part in wrapped(line, max(room, _NARROWEST)) if room else (line,):
                 sys.stdout.write(f"{indent}{part}\n")
                 indent = _INDENT
@@ -210,6 +213,7 @@ def _export(
     form: str | None,
     limit: int | None,
     *,
+    times: bool,
     as_json: bool,
 ) -> None:
     from rcsops.cli.progress import Progress
@@ -229,7 +233,7 @@ def _export(
     messages = kept.messages(wanted, limit=limit)
     if to_stdout:
         write_history(messages, sys.stdout, kind, user=str(account), domain=account.domain,
-                      title=title)  # fmt: skip
+                      title=title, times=times)  # fmt: skip
         return
     with Progress(quiet=as_json) as progress, new_private_file(file) as stream:
         number = write_history(
@@ -239,6 +243,7 @@ def _export(
             user=str(account),
             domain=account.domain,
             title=title,
+            times=times,
         )
     if as_json:
         print_json({"path": str(file), "format": kind, "messages": number})

@@ -1,11 +1,19 @@
-"""An agent's message history: functions over one connection, within the caller's transaction."""
+"""An agent's message history: functions over one connection, within the caller's transaction.
 
+What happens for each message is one statement each, on the driver's own cursor: it is what bounds
+how many messages an agent can take.
+"""
+
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, literal, select, update
 
-from rcsops.database.schema import attachment, message
+from rcsops.database.schema import FIRST_COLUMNS, attachment, message
+
+DELIVERY, DISPLAY = 1, 2
+"""The bits of `HistoryMessage.wanted` and `owed`."""
 
 
 class Attachment(NamedTuple):
@@ -21,6 +29,8 @@ class HistoryMessage(NamedTuple):
     """One message. ``direction`` is "in" or "out", the times are Unix seconds.
 
     ``message_id`` is the IMDN Message-ID, which a receipt names and by which a resend is known.
+    ``kept_at`` is when a server took it for an absent peer, ``taken_at`` when the peer's device
+    did; the columns from there on are described in `rcsops.database.schema`.
     """
 
     peer: str
@@ -33,24 +43,58 @@ class HistoryMessage(NamedTuple):
     content_type: str = "text/plain"
     conversation_id: str = ""
     reason: str = ""
+    kept_at: float | None = None
+    taken_at: float | None = None
+    delivered_at: float | None = None
+    displayed_at: float | None = None
+    failed_at: float | None = None
+    way: str = ""
+    contribution_id: str = ""
+    address: str = ""
+    date_time: str = ""
+    routes: str = ""
+    wanted: int = 0
+    owed: int = 0
+    owner: int = 0
     attachment: Attachment | None = None
     id: int = 0
+
+    @property
+    def times(self) -> dict[str, float]:
+        """When it came to each state that is known of it, the first one first."""
+        first = "received" if self.direction == "in" else "queued"
+        found = {first: self.stored_at}
+        for state, column in TIMES.items():
+            at = getattr(self, column)
+            if at is not None:
+                found[state] = at
+        return found
+
+
+TIMES = {
+    "stored": "kept_at",
+    "sent": "taken_at",
+    "delivered": "delivered_at",
+    "displayed": "displayed_at",
+    "failed": "failed_at",
+}
+"""The column with the time of each state."""
+
+_FIELDS = HistoryMessage._fields[:-2]
+_INSERT = (
+    f"INSERT INTO message ({', '.join(_FIELDS)}) VALUES ({', '.join('?' * len(_FIELDS))}) "  # noqa: S608
+    "ON CONFLICT (peer, direction, message_id) DO NOTHING"
+)
+_OURS = "peer = ? AND direction = 'out' AND message_id = ?"
 
 
 def add(connection: Connection, entry: HistoryMessage) -> int | None:
     """Stores a message and returns its number; None when it is there already (a resend)."""
-    known = select(message.c.id).where(
-        message.c.peer == entry.peer,
-        message.c.direction == entry.direction,
-        message.c.message_id == entry.message_id,
-    )
-    if connection.execute(known).first() is not None:
+    cursor = _cursor(connection)
+    cursor.execute(_INSERT, entry[:-2])
+    if cursor.rowcount != 1:
         return None
-    values = entry._asdict()
-    del values["attachment"], values["id"]
-    result = connection.execute(insert(message).values(values))
-    assert result.inserted_primary_key is not None
-    number = int(result.inserted_primary_key[0])
+    number = int(cursor.lastrowid)
     if entry.attachment is not None:
         connection.execute(insert(attachment).values(message=number, **entry.attachment._asdict()))
     return number
@@ -64,24 +108,34 @@ def advance(
     over: Sequence[str],
     peer: str | None = None,
     reason: str = "",
+    way: str = "",
 ) -> str | None:
-    """Notes what became of a message of ours that is in one of the states ``over``.
+    """Notes what became of a message of ours that is in one of the states ``over``, and when.
 
-    Returns the peer that it went to; None when it is not known, or is past that already.
+    Returns the peer that it went to; None when it is not known, or is past that already: then the
+    time alone is noted, if there was none. ``way`` is noted when it is given.
     """
-    query = select(message.c.id, message.c.peer).where(
-        message.c.message_id == message_id,
-        message.c.direction == "out",
-        message.c.status.in_(over),
+    if peer is None:
+        query = select(message.c.peer).where(
+            message.c.message_id == message_id, message.c.direction == "out"
+        )
+        peer = connection.execute(query).scalar()
+        if peer is None:
+            return None
+    column, now = TIMES.get(status), time.time()
+    timed = f", {column} = coalesce({column}, ?)" if column else ""
+    cursor = _cursor(connection)
+    cursor.execute(
+        "UPDATE message SET status = ?, reason = ?, way = CASE ? WHEN '' THEN way ELSE ? END"  # noqa: S608
+        f"{timed} WHERE {_OURS} AND status IN ({', '.join('?' * len(over))})",
+        (status, reason, way, way, *((now,) if column else ()), peer, message_id, *over),
     )
-    if peer is not None:
-        query = query.where(message.c.peer == peer)
-    row = connection.execute(query).first()
-    if row is None:
-        return None
-    change = update(message).where(message.c.id == row.id)
-    connection.execute(change.values(status=status, reason=reason))
-    return str(row.peer)
+    if cursor.rowcount:
+        return peer
+    if column and status != "failed":
+        late = f"UPDATE message SET {column} = ? WHERE {_OURS} AND {column} IS NULL"  # noqa: S608
+        cursor.execute(late, (now, peer, message_id))
+    return None
 
 
 def set_attachment_path(connection: Connection, number: int, path: str) -> bool:
@@ -111,10 +165,26 @@ def load(
     return [entry_of(row) for row in reversed(connection.execute(query).mappings().all())]
 
 
+def columns(version: int) -> list[Any]:
+    """What to select of ``message`` and ``attachment`` in a history of that version."""
+    found: list[Any] = list(message.c)
+    if version == 1:
+        plain = HistoryMessage._field_defaults
+        found[FIRST_COLUMNS:] = [
+            literal(plain[each.name], each.type).label(each.name) for each in found[FIRST_COLUMNS:]
+        ]
+    return [*found, *attachment.c]
+
+
 def entry_of(row: Any) -> HistoryMessage:
     """The message in a row of ``message`` joined with ``attachment``."""
-    fields = {name: row[message.c[name]] for name in HistoryMessage._fields if name != "attachment"}
-    if row[attachment.c.message] is None:
+    fields = {name: row[name] for name in HistoryMessage._fields if name != "attachment"}
+    if row[attachment.c.message.name] is None:
         return HistoryMessage(**fields)
-    file = Attachment(*(row[attachment.c[name]] for name in Attachment._fields))
+    file = Attachment(*(row[name] for name in Attachment._fields))
     return HistoryMessage(**fields, attachment=file)
+
+
+def _cursor(connection: Connection) -> Any:
+    driver: Any = connection.connection.driver_connection
+    return driver.cursor()

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, func, select
 
-from rcsops.database.history import HistoryMessage, entry_of
+from rcsops.database.history import HistoryMessage, columns, entry_of
 from rcsops.database.rows import BATCH
 from rcsops.database.schema import attachment, message
 
@@ -40,10 +40,11 @@ def count(connection: Connection, wanted: Wanted) -> int:
 
 
 def read(
-    connection: Connection, wanted: Wanted, *, limit: int | None = None
+    connection: Connection, wanted: Wanted, *, version: int, limit: int | None = None
 ) -> Iterator[HistoryMessage]:
-    """The last ``limit`` of the messages that are wanted, or all, in the order they were stored."""
-    query = _query(connection, wanted, message, attachment)
+    """The last ``limit`` of the messages that are wanted, or all, in the order they were stored;
+    of a history of that ``version``."""
+    query = _query(connection, wanted, *columns(version))
     if limit is None:
         streaming = connection.execution_options(stream_results=True, max_row_buffer=BATCH)
         yield from map(entry_of, streaming.execute(query.order_by(message.c.id)).mappings())

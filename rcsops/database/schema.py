@@ -44,7 +44,7 @@ history_version = Table(
     HISTORY,
     Column("version", Integer, nullable=False),
 )
-HISTORY_VERSION = 1
+HISTORY_VERSION = 2
 
 message = Table(
     "message",
@@ -63,10 +63,40 @@ message = Table(
     # Seconds since 1970, UTC: when its sender wrote it, and when this agent stored it.
     Column("sent_at", Float, nullable=False),
     Column("stored_at", Float, nullable=False),
+    # From here on: version 2. When it came to each state, as far as that is known. Of what came in:
+    # when its sender had our delivery notification, and when our user saw it.
+    Column("kept_at", Float),
+    Column("taken_at", Float),
+    Column("delivered_at", Float),
+    Column("displayed_at", Float),
+    Column("failed_at", Float),
+    # "session" or "message" (pager mode): how it went out last.
+    Column("way", Text, nullable=False, server_default=text("''")),
+    Column("contribution_id", Text, nullable=False, server_default=text("''")),
+    # Where it goes to, or where notifications about it go.
+    Column("address", Text, nullable=False, server_default=text("''")),
+    # What notifications about it have to repeat (RFC 5438 §7.2.1.1, §9): its DateTime as it was
+    # written, and the routes, one a line.
+    Column("date_time", Text, nullable=False, server_default=text("''")),
+    Column("routes", Text, nullable=False, server_default=text("''")),
+    # Notifications that were asked for, and those that are to be sent: 1 delivery, 2 display.
+    Column("wanted", Integer, nullable=False, server_default=text("0")),
+    Column("owed", Integer, nullable=False, server_default=text("0")),
+    # Which process has it in hand (`rcsops.ua.history`).
+    Column("owner", BigInteger, nullable=False, server_default=text("0")),
     # One message stands for one text however often it comes: a resend is recognised by this.
     UniqueConstraint("peer", "direction", "message_id", name="message_identity"),
     Index("message_peer_idx", "peer", "id"),
     sqlite_autoincrement=True,
+)
+FIRST_COLUMNS = 11
+"""So many columns had ``message`` in version 1."""
+
+Index("message_owed_idx", message.c.id, sqlite_where=text("owed != 0"))
+Index(
+    "message_unsure_idx",
+    message.c.id,
+    sqlite_where=text("direction = 'out' AND status IN ('queued', 'sent')"),
 )
 
 attachment = Table(

@@ -3,11 +3,19 @@
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from sqlalchemy import Connection, MetaData, func, insert, inspect, select, table, text
+from sqlalchemy import Connection, MetaData, func, insert, inspect, select, table, text, update
+from sqlalchemy.schema import CreateColumn
 
 from rcsops.database.ddl import NEW, OLD
 from rcsops.database.rows import count_rows
-from rcsops.database.schema import HISTORY, HISTORY_VERSION, history_version, version
+from rcsops.database.schema import (
+    FIRST_COLUMNS,
+    HISTORY,
+    HISTORY_VERSION,
+    history_version,
+    message,
+    version,
+)
 from rcsops.database.shapes import CHARSET, EMBEDDED, Shape
 from rcsops.errors import DatabaseError
 
@@ -169,38 +177,48 @@ def comparison_problems(connection: Connection) -> list[str]:
 
 
 def prepare_history(connection: Connection) -> None:
-    """Makes the tables of an agent's message history where they are missing; raises
-    `DatabaseError` when a newer rcsops made them."""
-    present = set(inspect(connection).get_table_names())
-    if history_version.name not in present:
-        if present:
-            raise foreign_database(present)
+    """Makes the tables of an agent's message history where they are missing, or brings those of an
+    older rcsops to this version, with all that is in them.
+
+    Run it in one writing transaction: all or nothing happens. Raises `DatabaseError` when another
+    program or a newer rcsops made them.
+    """
+    found = check_history(connection)
+    if found == 0:
         _create(connection, HISTORY, list(HISTORY.tables))
         connection.execute(insert(history_version).values(version=HISTORY_VERSION))
-        return
-    _check_history_version(connection)
+    elif found < HISTORY_VERSION:
+        _to_second_history(connection)
+        connection.execute(update(history_version).values(version=HISTORY_VERSION))
 
 
-def check_history(connection: Connection) -> bool:
-    """Whether the tables of a message history are there; False in a file with nothing in it yet.
+def check_history(connection: Connection) -> int:
+    """The version of the message history; 0 in a file with nothing in it yet.
 
     Raises `DatabaseError` when another program made the file, or a newer rcsops.
     """
     present = set(inspect(connection).get_table_names())
-    if history_version.name in present:
-        _check_history_version(connection)
-    elif present:
-        raise foreign_database(present)
-    return bool(present)
-
-
-def _check_history_version(connection: Connection) -> None:
+    if history_version.name not in present:
+        if present:
+            raise foreign_database(present)
+        return 0
     found = connection.execute(select(history_version.c.version)).scalar()
-    if found != HISTORY_VERSION:
+    if found is None or not 1 <= found <= HISTORY_VERSION:
         raise DatabaseError(
             f"the message history has version {found}; this rcsops works with {HISTORY_VERSION}",
             hint="use the rcsops that wrote it, or move the file away",
         )
+    return int(found)
+
+
+def _to_second_history(connection: Connection) -> None:
+    for column in list(message.columns)[FIRST_COLUMNS:]:
+        words = CreateColumn(column).compile(dialect=connection.dialect)
+        connection.exec_driver_sql(f"ALTER TABLE message ADD COLUMN {words}")
+    known = {each["name"] for each in inspect(connection).get_indexes(message.name)}
+    for index in sorted(message.indexes, key=lambda each: str(each.name)):
+        if index.name not in known:
+            index.create(connection)
 
 
 def server_name(connection: Connection) -> str:

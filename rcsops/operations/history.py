@@ -42,8 +42,9 @@ _LATEST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 class HistoryReader:
     """One user's history as it was at one moment; given by `reading_history`."""
 
-    def __init__(self, connection: Connection | None) -> None:
+    def __init__(self, connection: Connection | None, version: int = 0) -> None:
         self._connection = connection
+        self._version = version
 
     @property
     def exists(self) -> bool:
@@ -57,7 +58,7 @@ class HistoryReader:
     def messages(self, wanted: Wanted, *, limit: int | None = None) -> Iterator[HistoryMessage]:
         """The last ``limit`` of them, or all, in the order in which they were stored."""
         if self._connection is not None:
-            yield from read(self._connection, wanted, limit=limit)
+            yield from read(self._connection, wanted, version=self._version, limit=limit)
 
     def conversations(self) -> list[Conversation]:
         """Everybody whom there are messages with, the one of the last message first."""
@@ -77,7 +78,8 @@ def reading_history(project: Project, user: UserName) -> Iterator[HistoryReader]
     url = f"sqlite:///{path.absolute()}"
     try:
         with reading(open_engine(url, read_only=True), url) as connection:
-            yield HistoryReader(connection if check_history(connection) else None)
+            version = check_history(connection)
+            yield HistoryReader(connection if version else None, version)
     except DatabaseError as error:
         # What mends a server's database does not mend this file.
         unfit = not error.hint or "db " in error.hint or "database.url" in error.hint

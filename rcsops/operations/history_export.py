@@ -32,12 +32,17 @@ def write_history(
     user: str,
     domain: str,
     title: str,
+    times: bool = False,
 ) -> int:
-    """Writes the messages in one of `FORMATS`, one at a time; returns how many there were."""
+    """Writes the messages in one of `FORMATS`, one at a time; returns how many there were.
+
+    Text has the times of all states with ``times``; JSON and HTML have them always.
+    """
     if form == "json":
         return _write_json(messages, stream, user)
-    write = write_html if form == "html" else write_text
-    return write(messages, stream, title=title, domain=domain)
+    if form == "html":
+        return write_html(messages, stream, title=title, domain=domain)
+    return write_text(messages, stream, title=title, domain=domain, times=times)
 
 
 def record(message: HistoryMessage) -> dict[str, Any]:
@@ -52,6 +57,7 @@ def record(message: HistoryMessage) -> dict[str, Any]:
         "text": message.text,
         "status": message.status,
         "reason": message.reason,
+        "times": {state: _rfc3339(at) for state, at in message.times.items()},
         "file": None if file is None else file._asdict(),
         "message_id": message.message_id,
         "conversation_id": message.conversation_id,

@@ -56,7 +56,8 @@ def _article(words: Shown, *, failed: bool) -> str:
     if words.written:
         facts.append(f"written {words.written}")
     if words.state:
-        facts.append(f'<span class="state">{escape(words.state)}</span>')
+        title = escape(words.times)
+        facts.append(f'<span class="state" title="{title}">{escape(words.state)}</span>')
     time = f'<time datetime="{words.time.isoformat()}">{words.time:%H:%M:%S}</time>'
     way = "from" if words.incoming else "to"
     text = escape("\n".join(words.lines))

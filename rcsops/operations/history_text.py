@@ -16,7 +16,8 @@ _LATE = 5.0
 class Shown(NamedTuple):
     """A message in words, with nothing in them that a terminal would obey.
 
-    ``state`` is empty for what simply came; ``lines`` are those of its text and its file.
+    ``state`` is empty for what simply came, ``times`` says when it came to each state; ``lines``
+    are those of its text and its file.
     """
 
     time: datetime
@@ -24,14 +25,16 @@ class Shown(NamedTuple):
     peer: str
     written: str
     state: str
+    times: str
     lines: tuple[str, ...]
 
-    @property
-    def head(self) -> str:
-        """What stands before the text: all that is ours, so that no text can pass for it."""
+    def head(self, *, times: bool = False) -> str:
+        """What stands before the text: all that is ours, so that no text can pass for it. With
+        ``times`` every state is in it."""
         way = "from" if self.incoming else "to"
         written = f" (written {self.written})" if self.written else ""
-        state = f" [{self.state}]" if self.state else ""
+        said = self.times if times else self.state
+        state = f" [{said}]" if said else ""
         return f"{self.time:%Y-%m-%d %H:%M:%S} {way} {self.peer}{written}{state}: "
 
 
@@ -42,7 +45,9 @@ def shown(message: HistoryMessage, domain: str) -> Shown:
     if message.stored_at - message.sent_at >= _LATE:
         at = local_time(message.sent_at)
         written = f"{at:%H:%M:%S}" if at.date() == time.date() else f"{at:%Y-%m-%d %H:%M:%S}"
-    state = message.status if message.status != "received" else ""
+    # Whether our user has seen what came is shown among the times.
+    came = message.direction == "in" and message.status in ("received", "displayed")
+    state = "" if came else message.status
     if message.reason:
         state = f"{state}: {message.reason}" if state else message.reason
     return Shown(
@@ -51,12 +56,29 @@ def shown(message: HistoryMessage, domain: str) -> Shown:
         visible(short_name(message.peer, domain)),
         written,
         visible(state),
+        visible(_times(message)),
         tuple(_lines(message)),
     )
 
 
+def _times(message: HistoryMessage) -> str:
+    told = []
+    day = local_time(message.stored_at).date()
+    for state, seconds in sorted(message.times.items(), key=lambda each: each[1]):
+        at = local_time(seconds)
+        told.append(f"{state} {at:%H:%M:%S}" if at.date() == day else f"{state} {at:%F %H:%M:%S}")
+    if message.reason:
+        told[-1] += f": {message.reason}"
+    return ", ".join(told)
+
+
 def write_text(
-    messages: Iterable[HistoryMessage], stream: TextIO, *, title: str, domain: str
+    messages: Iterable[HistoryMessage],
+    stream: TextIO,
+    *,
+    title: str,
+    domain: str,
+    times: bool = False,
 ) -> int:
     """Writes a heading and the messages, further lines of a text set in; returns how many."""
     stream.write(f"{visible(title)}\n\n")
@@ -64,7 +86,7 @@ def write_text(
     for message in messages:
         count += 1
         words = shown(message, domain)
-        stream.write(words.head + "\n    ".join(words.lines) + "\n")
+        stream.write(words.head(times=times) + "\n    ".join(words.lines) + "\n")
     return count
 
 

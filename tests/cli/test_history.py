@@ -90,6 +90,42 @@ def test_what_was_said_is_shown_in_order_with_its_states(told: Talk) -> None:
     assert [each["direction"] for each in other[:2]] == ["in", "out"]
 
 
+def test_each_message_has_the_time_of_each_of_its_states(told: Talk) -> None:
+    shell, alex, bob = told
+    kept = records(shell.ok("history", alex, bob, "--json"))
+    assert list(kept[0]["times"]) == ["queued", "sent", "delivered"]
+    assert list(kept[-1]["times"]) == ["queued", "stored"]
+    for each in kept:
+        moments = list(each["times"].values())
+        assert moments[0] == each["time"]
+        assert moments == sorted(moments)
+    clock = [moment[11:19] for moment in kept[0]["times"].values()]
+    shown = shell.ok("history", alex, bob, "--times").lines[0]
+    assert shown.endswith(
+        f" to {bob} [queued {clock[0]}, sent {clock[1]}, delivered {clock[2]}]: {alex} is here"
+    )
+    written = shell.ok("history", alex, bob, "--times", "--export", "-").out
+    assert shown in written
+    page = shell.ok("history", alex, bob, "--export", "-", "--format", "html").out
+    assert f'title="queued {clock[0]}, sent {clock[1]}, delivered {clock[2]}">delivered<' in page
+    assert shell("history", alex, "--peers", "--times").code == 2
+
+
+def test_a_history_of_an_older_rcsops_is_shown_as_it_is(lab: Lab, tmp_path: Path) -> None:
+    shell = shell_of(lab, tmp_path)
+    (user,) = lab.users("alex")
+    file = lab.project.make_agent_dir(f"{user}@rcs.example") / "history.db"
+    file.write_bytes((Path(__file__).parents[1] / "data" / "history-v1.db").read_bytes())
+    before = file.read_bytes()
+    kept = records(shell.ok("history", user, "--json"))
+    assert [each["status"] for each in kept[:3]] == ["queued", "stored", "sent"]
+    assert [list(each["times"]) for each in kept[-2:]] == [["received"], ["received"]]
+    assert file.read_bytes() == before
+    # An agent brings it to this version, and goes on in it.
+    assert lab.run(user, "nobody", stdin="/quit\n").code in (0, 1)
+    assert records(shell.ok("history", user, "--json"))[:8] == kept
+
+
 def test_people_see_lines_that_no_text_can_forge(told: Talk) -> None:
     shell, alex, bob = told
     day, _, clock = records(shell.ok("history", bob, "--json"))[0]["time"][:19].partition("T")

@@ -1,3 +1,4 @@
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,9 +34,9 @@ def test_a_message_comes_back_as_it_was(connection: Connection) -> None:
 def test_a_resend_is_recognised(connection: Connection) -> None:
     assert history.add(connection, message("m1")) == 1
     assert history.add(connection, message("m1")._replace(text="again")) is None
-    assert history.add(connection, message("m1", CAROL)) == 2
-    assert history.add(connection, message("m1", direction="out")) == 3
-    assert len(history.load(connection)) == 3
+    others = [history.add(connection, message("m1", CAROL))]
+    others.append(history.add(connection, message("m1", direction="out")))
+    assert [each.id for each in history.load(connection)] == [1, *others]
 
 
 def test_a_file_stands_with_its_message(connection: Connection) -> None:
@@ -69,3 +70,21 @@ def test_the_last_ones_come_oldest_first_and_page_backwards(connection: Connecti
     assert [each.message_id for each in last] == ["m7", "m9"]
     earlier = history.load(connection, peer=ALEX, limit=2, before=last[0].id)
     assert [each.message_id for each in earlier] == ["m3", "m5"]
+
+
+def test_each_state_has_its_time_and_none_goes_back(connection: Connection) -> None:
+    start = time.time()
+    history.add(connection, message("m1", direction="out")._replace(status="queued"))
+    early = ("queued", "stored", "sent")
+    assert history.advance(connection, "m1", "displayed", over=(*early, "delivered"), peer=ALEX)
+    # Late: the time is kept, the state stays.
+    assert history.advance(connection, "m1", "sent", over=early[:2], peer=ALEX, way="x") is None
+    assert history.advance(connection, "m1", "delivered", over=early, peer=ALEX) is None
+    assert history.advance(connection, "m1", "failed", over=early, peer=ALEX) is None
+    (kept,) = history.load(connection)
+    assert kept.status == "displayed"
+    assert list(kept.times) == ["queued", "sent", "delivered", "displayed"]
+    assert kept.displayed_at is not None and kept.delivered_at is not None
+    assert start <= kept.displayed_at <= kept.delivered_at
+    assert history.advance(connection, "m1", "displayed", over=early, peer=ALEX) is None
+    assert history.load(connection) == [kept]
