@@ -26,6 +26,14 @@ class Wanted(NamedTuple):
     until: float | None = None
 
 
+class Place(NamedTuple):
+    """A part of a conversation: messages stored before or after number ``before`` or ``after``,
+    or the last of all."""
+
+    before: int | None = None
+    after: int | None = None
+
+
 class Conversation(NamedTuple):
     """All messages with one peer; ``last_at`` is when the last was stored, in Unix seconds."""
 
@@ -63,6 +71,53 @@ def conversations(connection: Connection) -> list[Conversation]:
     )
     rows = connection.execute(query.order_by(of.c.last.desc()))
     return [Conversation(*row) for row in rows]
+
+
+def page(connection: Connection, peer: str, place: Place, *, limit: int) -> list[HistoryMessage]:
+    """At most ``limit`` messages with ``peer`` next to a place, in the order they were stored."""
+    query = select(message, attachment).outerjoin(attachment).where(message.c.peer == peer)
+    if place.after is not None:
+        query = query.where(message.c.id > place.after).order_by(message.c.id)
+        return [entry_of(row) for row in connection.execute(query.limit(limit)).mappings()]
+    if place.before is not None:
+        query = query.where(message.c.id < place.before)
+    query = query.order_by(message.c.id.desc()).limit(limit)
+    return [entry_of(row) for row in reversed(connection.execute(query).mappings().all())]
+
+
+def number_of(connection: Connection, peer: str, direction: str, message_id: str) -> int | None:
+    """The number of a message; None when it is not kept."""
+    query = select(message.c.id).where(
+        message.c.peer == peer,
+        message.c.direction == direction,
+        message.c.message_id == message_id,
+    )
+    found = connection.execute(query).scalar()
+    return None if found is None else int(found)
+
+
+def last_of_each(connection: Connection, *, limit: int) -> list[HistoryMessage]:
+    """The last message with each of the ``limit`` peers who have the latest, newest first."""
+    of = select(func.max(message.c.id).label("last")).group_by(message.c.peer).subquery()
+    query = select(message, attachment).outerjoin(attachment)
+    query = query.join(of, of.c.last == message.c.id).order_by(message.c.id.desc()).limit(limit)
+    return [entry_of(row) for row in connection.execute(query).mappings()]
+
+
+def newer_incoming(connection: Connection, peer: str, after: int) -> int:
+    """How many messages of ``peer`` came after number ``after``."""
+    query = select(func.count()).where(
+        message.c.peer == peer, message.c.id > after, message.c.direction == "in"
+    )
+    return int(connection.execute(query).scalar_one())
+
+
+def incoming_number(connection: Connection, peer: str, *, from_last: int) -> int | None:
+    """The number of the ``from_last``-th last message of ``peer`` (1: the last), if any."""
+    query = select(message.c.id).where(message.c.peer == peer, message.c.direction == "in")
+    query = query.order_by(message.c.id.desc()).offset(from_last - 1).limit(1)
+    found = connection.execute(query).scalar()
+    return None if found is None else int(found)
 
 
 def _query(connection: Connection, wanted: Wanted, *what: Any) -> Select[Any]:

@@ -46,6 +46,11 @@ class Door:
         self._opening: asyncio.Task[None] | None = None
 
     @property
+    def waiting(self) -> Invitation | FileOffer | None:
+        """What waits for the user's answer."""
+        return self._waiting if self._waiting is not None and self._waiting.pending else None
+
+    @property
     def opening(self) -> "asyncio.Task[None] | None":
         """The acceptance of an invitation while it is under way."""
         task = self._opening
@@ -66,20 +71,23 @@ class Door:
                 peer=invitation.peer,
             )
         elif self._auto_accept:
-            self._narrator.say("invited", f"{peer} invites you: accepted", peer=invitation.peer)
+            self._say_invited(invitation, "accepted")
             self._opening = self._spawn(self._accept(invitation))
         else:
             self._waiting = invitation
-            self._narrator.say(
-                "invited", f"{peer} invites you: /accept or /decline", peer=invitation.peer
-            )
+            self._say_invited(invitation, "/accept or /decline")
+
+    def _say_invited(self, invitation: Invitation, answer: str) -> None:
+        words = f"{self._teller.short(invitation.peer)} invites you: {answer}"
+        waits = self._waiting is invitation
+        self._narrator.say("invited", words, peer=invitation.peer, waits=waits)
 
     def offered(self, offer: FileOffer) -> None:
         """A peer wants to send a file."""
         what = f"{self._teller.short(offer.peer)} sends {offer.name} ({amount(offer.size)})"
         data = {"peer": offer.peer, "name": offer.name, "size": offer.size}
         if offer.verdict is FileVerdict.ACCEPT:
-            self._narrator.say("file-offered", what, **data)
+            self._narrator.say("file-offered", what, waits=False, **data)
             self._spawn(self._accept_file(offer))
         elif self._waiting is not None:
             offer.reject(486)
@@ -89,7 +97,8 @@ class Door:
             )
         else:
             self._waiting = offer
-            self._narrator.say("file-offered", f"{what}: /accept or /decline", **data)
+            words = f"{what}: /accept or /decline"
+            self._narrator.say("file-offered", words, waits=True, **data)
 
     def taken_back(self, event: events.InviteCancelled) -> None:
         """A peer does not wait any longer for the answer."""

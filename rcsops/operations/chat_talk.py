@@ -11,6 +11,7 @@ from rcsops.operations.chat_events import Teller
 from rcsops.operations.chat_letters import Letters
 from rcsops.operations.chat_notices import Narrator
 from rcsops.operations.chat_outbox import Outbox
+from rcsops.operations.chat_typing import Typing
 from rcsops.sip import Uri
 from rcsops.ua import Agent, Chat, events
 
@@ -70,6 +71,7 @@ class Talk:
         )
         self.letters = Letters(household.agent, narrator, self._teller, self._is_free)
         self.outbox = Outbox(narrator, self._way)
+        self._typing = Typing()
         self._dialling: asyncio.Task[None] | None = None
         self._news = asyncio.Condition()
 
@@ -134,8 +136,8 @@ class Talk:
         if self._scripted:
             await self.ready()
         else:
-            if self.only and self._way() is None and not self.is_dialling:
-                self.dial(self.only)
+            self._typing.stopped(sent=True)
+            self._reach_out()
             if self.chat is None and self.is_dialling and self.outbox.hold(text):
                 return
         await self.outbox.send(text)
@@ -144,9 +146,17 @@ class Talk:
         """``/send FILE``."""
         if not argument:
             raise UsageError("/send which file?", hint="/send picture.jpg")
-        if self._scripted:
+        self._reach_out()
+        if self._scripted or self.only:
             await self.ready()
         await self.outbox.send_file(argument, self.peer)
+
+    def typing(self, active: bool) -> None:
+        """The user has changed what is not sent yet, or has taken it away."""
+        if not active:
+            self._typing.stopped()
+        elif self.chat is not None:
+            self._typing.key(self.chat)
 
     # --- sessions ----------------------------------------------------------------------------
 
@@ -155,6 +165,11 @@ class Talk:
         uri = self._whom(peer)
         if uri is not None:
             self._dialling = self._home.spawn(self._invite(uri))
+
+    def _reach_out(self) -> None:
+        """Invites the one peer that there can be, unless there is a way to it."""
+        if self.only and self._way() is None and not self.is_dialling:
+            self.dial(self.only)
 
     def _whom(self, peer: str) -> Uri | None:
         """Somebody else whom nothing keeps us from writing to; None when that has been told."""

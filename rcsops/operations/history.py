@@ -11,7 +11,19 @@ from sqlalchemy import Connection
 
 from rcsops.database import check_history, open_engine, reading
 from rcsops.database.history import HistoryMessage
-from rcsops.database.history_search import Conversation, Wanted, conversations, count, read
+from rcsops.database.history_search import (
+    Conversation,
+    Place,
+    Wanted,
+    conversations,
+    count,
+    incoming_number,
+    last_of_each,
+    newer_incoming,
+    number_of,
+    page,
+    read,
+)
 from rcsops.errors import DatabaseError, SipParseError, UsageError
 from rcsops.operations.names import UserName
 from rcsops.settings import Project
@@ -21,6 +33,7 @@ __all__ = [
     "Conversation",
     "HistoryMessage",
     "HistoryReader",
+    "Place",
     "Wanted",
     "kept_histories",
     "local_time",
@@ -63,6 +76,32 @@ class HistoryReader:
     def conversations(self) -> list[Conversation]:
         """Everybody whom there are messages with, the one of the last message first."""
         return [] if self._connection is None else conversations(self._connection)
+
+    def page(self, peer: str, place: Place, *, limit: int) -> list[HistoryMessage]:
+        """At most ``limit`` messages with ``peer`` next to a place, in the order of storing."""
+        if self._connection is None:
+            return []
+        return page(self._connection, peer, place, limit=limit)
+
+    def number_of(self, peer: str, direction: str, message_id: str) -> int | None:
+        """The number of a message; None when it is not kept."""
+        if self._connection is None:
+            return None
+        return number_of(self._connection, peer, direction, message_id)
+
+    def last_of_each(self, *, limit: int) -> list[HistoryMessage]:
+        """The last message with each of the ``limit`` latest peers, newest first."""
+        return [] if self._connection is None else last_of_each(self._connection, limit=limit)
+
+    def incoming_number(self, peer: str, *, from_last: int) -> int | None:
+        """The number of the ``from_last``-th last message of ``peer``, if there is one."""
+        if self._connection is None:
+            return None
+        return incoming_number(self._connection, peer, from_last=from_last)
+
+    def newer_incoming(self, peer: str, after: int) -> int:
+        """How many messages of ``peer`` came after number ``after``."""
+        return 0 if self._connection is None else newer_incoming(self._connection, peer, after)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,13 @@
 """What a project is: rcsops.toml, its directories, and the credentials kept for local use."""
 
 from rcsops.settings.credentials import CredentialStore
+from rcsops.settings.database_url import (
+    masked_url,
+    secret_name,
+    sqlite_file,
+    url_password,
+    url_with_password,
+)
 from rcsops.settings.directories import private_directory
 from rcsops.settings.file_rules import FileRule, FileRules, FileVerdict
 from rcsops.settings.limits import Limits
@@ -9,12 +16,7 @@ from rcsops.settings.model import (
     DIGEST_ALGORITHMS,
     ENGINES,
     Settings,
-    masked_url,
     parse_settings,
-    secret_name,
-    sqlite_file,
-    url_password,
-    url_with_password,
     valid_domain,
 )
 from rcsops.settings.project import CONFIG_NAME, Project

@@ -11,11 +11,10 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from rcsops.errors import SettingsError
+from rcsops.settings.chat import CHAT_FRONTS, CHAT_MOUSE, CHAT_NOTIFICATIONS, CHAT_THEMES, keymap
 from rcsops.settings.file_rules import FileRule, FileRules
 from rcsops.settings.limits import LIMIT_CHECKS, Limits
 from rcsops.settings.listen import Listen, parse_listen
@@ -82,6 +81,11 @@ class Settings:
     files_rules: tuple[str, ...] = ("accept size<=100MB",)
     files_max_size: int = 1 << 30
     files_reserve: int = 100_000_000
+    chat_front: str = "screen"
+    chat_theme: str = "dark"
+    chat_notifications: str = "desktop"
+    chat_mouse: str = "on"
+    chat_keys: tuple[tuple[str, str], ...] = ()
 
     @property
     def listen_addresses(self) -> tuple[Listen, ...]:
@@ -328,9 +332,15 @@ _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "files.rules": ("files_rules", _strings(_rule, empty=True)),
     "files.max_size": ("files_max_size", _octets),
     "files.reserve": ("files_reserve", _octets),
+    "chat.front": ("chat_front", _choice(CHAT_FRONTS)),
+    "chat.theme": ("chat_theme", _choice(CHAT_THEMES)),
+    "chat.notifications": ("chat_notifications", _choice(CHAT_NOTIFICATIONS)),
+    "chat.mouse": ("chat_mouse", _choice(CHAT_MOUSE)),
+    "chat.keys": ("chat_keys", keymap),
 }
 _KEYS |= {f"limits.{name}": (f"limits.{name}", check) for name, check in LIMIT_CHECKS.items()}
 _LISTS = {
+    "chat.keys",
     "limits.trusted",
     "listen",
     "dns",
@@ -341,50 +351,6 @@ _LISTS = {
     "files.rules",
 }
 _TABLES = {key.partition(".")[0] for key in _KEYS if "." in key}
-
-
-def masked_url(url: str) -> str:
-    """A database URL with its password hidden, fit for a person's eyes and for logs."""
-    return re.sub(r"(://[^:@/]*):.*@", r"\1:***@", url)
-
-
-_AUTHORITY = re.compile(r"(?P<scheme>[^:/]+://)(?P<user>[^:@/]*)(?::(?P<password>[^/]*))?@")
-
-
-def url_password(url: str) -> str | None:
-    """The password in a database URL, as it is written there (percent-encoded); None without."""
-    match = _AUTHORITY.match(url)
-    return match["password"] if match else None
-
-
-def secret_name(url: str) -> str:
-    """The name under which the password of a database's user is kept: user and server, since all
-    databases there know that user by one password."""
-    scheme, _, rest = url.partition("://")
-    match = _AUTHORITY.match(url)
-    if match is not None:
-        rest = f"{match['user']}@{url[match.end() :]}"
-    server, _, tail = rest.partition("/")
-    socket = re.search(r"[?&](unix_socket=[^&]*)", tail)
-    kind = "sqlite" if scheme.lower() == "sqlite" else "mysql"
-    return f"{kind}://{server}{f'/?{socket[1]}' if socket else ''}"
-
-
-def url_with_password(url: str, password: str) -> str:
-    """The URL with this password (percent-encoded here); one without a user stays as it is."""
-    match = _AUTHORITY.match(url)
-    if match is None:
-        return url
-    return f"{match['scheme']}{match['user']}:{quote(password, safe='')}@{url[match.end() :]}"
-
-
-def sqlite_file(url: str) -> Path | None:
-    """The file of an ``sqlite:///`` URL, None for any other database."""
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme.lower() != "sqlite":
-        return None
-    # Everything is the name: a directory may well be called "what?".
-    return Path(rest.removeprefix("/"))
 
 
 def environment_key(key: str) -> str:

@@ -8,6 +8,12 @@ from urllib.parse import quote
 
 from rcsops.errors import SettingsError
 from rcsops.settings.credentials import CredentialStore
+from rcsops.settings.database_url import (
+    secret_name,
+    sqlite_file,
+    url_password,
+    url_with_password,
+)
 from rcsops.settings.directories import (
     private_directory,
     shared_run_directory,
@@ -17,10 +23,6 @@ from rcsops.settings.model import (
     DEFAULT_MYSQL_URL,
     Settings,
     parse_settings,
-    secret_name,
-    sqlite_file,
-    url_password,
-    url_with_password,
 )
 from rcsops.settings.secrets import SecretStore
 
