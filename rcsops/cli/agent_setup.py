@@ -132,4 +132,5 @@ class AgentSetup:
             file_rules=rules.asking() if asking else rules,
             max_file_size=settings.files_max_size,
             disk_reserve=settings.files_reserve,
+            msrp_security=settings.agent_msrp_security,
         )

@@ -78,11 +78,16 @@ class MsrpConnection:
     Events of the connection itself are CloseConnection only; those of its sessions come from
     ``session.next_event()`` of every session in ``sessions``. With ``tap`` each complete frame is
     kept once, in order, for ``frames_seen()``.
+
+    ``certificate`` is what the other side showed in TLS (DER), None for a connection without TLS;
+    sessions are bound to connections that they trust only. The first request for a session whose
+    peer's SDP has not come makes the connection ``waiting``, until ``go_on``.
     """
 
     def __init__(
         self, table: SessionTable, *, limits: FrameLimits = DEFAULT_LIMITS, tap: bool = False
     ) -> None:
+        self.certificate: bytes | None = None
         self._table = table
         self._parser = FrameParser(limits)
         self._whole_body = limits.whole_body
@@ -93,6 +98,7 @@ class MsrpConnection:
         self._tap: deque[FrameSeen] | None = deque() if tap else None
         self._current: MsrpSession | None = None
         self._streamed: tuple[Request, int] | None = None
+        self._held: ParserEvent | None = None
         self._closing = False
 
     @property
@@ -104,10 +110,10 @@ class MsrpConnection:
         """Bind a session over a connection that we opened; its empty SEND goes out first (§5.4).
 
         False when the session has a connection already (both sides may think that they are the
-        active one): this one is then not needed for it. The session has to be in the table.
-        Several sessions may share the connection.
+        active one), or does not trust this one: it is then not used for it. The session has to be
+        in the table. Several sessions may share the connection.
         """
-        if self._table.connection_of(session) is not None:
+        if self._table.connection_of(session) is not None or not self._trusted_by(session):
             return False
         session.connection_made(now)
         self._adopt(session)
@@ -134,11 +140,31 @@ class MsrpConnection:
         if self._closing:
             return
         self._parser.receive_data(data)
+        self._drain(now)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether nothing more should be read, since it is not known yet whom it comes from."""
+        return self._held is not None
+
+    def go_on(self, now: float) -> None:
+        """The SDP that it waited for may be here: tries again with what was held."""
+        held, self._held = self._held, None
+        if held is not None and not self._closing:
+            self._drain(now, held)
+
+    def _drain(self, now: float, event: ParserEvent | None = None) -> None:
+        if self._held is not None:
+            return
         try:
-            while (event := self._parser.next_event()) is not None:
+            while event is not None or (event := self._parser.next_event()) is not None:
+                if self.certificate is not None and self._must_wait(event):
+                    self._held = event
+                    return
                 self._receive(event, now)
                 if self._closing:
                     return
+                event = None
             if any(session.answers_waiting > MAX_ANSWERS for session in self._turns):
                 self._close("the peer does not read our answers")
         except MsrpParseError as error:
@@ -246,6 +272,13 @@ class MsrpConnection:
                 self._see(request, b"\r\n\r\n", event.continuation, size)
             self._current = self._streamed = None
 
+    def _must_wait(self, event: ParserEvent) -> bool:
+        if not isinstance(event, Request | ChunkStart):
+            return False
+        request = event.request if isinstance(event, ChunkStart) else event
+        session = self._table.find(request.to_path)
+        return session is not None and session.trusts(self.certificate) is None
+
     def _session_for(self, request: Request, now: float) -> MsrpSession | None:
         """The session a request is for, bound to this connection; else it has been answered."""
         session = self._table.find(request.to_path)
@@ -256,6 +289,10 @@ class MsrpConnection:
                 self._close("a request for a session that is not here")
             return None
         bound = self._table.connection_of(session)
+        if bound is None and not self._trusted_by(session):
+            self._reply(request, 481)
+            self._close("the certificate is not the one in the peer's SDP")
+            return None
         if bound is None and not session.closed:
             if request.method != "SEND" or len(self._sessions) >= MAX_SESSIONS:
                 self._reply(request, 481)
@@ -267,6 +304,10 @@ class MsrpConnection:
             self._reply(request, 506)
             return None
         return session
+
+    def _trusted_by(self, session: MsrpSession) -> bool:
+        session.distrusted = not session.trusts(self.certificate)
+        return not session.distrusted
 
     def _reply(self, request: Request, status: int) -> None:
         wanted = (request.get("failure-report") or "yes").lower()

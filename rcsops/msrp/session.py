@@ -53,9 +53,12 @@ class MsrpSession:
         self.remote_max_size = remote_max_size
         # When content last went either way; binding counts as the start. For idle time-outs.
         self.last_content_at: float | None = None
+        # Whether who wanted to be its peer was not who the SDP told of.
+        self.distrusted = False
         self._tokens = tokens
         self._events: deque[SessionEvent] = deque()
         self._replies: deque[bytes] = deque()
+        self._trust: Callable[[bytes], bool] | None = None
         # The From-Path that was found to be the peer's: it is the same text in every frame.
         self._from_path = ""
         self._bound = False
@@ -74,6 +77,26 @@ class MsrpSession:
     def session_id(self) -> str:
         """The session-id of our own URI: what requests to this session are known by."""
         return self.local_path[-1].session_id
+
+    @property
+    def secure(self) -> bool:
+        """Whether its path is an msrps: one, so that it goes over TLS only."""
+        return self.local_path[-1].secure
+
+    def trust(self, check: Callable[[bytes], bool]) -> None:
+        """Takes the peer's SDP into account: ``check`` tells its certificate (DER) from others."""
+        self._trust = check
+
+    def trusts(self, certificate: bytes | None) -> bool | None:
+        """Whether a connection may be this session's, by the certificate of its other side.
+
+        ``certificate`` is None for a connection without TLS. None: the peer's SDP has not come.
+        """
+        if self.secure != (certificate is not None):
+            return False
+        if certificate is None:
+            return True
+        return None if self._trust is None else self._trust(certificate)
 
     @property
     def direction(self) -> str:

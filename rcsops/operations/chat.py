@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rcsops.errors import AgentError, RcsopsError, UsageError
-from rcsops.operations.chat_events import Teller
+from rcsops.operations.chat_events import Teller, connection
 from rcsops.operations.chat_notices import Line, Narrator, Notice, Verbatim
 from rcsops.operations.chat_talk import Talk
 from rcsops.operations.chat_tasks import Tasks, unless
@@ -250,7 +250,8 @@ class ChatRoom:
         lines = [f"you are {self.teller.short(self.agent.aor)}, {where}"]
         chat = talk.chat
         if chat is not None:
-            lines.append(f"in session with {talk.peer}: direct, {chat.local} <-> {chat.remote}")
+            way = connection(chat.local, chat.remote, chat.security)
+            lines.append(f"in session with {talk.peer}: {way}")
         elif talk.letters.peer:
             lines.append(f"writing to {self.teller.short(talk.letters.peer)} without a session")
         else:

@@ -104,7 +104,13 @@ def _lost(_teller: Teller, event: Any, _text: str) -> str:
 
 
 def _opened(teller: Teller, event: Any, _text: str) -> str:
-    return f"session with {teller.short(event.peer)}: direct, {event.local} <-> {event.remote}"
+    peer = teller.short(event.peer)
+    return f"session with {peer}: {connection(event.local, event.remote, event.security)}"
+
+
+def connection(local: str, remote: str, security: str) -> str:
+    """How the two agents are connected, for people."""
+    return f"direct, {local} <-> {remote}" + (f", encrypted ({security})" if security else "")
 
 
 def _ended(teller: Teller, event: Any, _text: str) -> str:

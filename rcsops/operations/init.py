@@ -83,6 +83,9 @@ listen = [{listen}]
 # The certificate that they show to a server that asks for one.
 # certificate = ""
 # private_key = ""
+# The direct connections between two agents: "tcp", "tls" (no other is offered or taken), "auto"
+# (TLS where the way to the server is encrypted and the peer takes it).
+# msrp_security = "auto"
 
 [files]
 # Which files of peers are taken: the first rule that fits decides (accept, ask or refuse), and what

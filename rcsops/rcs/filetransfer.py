@@ -113,8 +113,12 @@ def file_stream(
     max_size: int | None = None,
     can_listen: bool = True,
     prefer: str = "active",
+    fingerprints: tuple[str, ...] = (),
 ) -> LocalStream:
-    """Our side of a transfer: ``send`` for the side that has the file."""
+    """Our side of a transfer: ``send`` for the side that has the file.
+
+    A path of ``msrps`` URIs goes with the ``fingerprints`` of our certificate.
+    """
     kind = content_type.partition(";")[0].strip() or "*"
     return LocalStream(
         path,
@@ -123,6 +127,8 @@ def file_stream(
         direction="sendonly" if send else "recvonly",
         can_listen=can_listen,
         prefer=prefer,
+        fingerprints=fingerprints,
+        cema=True,
     )
 
 

@@ -1,6 +1,6 @@
 """Where SDP and MSRP meet: offers and answers with paths, and what was agreed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rcsops.errors import LocalProtocolError, MsrpParseError, SdpParseError
 from rcsops.msrp import MsrpUri, Path, format_path, parse_path
@@ -8,6 +8,7 @@ from rcsops.sdp import (
     MsrpMedia,
     SessionDescription,
     answer_setup,
+    check_fingerprints,
     find_msrp,
     make_answer,
     make_offer,
@@ -103,6 +104,8 @@ def answer_stream(
     """The answer that takes stream ``index`` and refuses the others, and what is agreed by it."""
     remote_path = _path(offered)
     _check_security(stream, offered, remote_path)
+    # RFC 6714 §4.2: said in an answer only to who said it in the offer.
+    media = replace(media, cema=media.cema and offered.cema)
     answer = make_answer(
         offer,
         [media if i == index else None for i in range(len(offer.media))],
@@ -143,6 +146,8 @@ def accept_answer(stream: LocalStream, answer: SessionDescription) -> Agreement:
 def _check_security(stream: LocalStream, remote: MsrpMedia, path: Path) -> None:
     if not stream.uri.secure == remote.secure == path[-1].secure:
         raise SdpParseError("msrp and msrps do not go together", status=488)
+    if remote.secure:
+        check_fingerprints(remote.fingerprints)
 
 
 def _path(media: MsrpMedia) -> Path:

@@ -31,8 +31,12 @@ def chat_stream(
     max_size: int | None = None,
     can_listen: bool = True,
     prefer: str = "active",
+    fingerprints: tuple[str, ...] = (),
 ) -> LocalStream:
-    """Our side of a chat: CPIM and isComposing, with text, notifications and RCS types inside."""
+    """Our side of a chat: CPIM and isComposing, with text, notifications and RCS types inside.
+
+    A path of ``msrps`` URIs goes with the ``fingerprints`` of our certificate.
+    """
     return LocalStream(
         path,
         CHAT_TYPES,
@@ -40,6 +44,8 @@ def chat_stream(
         max_size,
         can_listen=can_listen,
         prefer=prefer,
+        fingerprints=fingerprints,
+        cema=True,
     )
 
 

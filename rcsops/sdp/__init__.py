@@ -8,6 +8,7 @@ from rcsops.sdp.description import (
     SessionDescription,
     parse_sdp,
 )
+from rcsops.sdp.fingerprint import check_fingerprints, fingerprint, is_fingerprint_of
 from rcsops.sdp.msrp_media import (
     MsrpMedia,
     answer_setup,
@@ -26,7 +27,10 @@ __all__ = [
     "SdpParseError",
     "SessionDescription",
     "answer_setup",
+    "check_fingerprints",
     "find_msrp",
+    "fingerprint",
+    "is_fingerprint_of",
     "make_answer",
     "make_offer",
     "offerer_is_active",

@@ -26,6 +26,7 @@ MI_TRANSPORTS = ("fifo", "datagram", "http")
 DIGEST_ALGORITHMS = ("MD5", "SHA-256", "SHA-512-256")
 # "auto": what the DNS says of the server (RFC 3263 §4.1).
 AGENT_TRANSPORTS = ("auto", "udp", "tcp", "tls", "ws", "wss")
+MSRP_SECURITY = ("auto", "tcp", "tls")
 CLIENT_CERTIFICATES = ("none", "optional", "required")
 DEFAULT_MYSQL_URL = "mysql://opensips@localhost/opensips"
 DATABASE_SCHEMES = ("sqlite", "mysql", "mysql+mysqldb", "mariadb", "mariadb+mysqldb")
@@ -78,6 +79,7 @@ class Settings:
     agent_bind: str = "127.0.0.1"
     agent_certificate: str = ""
     agent_private_key: str = ""
+    agent_msrp_security: str = "auto"
     files_rules: tuple[str, ...] = ("accept size<=100MB",)
     files_max_size: int = 1 << 30
     files_reserve: int = 100_000_000
@@ -329,6 +331,7 @@ _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "agent.bind": ("agent_bind", _host),
     "agent.certificate": ("agent_certificate", _text),
     "agent.private_key": ("agent_private_key", _text),
+    "agent.msrp_security": ("agent_msrp_security", _choice(MSRP_SECURITY)),
     "files.rules": ("files_rules", _strings(_rule, empty=True)),
     "files.max_size": ("files_max_size", _octets),
     "files.reserve": ("files_reserve", _octets),

@@ -1,31 +1,30 @@
-"""MSRP over TCP: one listening port for all sessions, one connection for each session.
-
-Drives :class:`~rcsops.msrp.connection.MsrpConnection`; a frame is made only when the socket can
-take it, which is all the back-pressure that a stream needs.
-"""
+"""MSRP over TCP and TLS: one port of each for all sessions, a connection for each session."""
 
 import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING
 
 from rcsops.errors import AgentError
-from rcsops.msrp.connection import MsrpConnection, SessionTable
+from rcsops.msrp.connection import SessionTable
 from rcsops.msrp.events import SessionEvent
 from rcsops.msrp.session import MsrpSession
 from rcsops.msrp.uri import MsrpUri
+from rcsops.sdp import fingerprint
 from rcsops.tokens import Tokens
-from rcsops.transport.addresses import WILDCARDS, Address, host_port, reason_of
-from rcsops.transport.clock import Alarm
-from rcsops.transport.tap import Tap, record_now
+from rcsops.transport.addresses import WILDCARDS, host_port, reason_of
+from rcsops.transport.msrp_stream import MsrpStream
+from rcsops.transport.tap import Tap
+
+if TYPE_CHECKING:
+    from rcsops.transport.msrps import MsrpCertificate, MsrpTlsLayer
 
 __all__ = ["MsrpEndpoint", "MsrpLimits", "MsrpLink"]
 
 logger = logging.getLogger(__name__)
 
-_HIGH_WATER = 256 << 10
 _CLOSE_SECONDS = 1.0
 
 
@@ -44,7 +43,7 @@ class MsrpLimits:
 
 
 class MsrpLink:
-    """One session and the connection it has or waits for.
+    """One session and the connection it has or waits for; ``security`` is "TLSv1.3", or "".
 
     ``on_event(event)`` gets the session's events, ``on_lost(reason)`` is called once when its
     connection is gone; neither after ``close``.
@@ -59,6 +58,7 @@ class MsrpLink:
         "_stream",
         "local",
         "remote",
+        "security",
         "session",
     )
 
@@ -72,10 +72,11 @@ class MsrpLink:
         self.session = session
         self.local = ""
         self.remote = ""
+        self.security = ""
         self._endpoint = endpoint
         self._on_event = on_event
         self._on_lost = on_lost
-        self._stream: _Stream | None = None
+        self._stream: MsrpStream | None = None
         self._changed: asyncio.Future[None] | None = None
         self._closed = False
 
@@ -121,11 +122,12 @@ class MsrpLink:
         self._endpoint.forget(self)
         self.changed()
 
-    def attached(self, stream: "_Stream") -> None:
+    def attached(self, stream: "MsrpStream") -> None:
         """The session has got its connection (called by the stream)."""
         if self._stream is None:
             self._stream = stream
             self.local, self.remote = stream.local, stream.remote
+            self.security = stream.security
 
     def detached(self, reason: str) -> None:
         """The connection is gone (called by the stream)."""
@@ -177,9 +179,12 @@ class MsrpEndpoint:
         self._host = host
         self._port = port
         self._server: asyncio.Server | None = None
+        self._tls_port = 0
+        self._tls_server: asyncio.Server | None = None
+        self._certificate: MsrpCertificate | None = None
         self._starting: asyncio.Lock = asyncio.Lock()
         self._links: dict[str, MsrpLink] = {}
-        self._streams: set[_Stream] = set()
+        self._streams: set[MsrpStream] = set()
         self._emptied = asyncio.Event()
         self._closed = False
 
@@ -188,32 +193,73 @@ class MsrpEndpoint:
         """The loop's clock."""
         return self._loop.time()
 
-    async def start(self) -> None:
-        """Listens, if it does not yet. Raises AgentError when the port cannot be had."""
+    async def start(self, *, secure: bool = False) -> None:
+        """Listens for MSRP, or for MSRP over TLS on a port of its own, if it does not yet.
+
+        Raises AgentError when the port cannot be had.
+        """
         async with self._starting:
-            if self._server is not None or self._closed:
+            if self._closed:
                 return
-            try:
-                self._server = await self._loop.create_server(
-                    lambda: _Stream(self, None), self._host, self._port, backlog=1024
-                )
-            except OSError as error:
-                raise AgentError(
-                    f"cannot listen for MSRP on {host_port(self._host, self._port)}: "
-                    f"{reason_of(error)}"
-                ) from error
-            self._port = self._server.sockets[0].getsockname()[1]
+            if secure and self._tls_server is None:
+                self._tls_server = await self._listen(0, secure=True)
+                self._tls_port = self._tls_server.sockets[0].getsockname()[1]
+            elif not secure and self._server is None:
+                self._server = await self._listen(self._port, secure=False)
+                self._port = self._server.sockets[0].getsockname()[1]
+
+    async def _listen(self, port: int, *, secure: bool) -> asyncio.Server:
+        try:
+            return await self._loop.create_server(
+                lambda: MsrpStream(
+                    self, None, self.tls_layer(server_side=True) if secure else None
+                ),
+                self._host,
+                port,
+                backlog=1024,
+            )
+        except OSError as error:
+            raise AgentError(
+                f"cannot listen for MSRP on {host_port(self._host, port)}: {reason_of(error)}"
+            ) from error
 
     @property
     def port(self) -> int:
         """The port that it listens on; 0 before ``start``."""
         return self._port if self._server is not None else 0
 
-    def new_path(self, host: str) -> tuple[MsrpUri, ...]:
+    @property
+    def certificate(self) -> "MsrpCertificate":
+        """What we show in TLS, made when it is first needed."""
+        if self._certificate is None:
+            from rcsops.transport.msrps import MsrpCertificate
+
+            self._certificate = MsrpCertificate()
+        return self._certificate
+
+    def fingerprints(self, *, secure: bool) -> tuple[str, ...]:
+        """What SDP says of our certificate; nothing without TLS."""
+        return (fingerprint(self.certificate.der),) if secure else ()
+
+    def tls_layer(self, *, server_side: bool) -> "MsrpTlsLayer":
+        """TLS for a new connection."""
+        from rcsops.transport.msrps import MsrpTlsLayer
+
+        return MsrpTlsLayer(self.certificate, server_side=server_side)
+
+    def new_path(self, host: str, *, secure: bool = False) -> tuple[MsrpUri, ...]:
         """A path for a new session; ``host`` is how the peer reaches us when we listen on all
         addresses."""
         shown = host if self._host in WILDCARDS else self._host
-        return (MsrpUri(shown, self._port, self.tokens.session_id()),)
+        port = self._tls_port if secure else self._port
+        return (MsrpUri.make(shown, port, self.tokens.session_id(), secure=secure),)
+
+    def trust(self, link: MsrpLink, check: Callable[[bytes], bool]) -> None:
+        """The peer's SDP has come: ``check`` tells its certificate (DER) from others. A connection
+        that has waited for this goes on."""
+        link.session.trust(check)
+        for stream in tuple(self._streams):
+            stream.go_on()
 
     def add(
         self,
@@ -230,14 +276,18 @@ class MsrpEndpoint:
     async def connect(self, link: MsrpLink, host: str, port: int) -> None:
         """Opens the connection of an active session; its empty SEND goes out at once.
 
-        Raises AgentError when there is no connection within ``limits.connect_seconds``.
+        Raises AgentError when there is no connection within ``limits.connect_seconds``, or none
+        that the session trusts.
         """
         local = None if self._host in WILDCARDS else (self._host, 0)
+        layer = self.tls_layer(server_side=False) if link.session.secure else None
         try:
             async with asyncio.timeout(self.limits.connect_seconds):
-                await self._loop.create_connection(
-                    lambda: _Stream(self, link), host, port, local_addr=local
+                _, stream = await self._loop.create_connection(
+                    lambda: MsrpStream(self, link, layer), host, port, local_addr=local
                 )
+                if layer is not None:
+                    await stream.established()
         except TimeoutError as error:
             raise AgentError(
                 f"no MSRP connection to {host_port(host, port)} within "
@@ -261,7 +311,7 @@ class MsrpEndpoint:
         """The link of a session that is known."""
         return self._links.get(session.session_id)
 
-    def opened(self, stream: "_Stream") -> bool:
+    def opened(self, stream: "MsrpStream") -> bool:
         """A connection is there; False when there are too many (called by the stream)."""
         if self._closed or len(self._streams) >= self.limits.max_connections:
             return False
@@ -269,7 +319,7 @@ class MsrpEndpoint:
         self._streams.add(stream)
         return True
 
-    def gone(self, stream: "_Stream") -> None:
+    def gone(self, stream: "MsrpStream") -> None:
         """A connection is over (called by the stream)."""
         self._streams.discard(stream)
         if not self._streams:
@@ -278,8 +328,9 @@ class MsrpEndpoint:
     async def close(self) -> None:
         """Closes everything; what is buffered has a second to leave."""
         self._closed = True
-        if self._server is not None:
-            self._server.close()
+        for server in (self._server, self._tls_server):
+            if server is not None:
+                server.close()
         for link in tuple(self._links.values()):
             link.close()
         for stream in tuple(self._streams):
@@ -291,168 +342,3 @@ class MsrpEndpoint:
         for stream in tuple(self._streams):
             stream.abort()
         await asyncio.sleep(0)
-
-
-class _Stream(asyncio.Protocol):
-    """One TCP connection; ``link`` is the session that we opened it for, None when the peer did."""
-
-    def __init__(self, endpoint: MsrpEndpoint, link: MsrpLink | None) -> None:
-        self.local = ""
-        self.remote = ""
-        self._endpoint = endpoint
-        self._link = link
-        self._machine = MsrpConnection(endpoint.table, tap=endpoint.tap is not None)
-        self._transport: asyncio.Transport | None = None
-        self._addresses: tuple[Address, Address] = (("", 0), ("", 0))
-        self._writable = True
-        self._pumping = False
-        self._closing = False
-        self._alarm = Alarm(self._timer_due)
-        self._unbound: asyncio.TimerHandle | None = None
-        self._unsent: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        stream = cast(asyncio.Transport, transport)
-        peer = stream.get_extra_info("peername")
-        if peer is None or not self._endpoint.opened(self):
-            self._closing = True
-            stream.abort()
-            return
-        self._transport = stream
-        self._addresses = (stream.get_extra_info("sockname")[:2], peer[:2])
-        self.local, self.remote = (host_port(*address) for address in self._addresses)
-        stream.set_write_buffer_limits(high=_HIGH_WATER)
-        link = self._link
-        if link is None:
-            self._unbound = asyncio.get_running_loop().call_later(
-                self._endpoint.limits.bind_seconds, self.close_if_unused
-            )
-        elif link.closed or not self._machine.attach(link.session, self._endpoint.now):
-            # The peer was faster, or nobody wants it any more.
-            self.close()
-            return
-        else:
-            link.attached(self)
-        self.pump()
-
-    def data_received(self, data: bytes) -> None:
-        if self._closing:
-            return
-        self._machine.receive_data(data, self._endpoint.now)
-        self.pump()
-
-    def pause_writing(self) -> None:
-        self._writable = False
-
-    def resume_writing(self) -> None:
-        self._writable = True
-        self.pump()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._closing = True
-        self._alarm.cancel()
-        if self._unbound is not None:
-            self._unbound.cancel()
-        if self._unsent is not None:
-            self._unsent.cancel()
-        self._endpoint.gone(self)
-        reason = str(error) if error else "the connection was closed"
-        links = self._links()
-        self._machine.connection_lost(reason)
-        for link in links:
-            link.detached(reason)
-
-    def pump(self) -> None:
-        """Sends what the sessions have and hands their events on, until nothing moves."""
-        if self._pumping:
-            return
-        self._pumping = True
-        machine = self._machine
-        try:
-            busy = True
-            while busy:
-                busy = self._write()
-                for link in self._links():
-                    link.attached(self)
-                    link.deliver()
-                busy = busy or (self._writable and machine.has_data_to_send())
-                if self._transport is None or self._transport.is_closing():
-                    break
-        finally:
-            self._pumping = False
-        if machine.next_event() is not None:
-            self.close()
-        elif not self._closing:
-            self._alarm.set(machine.next_timer())
-
-    def pause_reading(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
-
-    def close_if_unused(self) -> None:
-        """Closes when no session is on it, after what is buffered has gone."""
-        if not self._machine.sessions and (self._unbound is None or self._has_served()):
-            self.close()
-
-    def close(self) -> None:
-        if self._transport is not None and not self._closing:
-            self._write()
-            self._transport.close()
-            # A peer that does not read would keep the socket for as long as it likes.
-            self._unsent = asyncio.get_running_loop().call_later(
-                self._endpoint.limits.linger_seconds, self.abort
-            )
-        self._closing = True
-
-    def abort(self) -> None:
-        self._closing = True
-        if self._transport is not None:
-            self._transport.abort()
-
-    def _has_served(self) -> bool:
-        if self._unbound is None:
-            return True
-        return self._unbound.when() <= self._endpoint.now
-
-    def _links(self) -> list[MsrpLink]:
-        found = []
-        for session in self._machine.sessions:
-            if self._unbound is not None:
-                self._unbound.cancel()
-                self._unbound = None
-            link = self._endpoint.link_of(session)
-            if link is not None:
-                found.append(link)
-        return found
-
-    def _write(self) -> bool:
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            return False
-        wrote = False
-        while self._writable:
-            data = self._machine.data_to_send(self._endpoint.now)
-            if not data:
-                break
-            wrote = True
-            transport.write(data)
-        self._show()
-        return wrote
-
-    def _show(self) -> None:
-        tap = self._endpoint.tap
-        if tap is None:
-            return
-        local, remote = self._addresses
-        for seen in self._machine.frames_seen():
-            direction = "in" if seen.direction == "in" else "out"
-            record = record_now("msrp", direction, "tcp", local, remote, seen.data)  # type: ignore[arg-type]
-            tap(record._replace(omitted=seen.omitted) if seen.omitted else record)
-
-    def _timer_due(self) -> None:
-        self._machine.handle_timer(self._endpoint.now)
-        self.pump()

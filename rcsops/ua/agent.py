@@ -22,7 +22,7 @@ from rcsops.ua.files import OutgoingFile
 from rcsops.ua.history import History
 from rcsops.ua.host import ALLOW, AgentHost
 from rcsops.ua.incoming import Invitation
-from rcsops.ua.options import AgentOptions
+from rcsops.ua.options import MSRP_SECURITY, AgentOptions
 from rcsops.ua.receipts import Receipt
 from rcsops.ua.registrar import Registrar
 from rcsops.ua.streams import Stream
@@ -80,6 +80,7 @@ class Agent(AgentCore):
         file_rules: FileRules | None = None,
         disk_reserve: int = 100_000_000,
         answer_setup: str = "active",
+        msrp_security: str = "auto",
         invite_seconds: float = 180.0,
         session_expires: int = 1800,
         instance_id: str | None = None,
@@ -118,6 +119,9 @@ class Agent(AgentCore):
         than ``max_file_size`` 403. None is taken that would leave less than ``disk_reserve`` free
         on the disk. ``answer_setup`` is our
         part when a peer leaves us the choice: "active" (we connect) or "passive".
+        ``msrp_security`` is how the connections between the agents are made: "tcp", "tls" (nothing
+        else is offered or taken) or "auto": TLS where the way to the server is encrypted, plain
+        where it is not or the peer refuses TLS, and as the peer offers it.
         ``session_expires`` is how often a session is refreshed, so that one whose peer is gone
         ends (RFC 4028); 0 asks for no refreshes. Sizes are in octets, times in seconds.
 
@@ -127,6 +131,8 @@ class Agent(AgentCore):
             raise UsageError(f"transport {transport!r} is not one of {', '.join(_TRANSPORTS)}")
         if answer_setup not in ("active", "passive"):
             raise UsageError(f"answer_setup is active or passive, not {answer_setup!r}")
+        if msrp_security not in MSRP_SECURITY:
+            raise UsageError(f"msrp_security is {', '.join(MSRP_SECURITY)}, not {msrp_security!r}")
         if session_expires and session_expires < MIN_SE:
             raise UsageError(f"session_expires is 0 or at least {MIN_SE} s, not {session_expires}")
         uri = _user_uri(aor)
@@ -147,6 +153,7 @@ class Agent(AgentCore):
             file_rules=file_rules,
             disk_reserve=disk_reserve,
             answer_setup=answer_setup,
+            msrp_security=msrp_security,
             invite_seconds=invite_seconds,
             session_expires=session_expires,
             gruu=gruu,

@@ -132,6 +132,11 @@ class Chat(SessionUser):
         """The peer's end of the MSRP connection, "host:port"."""
         return self.session.link.remote if self.session.link is not None else ""
 
+    @property
+    def security(self) -> str:
+        """The TLS of the MSRP connection, "TLSv1.3"; empty when it is plain TCP."""
+        return self.session.link.security if self.session.link is not None else ""
+
     async def send(self, text: str) -> Receipt:
         """Sends a text and returns its receipt, as soon as the connection can take it.
 
@@ -227,7 +232,9 @@ class Chat(SessionUser):
             return
         self._opened = True
         self._agent.chat_opened(self)
-        self._publish(events.SessionOpened(self.peer, self.chat_id, self.local, self.remote))
+        self._publish(
+            events.SessionOpened(self.peer, self.chat_id, self.local, self.remote, self.security)
+        )
 
     def session_event(self, event: SessionEvent) -> None:
         # The peer's first message may be here before the task that set the session up goes on.

@@ -25,6 +25,7 @@ from rcsops.ua.files import OutgoingFile
 from rcsops.ua.incoming import Invitation
 from rcsops.ua.reception import CROSSED
 from rcsops.ua.redirection import Elsewhere
+from rcsops.ua.security import offer_securely
 from rcsops.ua.session import MsrpCall
 from rcsops.ua.transfer import OutgoingTransfer, TransferStatus
 
@@ -91,14 +92,42 @@ async def invite(
     conversation_id: str | None,
 ) -> Chat:
     """Invites to a chat; see ``Agent.invite``."""
-    peer = uri.aor
-    conversation_id = conversation_id or agent.tokens.uuid()
-    contribution_id = agent.tokens.uuid()
+    thread = conversation_id or agent.tokens.uuid()
     targets = await agent.targets_for(uri)
-    msrp = await agent.host.msrp()
-    path = msrp.new_path(agent.visible_host(targets[0].flow))
+
+    async def offer(secure: bool) -> Chat:
+        return await _invite(
+            agent,
+            uri,
+            targets,
+            on_progress=on_progress,
+            subject=subject,
+            conversation_id=thread,
+            secure=secure,
+        )
+
+    return await offer_securely(agent.options.msrp_security, targets[0].flow, offer)
+
+
+async def _invite(
+    agent: "AgentCore",
+    uri: Uri,
+    targets: tuple[Target, ...],
+    *,
+    on_progress: ProgressCallback | None,
+    subject: str,
+    conversation_id: str,
+    secure: bool,
+) -> Chat:
+    peer = uri.aor
+    contribution_id = agent.tokens.uuid()
+    msrp = await agent.host.msrp(secure=secure)
+    path = msrp.new_path(agent.visible_host(targets[0].flow), secure=secure)
     stream = chat_stream(
-        path, max_size=agent.options.max_message_size, can_listen=not agent.behind_nat
+        path,
+        max_size=agent.options.max_message_size,
+        can_listen=not agent.behind_nat,
+        fingerprints=msrp.fingerprints(secure=secure),
     )
     offer = chat_offer(stream, session_id=agent.sdp_session_id())
     headers = agent.service_headers(
@@ -181,44 +210,66 @@ async def _send_file(
 ) -> None:
     try:
         targets = await agent.targets_for(uri)
-        msrp = await agent.host.msrp()
-        if transfer.status is TransferStatus.FAILED:
-            # Cancelled before there was anything to cancel.
-            return
-        path = msrp.new_path(agent.visible_host(targets[0].flow))
-        stream = file_stream(
-            path,
-            send=True,
-            content_type=file.content_type,
-            can_listen=not agent.behind_nat,
-        )
-        selector = FileSelector(file.name, file.content_type, file.size, file.sha1)
-        push = FileOffer(True, selector, transfer.transfer_id)
-        offer = file_offer(stream, push, session_id=agent.sdp_session_id())
-        headers = agent.service_headers(
-            CPM_FILE_TRANSFER,
-            conversation_id=conversation_id,
-            contribution_id=agent.tokens.uuid(),
-        )
-        request = agent.create_invite(uri, targets[0], headers, bytes(offer))
-        call = agent.make_call(request, agent.contact(targets[0]))
-        session = MsrpCall(agent.host, call)
-        session.prepare(msrp, path, accept_types=stream.accept_types, direction=stream.direction)
-        session.describe(offer)
-        transfer.offered(session)
-        try:
-            response = await _dial(agent, call, targets, transfer.peer, None)
-        except InviteError:
-            _drop(session)
-            raise
-        agreement = await session.agree(response, lambda sdp: file_accepted(stream, sdp))
-        await session.open(msrp, agreement)
-        await transfer.run()
+
+        async def offer(secure: bool) -> bool:
+            return await _offer_file(
+                agent, uri, targets, file, transfer, conversation_id, secure=secure
+            )
+
+        if await offer_securely(agent.options.msrp_security, targets[0].flow, offer):
+            await transfer.run()
     except RcsopsError as error:
         transfer.failed(error)
     except asyncio.CancelledError:
         transfer.failed(TransferError("the agent was closed"))
         raise
+
+
+async def _offer_file(
+    agent: "AgentCore",
+    uri: Uri,
+    targets: tuple[Target, ...],
+    file: OutgoingFile,
+    transfer: OutgoingTransfer,
+    conversation_id: str,
+    *,
+    secure: bool,
+) -> bool:
+    """Invites the peer to take a file; False when the transfer was cancelled meanwhile."""
+    msrp = await agent.host.msrp(secure=secure)
+    if transfer.status is TransferStatus.FAILED:
+        # Cancelled before there was anything to cancel.
+        return False
+    path = msrp.new_path(agent.visible_host(targets[0].flow), secure=secure)
+    stream = file_stream(
+        path,
+        send=True,
+        content_type=file.content_type,
+        can_listen=not agent.behind_nat,
+        fingerprints=msrp.fingerprints(secure=secure),
+    )
+    selector = FileSelector(file.name, file.content_type, file.size, file.sha1)
+    push = FileOffer(True, selector, transfer.transfer_id)
+    offer = file_offer(stream, push, session_id=agent.sdp_session_id())
+    headers = agent.service_headers(
+        CPM_FILE_TRANSFER,
+        conversation_id=conversation_id,
+        contribution_id=agent.tokens.uuid(),
+    )
+    request = agent.create_invite(uri, targets[0], headers, bytes(offer))
+    call = agent.make_call(request, agent.contact(targets[0]))
+    session = MsrpCall(agent.host, call)
+    session.prepare(msrp, path, accept_types=stream.accept_types, direction=stream.direction)
+    session.describe(offer)
+    transfer.offered(session)
+    try:
+        response = await _dial(agent, call, targets, transfer.peer, None)
+    except InviteError:
+        _drop(session)
+        raise
+    agreement = await session.agree(response, lambda sdp: file_accepted(stream, sdp))
+    await session.open(msrp, agreement)
+    return True
 
 
 async def _dial(

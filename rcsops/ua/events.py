@@ -121,12 +121,16 @@ class Ringing(Event):
 
 @dataclass(frozen=True, slots=True)
 class SessionOpened(Event):
-    """The MSRP connection is there; ``local`` and ``remote`` are its "host:port" ends."""
+    """The MSRP connection is there; ``local`` and ``remote`` are its "host:port" ends.
+
+    ``security`` is its TLS, "TLSv1.3"; empty for plain TCP.
+    """
 
     peer: str
     chat_id: str
     local: str
     remote: str
+    security: str = ""
 
 
 @dataclass(frozen=True, slots=True)

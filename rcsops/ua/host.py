@@ -178,8 +178,11 @@ class AgentHost:
         if self._endpoint is not None:
             await self._endpoint.close()
 
-    async def msrp(self) -> MsrpEndpoint:
-        """The MSRP endpoint, listening. Raises AgentError when its port cannot be had."""
+    async def msrp(self, *, secure: bool = False) -> MsrpEndpoint:
+        """The MSRP endpoint, listening, with ``secure`` by TLS.
+
+        Raises AgentError when its port cannot be had.
+        """
         if self._msrp is None:
             endpoint = self.endpoint
             self._msrp = MsrpEndpoint(
@@ -189,7 +192,7 @@ class AgentHost:
                 tap=endpoint.tap,
                 limits=self._msrp_limits,
             )
-        await self._msrp.start()
+        await self._msrp.start(secure=secure)
         return self._msrp
 
     def spawn(self, work: Coroutine[Any, Any, object]) -> None:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from rcsops.errors import InviteError, SdpParseError
 from rcsops.rcs import Agreement, chat_accepted, chat_answer, chat_offer, chat_stream, safe_name
 from rcsops.rcs import FileOffer as OfferedFile
-from rcsops.sdp import SessionDescription
+from rcsops.sdp import SessionDescription, find_msrp
 from rcsops.settings import FileVerdict
 from rcsops.ua import events
 from rcsops.ua.receiving import receive_file
+from rcsops.ua.security import is_secured
 from rcsops.ua.session import MsrpCall, SessionUser
 
 if TYPE_CHECKING:
@@ -103,10 +104,15 @@ class Invitation(Pending):
 
     async def _accept(self) -> "Chat":
         agent, call = self._agent, self.call
-        msrp = await agent.host.msrp()
-        path = msrp.new_path(agent.visible_host(call.call.flow))
+        if self._offer is None:
+            secure = is_secured(agent.options.msrp_security, call.call.flow)
+        else:
+            secure = find_msrp(self._offer)[1].secure
+        msrp = await agent.host.msrp(secure=secure)
+        path = msrp.new_path(agent.visible_host(call.call.flow), secure=secure)
         stream = chat_stream(
             path,
+            fingerprints=msrp.fingerprints(secure=secure),
             max_size=agent.options.max_message_size,
             # To who offers to connect, nothing is left but to try.
             can_listen=self._offer is not None or not agent.behind_nat,

@@ -6,7 +6,9 @@ from pathlib import Path
 from rcsops.settings import FileRules
 from rcsops.sip import Credential, Uri
 
-__all__ = ["AgentOptions"]
+__all__ = ["MSRP_SECURITY", "AgentOptions"]
+
+MSRP_SECURITY = ("auto", "tcp", "tls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class AgentOptions:
     file_rules: FileRules | None
     disk_reserve: int
     answer_setup: str
+    msrp_security: str
     invite_seconds: float
     session_expires: int
     gruu: bool

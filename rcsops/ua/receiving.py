@@ -44,10 +44,12 @@ def receive_file(agent: "AgentCore", offer: "FileOffer", directory: Path) -> Tra
 async def _receive(agent: "AgentCore", offer: "FileOffer", transfer: IncomingTransfer) -> None:
     call = offer.call
     try:
-        msrp = await agent.host.msrp()
-        path = msrp.new_path(agent.visible_host(call.call.flow))
+        secure = offer.file.media is not None and offer.file.media.secure
+        msrp = await agent.host.msrp(secure=secure)
+        path = msrp.new_path(agent.visible_host(call.call.flow), secure=secure)
         stream = file_stream(
             path,
+            fingerprints=msrp.fingerprints(secure=secure),
             send=False,
             content_type=offer.content_type,
             max_size=offer.size,

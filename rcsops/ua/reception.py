@@ -10,6 +10,7 @@ from rcsops.settings import FileVerdict
 from rcsops.sip import Flow, Request
 from rcsops.ua import events
 from rcsops.ua.incoming import UNKNOWN_TYPE, FileOffer, Invitation
+from rcsops.ua.security import check_security
 from rcsops.ua.session import MsrpCall, sdp_of
 
 if TYPE_CHECKING:
@@ -32,8 +33,10 @@ def receive_invite(agent: "AgentCore", request: Request, flow: Flow) -> None:
         # Without a body it is a late offer: ours goes into the 200 (RFC 3261 §13.2.1).
         offer = sdp_of(request) if request.body else None
         file = None if offer is None else _file_of(offer)
-        if offer is not None and file is None:
-            find_chat(offer)
+        if offer is not None:
+            media = find_chat(offer)[1] if file is None else file.media
+            if media is not None:
+                check_security(agent.options.msrp_security, media)
     except SdpParseError as error:
         accept = [("Accept", "application/sdp")] if error.status == 415 else []
         host.refuse(request, flow, error.status or 488, str(error), accept)

@@ -21,7 +21,13 @@ from rcsops.msrp import (
 )
 from rcsops.msrp.incoming import ReceiveLimits
 from rcsops.rcs import Agreement
-from rcsops.sdp import SessionDescription, find_msrp, parse_sdp, reverse_direction
+from rcsops.sdp import (
+    SessionDescription,
+    find_msrp,
+    is_fingerprint_of,
+    parse_sdp,
+    reverse_direction,
+)
 from rcsops.sip import Message, Request, SipParseError
 from rcsops.transport.msrp import MsrpEndpoint, MsrpLink
 from rcsops.ua.call import Call
@@ -141,10 +147,14 @@ class MsrpCall(CallUser):
             session.active = agreement.active
             session.direction = agreement.direction
             session.remote_max_size = agreement.remote.max_size
+            fingerprints = agreement.remote.fingerprints
+            msrp.trust(link, lambda shown: is_fingerprint_of(fingerprints, shown))
             if agreement.active and not session.bound:
                 await msrp.connect(link, *agreement.target)
             async with asyncio.timeout(_BIND_SECONDS):
-                await link.wait_for(lambda: session.bound)
+                await link.wait_for(lambda: session.bound or session.distrusted)
+            if session.distrusted and not session.bound:
+                raise AgentError("a certificate that is not the one of the SDP")
         except (AgentError, LocalProtocolError) as error:
             await self._fail(str(error))
         except TimeoutError:

@@ -9,7 +9,7 @@ import pytest
 from rcsops.operations.certs_make import make_authority
 from rcsops.testing import EmbeddedServer, free_port
 from rcsops.trace import read_trace
-from tests.cli.chatting import Lab
+from tests.cli.chatting import ChatProcess, Lab
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -33,6 +33,10 @@ def test_a_line_goes_through(lab: Lab, tmp_path: Path, caller: str, callee: str)
         chat.wait("message", text="hi", peer=f"sip:{alex}@rcs.example")
         chat.wait("session-ended", by_peer=True)
     assert f"* registered as {alex} at {lab.server.where(caller)}" in done.texts
+    # Where the way to the server is encrypted the direct connection is so too.
+    direct = {entry.transport for entry in read_trace(trace) if entry.protocol == "msrp"}
+    assert direct == {"tls" if caller in ("tls", "wss") else "tcp"}
+    assert any("encrypted (TLSv1.3)" in text for text in done.texts) is (direct == {"tls"})
     assert "* delivered “hi”" in done.texts
     assert not lab.is_registered(alex)
     sip = [entry for entry in read_trace(trace) if entry.protocol == "sip"]
@@ -44,6 +48,23 @@ def test_a_line_goes_through(lab: Lab, tmp_path: Path, caller: str, callee: str)
     routed = b"\r\n".join(entry.data for entry in sip)
     # Where the transport changes on the way the server stands in the route set twice.
     assert (b"Record-Route: <sip:127.0.0.1:%d;lr" % lab.server.port in routed) is (callee == "udp")
+
+
+def test_a_peer_that_takes_no_msrp_over_tls_is_talked_to_without(lab: Lab, tmp_path: Path) -> None:
+    alex, bob = lab.users("alex", "bob")
+    trace = tmp_path / "trace.jsonl"
+    plain = ("env", "RCSOPS_AGENT_MSRP_SECURITY=tcp")
+    with ChatProcess(lab, bob, prefix=plain) as chat:
+        chat.wait("registered")
+        done = lab.run(alex, bob, "--transport", "tls", "--trace", str(trace), stdin="hi\n")
+        assert done.code == 0, done.out + done.err
+        chat.wait("message", text="hi")
+    entries = read_trace(trace)
+    assert {entry.transport for entry in entries if entry.protocol == "msrp"} == {"tcp"}
+    invites = [e.data for e in entries if e.direction == "out" and e.data.startswith(b"INVITE ")]
+    secure = [b"TCP/TLS/MSRP" in invite for invite in invites]
+    # What it offers first may have been challenged.
+    assert secure[0] and not secure[-1] and secure == sorted(secure, reverse=True)
 
 
 def test_a_server_can_be_named_by_a_uri(lab: Lab) -> None:

@@ -121,5 +121,7 @@ def test_cema_connects_to_where_the_middlebox_is() -> None:
     )
     _, agreement = chat_answer(parse_sdp(moved), replace(chat_stream(BOB), cema=True), session_id=2)
     assert agreement.target == ("203.0.113.1", 4444)
-    _, agreement = chat_answer(parse_sdp(moved), chat_stream(BOB), session_id=2)
+    _, agreement = chat_answer(
+        parse_sdp(moved), replace(chat_stream(BOB), cema=False), session_id=2
+    )
     assert agreement.target == ("192.0.2.10", 28550)

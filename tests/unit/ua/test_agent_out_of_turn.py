@@ -134,7 +134,7 @@ async def test_an_invitation_taken_back_while_the_port_opens_leaves_nothing(
     async with scene() as (agent, peer), ringing(agent, peer) as (invitation, _, _):
         msrp = await agent.host.msrp()
 
-        async def slow() -> MsrpEndpoint:
+        async def slow(*, secure: bool = False) -> MsrpEndpoint:
             invitation.call.call_cancelled("changed my mind")
             return msrp
 

@@ -1,0 +1,266 @@
+"""One connection of MSRP: TCP, with TLS on it for msrps.
+
+Drives :class:`~rcsops.msrp.connection.MsrpConnection`; a frame is made only when the socket can
+take it, which is all the back-pressure that a stream needs.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
+from rcsops.errors import AgentError
+from rcsops.msrp.connection import MsrpConnection
+from rcsops.transport.addresses import Address, host_port
+from rcsops.transport.clock import Alarm
+from rcsops.transport.layers import ConnectionFailed
+from rcsops.transport.tap import record_now
+
+if TYPE_CHECKING:
+    from rcsops.transport.msrp import MsrpEndpoint, MsrpLink
+    from rcsops.transport.msrps import MsrpTlsLayer
+
+__all__ = ["MsrpStream"]
+
+_HIGH_WATER = 256 << 10
+
+
+class MsrpStream(asyncio.Protocol):
+    """One connection; ``link`` is the session that we opened it for, None when the peer did, and
+    ``layer`` its TLS, if any."""
+
+    def __init__(
+        self, endpoint: "MsrpEndpoint", link: "MsrpLink | None", layer: "MsrpTlsLayer | None" = None
+    ) -> None:
+        self.local = ""
+        self.remote = ""
+        self.security = ""
+        self._endpoint = endpoint
+        self._link = link
+        self._layer = layer
+        self._established: asyncio.Future[None] | None = None
+        self._machine = MsrpConnection(endpoint.table, tap=endpoint.tap is not None)
+        self._transport: asyncio.Transport | None = None
+        self._addresses: tuple[Address, Address] = (("", 0), ("", 0))
+        self._writable = True
+        self._pumping = False
+        self._closing = False
+        self._alarm = Alarm(self._timer_due)
+        self._failure = ""
+        self._unbound: asyncio.TimerHandle | None = None
+        self._unsent: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        stream = cast(asyncio.Transport, transport)
+        peer = stream.get_extra_info("peername")
+        if peer is None or not self._endpoint.opened(self):
+            self._closing = True
+            stream.abort()
+            return
+        self._transport = stream
+        self._addresses = (stream.get_extra_info("sockname")[:2], peer[:2])
+        self.local, self.remote = (host_port(*address) for address in self._addresses)
+        stream.set_write_buffer_limits(high=_HIGH_WATER)
+        if self._link is None:
+            self._unbound = asyncio.get_running_loop().call_later(
+                self._endpoint.limits.bind_seconds, self.close_if_unused
+            )
+        if self._layer is None:
+            self._ready()
+        else:
+            self._through(self._layer.start)
+
+    async def established(self) -> None:
+        """Waits for TLS. Raises AgentError when it fails, or is not with the peer of the SDP."""
+        if not self.security and not self._closing:
+            self._established = asyncio.get_running_loop().create_future()
+            await self._established
+        if self._failure:
+            raise AgentError(self._failure)
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return
+        layer = self._layer
+        if layer is None:
+            self._machine.receive_data(data, self._endpoint.now)
+        else:
+            for chunk in self._through(lambda: layer.receive_data(data)) or ():
+                self._machine.receive_data(chunk, self._endpoint.now)
+        self.pump()
+
+    def go_on(self) -> None:
+        """The SDP of a session has come, perhaps of the one that this connection waits for."""
+        if self._machine.waiting:
+            self._machine.go_on(self._endpoint.now)
+            self.resume_reading()
+            self.pump()
+
+    def _end_wait(self) -> None:
+        if self._established is not None and not self._established.done():
+            self._established.set_result(None)
+
+    def _ready(self) -> None:
+        """TCP, and TLS where there is some, are there."""
+        link = self._link
+        if link is not None:
+            if link.closed or not self._machine.attach(link.session, self._endpoint.now):
+                # The peer was faster, or is not the right one, or nobody wants it any more.
+                if link.session.distrusted:
+                    self._failure = "its certificate is not the one of its SDP"
+                self.close()
+                return
+            link.attached(self)
+        self.pump()
+
+    def _through(self, work: Callable[[], list[bytes] | None]) -> list[bytes] | None:
+        """Has TLS do something, and sends what it has to say."""
+        layer, transport = self._layer, self._transport
+        assert layer is not None and transport is not None
+        try:
+            result = work()
+        except ConnectionFailed as error:
+            result = None
+            self._failure = str(error)
+        transport.write(layer.data_to_send())
+        if self._failure:
+            self.abort()
+        elif layer.established and not self.security:
+            self.security = layer.version
+            self._machine.certificate = layer.peer_certificate
+            self._ready()
+        if self.security or self._failure:
+            self._end_wait()
+        return result
+
+    def pause_writing(self) -> None:
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        self.pump()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._closing = True
+        self._alarm.cancel()
+        if self._unbound is not None:
+            self._unbound.cancel()
+        if self._unsent is not None:
+            self._unsent.cancel()
+        self._endpoint.gone(self)
+        reason = str(error) if error else "the connection was closed"
+        self._failure = self._failure or reason
+        self._end_wait()
+        links = self._links()
+        self._machine.connection_lost(reason)
+        for link in links:
+            link.detached(reason)
+
+    def pump(self) -> None:
+        """Sends what the sessions have and hands their events on, until nothing moves."""
+        if self._pumping:
+            return
+        self._pumping = True
+        machine = self._machine
+        try:
+            busy = True
+            while busy:
+                busy = self._write()
+                for link in self._links():
+                    link.attached(self)
+                    link.deliver()
+                busy = busy or (self._writable and machine.has_data_to_send())
+                if self._transport is None or self._transport.is_closing():
+                    break
+        finally:
+            self._pumping = False
+        if machine.next_event() is not None:
+            self.close()
+        elif machine.waiting:
+            self.pause_reading()
+        elif not self._closing:
+            self._alarm.set(machine.next_timer())
+
+    def pause_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def close_if_unused(self) -> None:
+        """Closes when no session is on it, after what is buffered has gone."""
+        if not self._machine.sessions and (self._unbound is None or self._has_served()):
+            self.close()
+
+    def close(self) -> None:
+        if self._transport is not None and not self._closing:
+            self._write()
+            if self._layer is not None:
+                self._layer.close()
+                self._transport.write(self._layer.data_to_send())
+            self._transport.close()
+            # A peer that does not read would keep the socket for as long as it likes.
+            self._unsent = asyncio.get_running_loop().call_later(
+                self._endpoint.limits.linger_seconds, self.abort
+            )
+        self._closing = True
+
+    def abort(self) -> None:
+        self._closing = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _has_served(self) -> bool:
+        if self._unbound is None:
+            return True
+        return self._unbound.when() <= self._endpoint.now
+
+    def _links(self) -> list["MsrpLink"]:
+        found = []
+        for session in self._machine.sessions:
+            if self._unbound is not None:
+                self._unbound.cancel()
+                self._unbound = None
+            link = self._endpoint.link_of(session)
+            if link is not None:
+                found.append(link)
+        return found
+
+    def _write(self) -> bool:
+        transport = self._transport
+        layer = self._layer
+        if transport is None or transport.is_closing() or (layer and not layer.established):
+            return False
+        wrote = False
+        while self._writable:
+            data = self._machine.data_to_send(self._endpoint.now)
+            if not data:
+                break
+            wrote = True
+            if layer is not None:
+                try:
+                    layer.send(data)
+                except ConnectionFailed as error:
+                    self._failure = str(error)
+                    self.abort()
+                    break
+                data = layer.data_to_send()
+            transport.write(data)
+        self._show()
+        return wrote
+
+    def _show(self) -> None:
+        tap = self._endpoint.tap
+        if tap is None:
+            return
+        local, remote = self._addresses
+        for seen in self._machine.frames_seen():
+            direction = "in" if seen.direction == "in" else "out"
+            transport = "tcp" if self._layer is None else "tls"
+            record = record_now("msrp", direction, transport, local, remote, seen.data)  # type: ignore[arg-type]
+            tap(record._replace(omitted=seen.omitted) if seen.omitted else record)
+
+    def _timer_due(self) -> None:
+        self._machine.handle_timer(self._endpoint.now)
+        self.pump()
