@@ -1,5 +1,6 @@
 """Text from outside, made safe to show: the one way of peers' words to a terminal or a log."""
 
+import re
 import unicodedata
 
 __all__ = ["visible"]
@@ -8,8 +9,13 @@ __all__ = ["visible"]
 # with those that turn the direction of writing. Cs, Co, Cn: no character at all. Zl, Zp: line and
 # paragraph ends.
 _UNSHOWN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-# Emoji are joined and varied with these two, which do nothing to a terminal.
-_HARMLESS = frozenset("\u200d\ufe0f")
+# Emoji are joined and varied with these, and words of Persian and of Indian scripts parted; to a
+# terminal they do nothing.
+_HARMLESS = frozenset("\u200c\u200d\ufe0f")
+# The flags of England, Scotland, Wales and others: a black flag and the letters of the region.
+_REGION_FLAG = re.compile("(\U0001f3f4[\U000e0030-\U000e007a]{1,12}\U000e007f)")
+# Kept for emoji: those that are newer than Python's tables have no category there.
+_EMOJI = range(0x1F300, 0x1FB00)
 
 
 def visible(text: str, *, keep: str = "") -> str:
@@ -20,14 +26,21 @@ def visible(text: str, *, keep: str = "") -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    return "".join(
-        character
-        if character in keep
-        or character in _HARMLESS
-        or unicodedata.category(character) not in _UNSHOWN
-        else _written_out(ord(character))
-        for character in text
+    parts = _REGION_FLAG.split(text)
+    parts[::2] = (
+        "".join(
+            each if each in keep or _is_shown(each) else _written_out(ord(each)) for each in part
+        )
+        for part in parts[::2]
     )
+    return "".join(parts)
+
+
+def _is_shown(character: str) -> bool:
+    if character in _HARMLESS:
+        return True
+    category = unicodedata.category(character)
+    return category not in _UNSHOWN or (category == "Cn" and ord(character) in _EMOJI)
 
 
 def _written_out(code: int) -> str:
