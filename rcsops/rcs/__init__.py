@@ -33,9 +33,11 @@ from rcsops.rcs.filetransfer import (
     read_file_offer,
     safe_name,
 )
+from rcsops.rcs.geolocation import Location, make_location, parse_location
 from rcsops.rcs.imdn import ImdnReport, make_imdn, parse_imdn
 from rcsops.rcs.negotiation import Agreement, LocalStream
 from rcsops.rcs.pager import PAGER_ACCEPT, pager_excess, read_message, write_message
+from rcsops.rcs.quoting import quoted_reply, reaction_text
 from rcsops.rcs.session import chat_accepted, chat_answer, chat_offer, chat_stream, find_chat
 
 __all__ = [
@@ -56,6 +58,7 @@ __all__ = [
     "FileSelector",
     "ImdnReport",
     "LocalStream",
+    "Location",
     "Malformed",
     "Outgoing",
     "Received",
@@ -74,10 +77,14 @@ __all__ = [
     "format_date_time",
     "make_composing",
     "make_imdn",
+    "make_location",
     "pager_excess",
     "parse_composing",
     "parse_date_time",
     "parse_imdn",
+    "parse_location",
+    "quoted_reply",
+    "reaction_text",
     "read_features",
     "read_file_offer",
     "read_message",

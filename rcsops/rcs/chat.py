@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from rcsops.errors import CpimParseError
-from rcsops.rcs import composing, cpim, imdn
+from rcsops.rcs import composing, cpim, geolocation, imdn
 from rcsops.rcs.cpim import CpimMessage
+from rcsops.rcs.geolocation import Location
 from rcsops.rcs.imdn import ImdnReport
 from rcsops.tokens import Tokens
 
@@ -34,7 +35,8 @@ class TextReceived:
     """A text; ``sent_at`` is the sender's DateTime, None when it gave none.
 
     ``message_id`` is empty when the peer sent no CPIM or no Message-ID. ``date_time`` and
-    ``routes`` are what a notification about it has to repeat.
+    ``routes`` are what a notification about it has to repeat. A ``location`` that was pushed has
+    its words as ``text``.
     """
 
     message_id: str
@@ -44,11 +46,17 @@ class TextReceived:
     wants_display: bool = False
     date_time: str = ""
     routes: tuple[str, ...] = ()
+    location: Location | None = None
+
+    @property
+    def content_type(self) -> str:
+        """What kind of message it came as, without parameters."""
+        return "text/plain" if self.location is None else geolocation.CONTENT_TYPE
 
 
 @dataclass(frozen=True, slots=True)
 class ContentReceived:
-    """A message that is no text (a location, the XML of a file): its type and octets."""
+    """A message that is no text (the XML of a file): its type and octets."""
 
     message_id: str
     content_type: str
@@ -114,6 +122,14 @@ class ChatCodec:
         ``message_id`` is given when the same message is sent again.
         """
         return self.compose(TEXT, text.encode("utf-8", "replace"), now, message_id=message_id)
+
+    def compose_location(
+        self, location: Location, now: datetime, *, entity: str, message_id: str | None = None
+    ) -> Outgoing:
+        """A geolocation push of ``entity``, the URI of who is there."""
+        number = self._tokens.imdn_id()
+        body = geolocation.make_location(location, entity=entity, number=number, now=now)
+        return self.compose(geolocation.CONTENT_TYPE, body, now, message_id=message_id)
 
     def compose(
         self, content_type: str, body: bytes, now: datetime, *, message_id: str | None = None
@@ -182,6 +198,9 @@ def _receive_plain(content_type: str, body: bytes) -> Received:
         return DeliveryReceived(report.message_id, report.kind, report.status)
     if kind == "text/plain":
         return TextReceived("", decode_text(content_type, body), None)
+    if kind == geolocation.CONTENT_TYPE:
+        location = geolocation.parse_location(body)
+        return TextReceived("", location.text, None, location=location)
     return ContentReceived("", content_type, body, None)
 
 
@@ -205,7 +224,7 @@ def _receive_cpim(message: CpimMessage) -> Received:
         tuple(message.get_all("imdn-record-route", cpim.IMDN_NAMESPACE)),
     )
     if isinstance(plain, TextReceived):
-        return TextReceived(message_id, plain.text, *rest)
+        return TextReceived(message_id, plain.text, *rest, location=plain.location)
     return ContentReceived(message_id, plain.content_type, plain.body, *rest)
 
 

@@ -1,7 +1,9 @@
 """Pager mode: one message in one SIP MESSAGE, outside of any session (RFC 3428, OMA CPM)."""
 
+from dataclasses import replace
+
 from rcsops.errors import LocalProtocolError, RemoteProtocolError
-from rcsops.rcs import cpim
+from rcsops.rcs import cpim, geolocation
 from rcsops.rcs.chat import (
     ChatCodec,
     DeliveryReceived,
@@ -16,7 +18,7 @@ from rcsops.sip import Request
 MAX_REQUEST = 1300
 """What a MESSAGE may have where nobody knows each hop to be safe from congestion (RFC 3428 §8)."""
 
-PAGER_ACCEPT = "message/cpim, text/plain, message/imdn+xml"
+PAGER_ACCEPT = f"message/cpim, text/plain, message/imdn+xml, {geolocation.CONTENT_TYPE}"
 """What is taken in a MESSAGE, for the Accept header of a 415."""
 
 _IMDN_NAMESPACE = cpim.IMDN_NAMESPACE.encode()
@@ -42,12 +44,17 @@ def write_message(
     request.set_body(message.body, message.content_type)
 
 
-def pager_excess(request: Request) -> int:
+def pager_excess(request: Request, *, body_alone: bool = False) -> int:
     """How many octets a MESSAGE without Via has too many for pager mode; 0 when it may go.
+
+    ``body_alone`` is the rule of OMA CPM, which bounds the body: for the XML of RCS, which leaves
+    no room for more in 1300 octets.
 
     Credentials are not counted: the server that they are for takes them off, and on the way there
     a request of more than 1300 octets goes by a stream (RFC 3261 §18.1.1).
     """
+    if body_alone:
+        return max(0, len(request.body) - MAX_REQUEST)
     return max(0, len(bytes(request)) + _VIA - MAX_REQUEST)
 
 
@@ -77,4 +84,4 @@ def read_message(codec: ChatCodec, request: Request) -> TextReceived | DeliveryR
     if message.message_id:
         return message
     number = request.cseq.number
-    return TextReceived(f"{request.call_id};{number}", message.text, message.sent_at)
+    return replace(message, message_id=f"{request.call_id};{number}")

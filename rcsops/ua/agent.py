@@ -10,6 +10,7 @@ from typing import Self
 from weakref import WeakSet
 
 from rcsops.errors import AgentError, RegistrationError, SipParseError, UsageError
+from rcsops.rcs import Location
 from rcsops.settings import FileRules
 from rcsops.sip import Credential, DigestClient, NameAddr, Registration, Uri
 from rcsops.sip.session_timer import MIN_SE
@@ -339,6 +340,28 @@ class Agent(AgentCore):
         self.check_open()
         return await self.pager.send(
             self.peer_uri(peer), text, conversation_id=conversation_id, message_id=message_id
+        )
+
+    async def send_location(
+        self,
+        peer: str,
+        latitude: float,
+        longitude: float,
+        *,
+        radius: float = 0.0,
+        label: str = "",
+        conversation_id: str | None = None,
+    ) -> Receipt:
+        """Sends a place outside of any session (geolocation push): degrees of WGS 84, the radius
+        in metres.
+
+        A peer of whom we know that it takes no geolocation gets its words and links as a text.
+        Raises as `send_message` does, and UsageError for coordinates that are nowhere.
+        """
+        self.check_open()
+        location = Location(latitude, longitude, radius, label)
+        return await self.pager.send(
+            self.peer_uri(peer), location, conversation_id=conversation_id, message_id=None
         )
 
     async def incoming(self) -> AsyncIterator[Invitation]:

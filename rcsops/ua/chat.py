@@ -20,7 +20,10 @@ from rcsops.rcs import (
     ComposingReceived,
     ContentReceived,
     DeliveryReceived,
+    Location,
+    Outgoing,
     TextReceived,
+    geolocation,
 )
 from rcsops.transport import wall_clock
 from rcsops.ua import events
@@ -143,10 +146,26 @@ class Chat(SessionUser):
         Raises SessionClosed when the session is over, DeliveryError when the text is larger than
         the peer takes, DatabaseError when the history cannot keep it (it is then not sent).
         """
+        return await self._send(self._codec.compose_text(text, wall_clock()), text)
+
+    async def send_location(
+        self, latitude: float, longitude: float, *, radius: float = 0.0, label: str = ""
+    ) -> Receipt:
+        """Sends a place (geolocation push): degrees of WGS 84, the radius in metres.
+
+        A peer whose SDP takes no geolocation gets its words and links as a text. Raises as `send`
+        does, and UsageError for coordinates that are nowhere.
+        """
+        location = Location(latitude, longitude, radius, label)
+        if not self.session.takes_wrapped(geolocation.CONTENT_TYPE):
+            return await self.send(location.text)
+        message = self._codec.compose_location(location, wall_clock(), entity=self._agent.aor)
+        return await self._send(message, location.text, geolocation.CONTENT_TYPE)
+
+    async def _send(self, message: Outgoing, text: str, content_type: str = "") -> Receipt:
         link = self.session.link
         if link is None or self.ended:
             raise SessionClosed("the session is over")
-        message = self._codec.compose_text(text, wall_clock())
         receipt = Receipt(message.message_id, text)
         history = self._agent.history
         if history is not None:
@@ -156,6 +175,7 @@ class Chat(SessionUser):
                 text,
                 wall_clock(),
                 conversation_id=self.conversation_id,
+                content_type=content_type,
             )
         session = link.session
         self._remember(receipt)
@@ -344,6 +364,7 @@ class Chat(SessionUser):
             message.text,
             message.sent_at or now,
             conversation_id=self.conversation_id,
+            content_type=message.content_type,
             done=stored,
         )
 
@@ -352,7 +373,13 @@ class Chat(SessionUser):
             self._agent.intake -= 1
         self._publish(
             events.TextReceived(
-                self.peer, self.chat_id, message_id, message.text, message.sent_at, now
+                self.peer,
+                self.chat_id,
+                message_id,
+                message.text,
+                message.sent_at,
+                now,
+                location=message.location,
             )
         )
 

@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rcsops.rcs import Location
+
 if TYPE_CHECKING:
     from rcsops.ua.incoming import FileOffer, Invitation
 
@@ -148,7 +150,7 @@ class TextReceived(Event):
     """A message, stored in the history when there is one; ``sent_at`` by the sender's clock.
 
     ``pager``: it came in a SIP MESSAGE, outside of any session, just now or after the server had
-    kept it; ``chat_id`` is then empty.
+    kept it; ``chat_id`` is then empty. A pushed ``location`` has its words and links as ``text``.
     """
 
     peer: str
@@ -158,6 +160,7 @@ class TextReceived(Event):
     sent_at: datetime | None
     received_at: datetime
     pager: bool = False
+    location: Location | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,9 +44,12 @@ class History:
         *,
         conversation_id: str = "",
         file: table.Attachment | None = None,
+        content_type: str = "",
     ) -> None:
         """Stores a message that is about to be sent. Raises DatabaseError."""
-        entry = _entry(peer, "out", message_id, text, "queued", at, conversation_id, file)
+        entry = _entry(
+            peer, "out", message_id, text, "queued", at, conversation_id, file, content_type
+        )
         await self._store.run(lambda connection: table.add(connection, entry))
 
     def incoming(
@@ -58,6 +61,7 @@ class History:
         *,
         conversation_id: str = "",
         file: table.Attachment | None = None,
+        content_type: str = "",
         done: Callable[[bool | DatabaseError], None],
     ) -> None:
         """Stores a message that has come and then calls ``done``, on the loop, in order.
@@ -65,7 +69,9 @@ class History:
         ``done(True)``: it is stored; ``done(False)``: it was there already, a resend;
         ``done(error)``: it could not be stored.
         """
-        entry = _entry(peer, "in", message_id, text, "received", at, conversation_id, file)
+        entry = _entry(
+            peer, "in", message_id, text, "received", at, conversation_id, file, content_type
+        )
         loop = asyncio.get_running_loop()
 
         def finished(future: "Future[int | None]") -> None:
@@ -145,6 +151,7 @@ def _entry(
     at: datetime,
     conversation_id: str,
     file: table.Attachment | None,
+    content_type: str,
 ) -> table.HistoryMessage:
     if file is not None:
         file = file._replace(name=_storable(file.name), path=_storable(file.path))
@@ -156,10 +163,14 @@ def _entry(
         status=status,
         sent_at=at.timestamp(),
         stored_at=datetime.now(UTC).timestamp(),
-        content_type="text/plain" if file is None else "application/octet-stream",
+        content_type=content_type or _content_type(file),
         conversation_id=_storable(conversation_id),
         attachment=file,
     )
+
+
+def _content_type(file: table.Attachment | None) -> str:
+    return "text/plain" if file is None else "application/octet-stream"
 
 
 def _storable(text: str) -> str:

@@ -136,6 +136,7 @@ class Inbox:
             message.text,
             message.sent_at or now,
             conversation_id=thread[0],
+            content_type=message.content_type,
             done=stored,
         )
 
@@ -167,7 +168,14 @@ class Inbox:
 
     def _show(self, peer: str, message: TextReceived, now: datetime) -> None:
         event = events.TextReceived(
-            peer, "", message.message_id, message.text, message.sent_at, now, pager=True
+            peer,
+            "",
+            message.message_id,
+            message.text,
+            message.sent_at,
+            now,
+            pager=True,
+            location=message.location,
         )
         loop = asyncio.get_running_loop()
         is_late = message.sent_at is not None and now - message.sent_at > _LATE

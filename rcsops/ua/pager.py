@@ -11,8 +11,10 @@ from rcsops.errors import AgentError, DatabaseError, DeliveryError, RcsopsError
 from rcsops.rcs import (
     ChatCodec,
     DeliveryReceived,
+    Location,
     Outgoing,
     TextReceived,
+    geolocation,
     pager_excess,
     write_message,
 )
@@ -68,15 +70,28 @@ class Pager:
         self._idle.set()
 
     async def send(
-        self, uri: Uri, text: str, *, conversation_id: str | None, message_id: str | None
+        self,
+        uri: Uri,
+        text: str | Location,
+        *,
+        conversation_id: str | None,
+        message_id: str | None,
     ) -> Receipt:
-        """Sends a text; see ``Agent.send_message``."""
+        """Sends a text or a place; see ``Agent.send_message`` and ``Agent.send_location``."""
         agent, peer = self._agent, uri.aor
         now = wall_clock()
-        message = self._codec.compose_text(text, now, message_id=message_id)
+        content_type = ""
+        if isinstance(text, Location):
+            content_type = geolocation.CONTENT_TYPE
+            message = self._codec.compose_location(
+                text, now, entity=agent.aor, message_id=message_id
+            )
+            text = text.text
+        else:
+            message = self._codec.compose_text(text, now, message_id=message_id)
         conversation_id = conversation_id or self._threads.get(peer) or agent.tokens.uuid()
         request = self._request(uri, message, conversation_id, agent.tokens.uuid())
-        too_many = pager_excess(request)
+        too_many = pager_excess(request, body_alone=bool(content_type))
         if too_many:
             raise DeliveryError(
                 f"the text is {too_many} octets too long for a message without a session",
@@ -86,7 +101,12 @@ class Pager:
         receipt = Receipt(message.message_id, text)
         if agent.history is not None:
             await agent.history.outgoing(
-                peer, message.message_id, text, now, conversation_id=conversation_id
+                peer,
+                message.message_id,
+                text,
+                now,
+                conversation_id=conversation_id,
+                content_type=content_type,
             )
         self.adopt_thread(peer, conversation_id)
         self._remember(peer, receipt)

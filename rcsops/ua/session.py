@@ -65,6 +65,7 @@ class MsrpCall(CallUser):
         "_grace",
         "_host",
         "_user",
+        "_wrapped_types",
         "call",
         "link",
     )
@@ -76,6 +77,7 @@ class MsrpCall(CallUser):
         self._user = SessionUser()
         self._ended = False
         self._description = b""
+        self._wrapped_types: tuple[str, ...] = ()
         self._acknowledged: asyncio.Future[Request | None] | None = None
         self._grace: asyncio.TimerHandle | None = None
         call.user = self
@@ -91,6 +93,13 @@ class MsrpCall(CallUser):
         if self.link is None:
             raise SessionClosed("there is no session yet")
         return self.link.session
+
+    def takes_wrapped(self, content_type: str) -> bool:
+        """Whether the peer's SDP takes a type within CPIM (RFC 4975 §8.6)."""
+        major = content_type.partition("/")[0]
+        return any(
+            kind.lower() in ("*", "*/*", f"{major}/*", content_type) for kind in self._wrapped_types
+        )
 
     def bind(self, user: SessionUser) -> None:
         """Tells ``user`` what happens from now on."""
@@ -149,6 +158,7 @@ class MsrpCall(CallUser):
             session.remote_max_size = agreement.remote.max_size
             fingerprints = agreement.remote.fingerprints
             msrp.trust(link, lambda shown: is_fingerprint_of(fingerprints, shown))
+            self._wrapped_types = agreement.remote.accept_wrapped_types
             if agreement.active and not session.bound:
                 await msrp.connect(link, *agreement.target)
             async with asyncio.timeout(_BIND_SECONDS):

@@ -5,6 +5,7 @@ the same as the first. Used by the property tests, the corpus and the fuzzer (te
 """
 
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 
 from rcsops.errors import CpimParseError, MsrpParseError, SdpParseError, SipParseError
 from rcsops.limits import MSRP_HEAD, MSRP_WHOLE_BODY
@@ -31,9 +32,11 @@ from rcsops.rcs import (
     format_date_time,
     make_composing,
     make_imdn,
+    make_location,
     parse_composing,
     parse_date_time,
     parse_imdn,
+    parse_location,
     read_features,
     read_file_offer,
     safe_name,
@@ -335,6 +338,20 @@ def imdn(data: bytes) -> None:
         assert again == _with_recipients(report)
 
 
+def location(data: bytes) -> None:
+    """An application/vnd.gsma.rcspushlocation+xml document."""
+    try:
+        place = parse_location(data)
+    except CpimParseError:
+        return
+    now = datetime(2026, 11, 23, tzinfo=UTC)
+    # What is finer than a centimetre is not written.
+    again = parse_location(make_location(place, entity="sip:a@b", number="1", now=now))
+    assert again == parse_location(make_location(again, entity="sip:a@b", number="1", now=now))
+    assert place.label == again.label
+    assert again.text.splitlines()[1].startswith("geo:")
+
+
 def _with_recipients(report: ImdnReport) -> ImdnReport:
     """What can be written of a report: the rest has its place beside a recipient alone."""
     recipient = report.recipient_uri
@@ -396,7 +413,7 @@ ORACLES: dict[str, Callable[[bytes], None]] = {
     each.__name__: each
     for each in (
         sip, sip_stream, sip_values, digest, sdp, msrp, msrp_stream, msrp_values,
-        cpim, imdn, composing, chat, selector, features,
+        cpim, imdn, composing, location, chat, selector, features,
     )
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rcsops.errors import CpimParseError, MsrpParseError, SipParseError
 from rcsops.limits import SIP_HEADERS, SIP_VALUES, XML_DEPTH, XML_ELEMENTS
 from rcsops.msrp import FrameParser
-from rcsops.rcs import parse_composing, parse_imdn
+from rcsops.rcs import parse_composing, parse_imdn, parse_location
 from rcsops.sip import Request, StreamParser, check_request, parse_message
 from tests.fuzz.seeds import seeds
 from tests.property.oracles import ORACLES
@@ -237,7 +237,7 @@ BOMB = b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">' + b"".join(
         b"<!DOCTYPE x>",
     ],
 )
-@pytest.mark.parametrize("read", [parse_imdn, parse_composing])
+@pytest.mark.parametrize("read", [parse_imdn, parse_composing, parse_location])
 def test_a_dtd_is_refused_whatever_it_says(start: bytes, read: Callable[[bytes], object]) -> None:
     body = b"<message-id>&a;</message-id>"
     with pytest.raises(CpimParseError):

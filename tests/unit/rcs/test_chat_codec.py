@@ -55,7 +55,7 @@ def test_sending_again_keeps_the_id_and_display_can_be_left_out() -> None:
 
 
 def test_other_content(codec: ChatCodec) -> None:
-    kind = "application/vnd.gsma.rcspushlocation+xml"
+    kind = "application/x-other"
     sent = codec.compose(kind, b"<x/>", NOW)
     check_cpim(sent.body)
     got = codec.receive(sent.content_type, sent.body)

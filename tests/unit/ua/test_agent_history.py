@@ -199,8 +199,7 @@ async def test_what_nobody_here_reads_is_not_called_delivered() -> None:
         ours, _ = await talk(alex, bob)
         link = ours.session.link
         assert link is not None
-        place = "application/vnd.gsma.rcspushlocation+xml"
-        message = ChatCodec(alex.tokens).compose(place, b"<rcsenvelope/>", wall_clock())
+        message = ChatCodec(alex.tokens).compose("application/x-other", b"what?", wall_clock())
         receipt = Receipt(message.message_id, "")
         ours._remember(receipt)
         link.session.send(message.content_type, message.body, message_id=message.message_id)
