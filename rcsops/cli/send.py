@@ -36,6 +36,18 @@ _TEXT_SECONDS = 60.0
     help="Send this file instead of a text.",
 )
 @click.option(
+    "--location",
+    metavar="LAT,LON",
+    help="Send this place; TEXT, if there is one, is its label.",
+)
+@click.option(
+    "--radius",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="METRES",
+    help="How uncertain the place is.",
+)
+@click.option(
     "--wait",
     type=click.Choice(["stored", "sent", "delivered", "displayed"]),
     help="Wait until the server, the device or the person has it (stored).",
@@ -56,13 +68,16 @@ def send(
     to: str,
     text: str | None,
     file: Path | None,
+    location: str | None,
+    radius: float,
     wait: str | None,
     timeout: float | None,
     session: bool,
     choices: AgentChoices,
     as_json: bool,
 ) -> int:
-    """Send TEXT ("-": standard input) or a file from user FROM to TO, and say what became of it.
+    """Send TEXT ("-": standard input), a place or a file from user FROM to TO, and say what became
+    of it.
 
     A text that fits goes as a message of its own, which a server keeps for one who is away; a
     longer one goes in a session, as files do, and needs TO to be there. Chats of FROM that run
@@ -76,22 +91,29 @@ def send(
     from rcsops.logs import log_to_stderr
     from rcsops.operations.chat_events import Teller
     from rcsops.operations.chat_notices import Notice
+    from rcsops.operations.places import Said, typed_place
     from rcsops.operations.send import Courier
     from rcsops.operations.terminations import terminations
     from rcsops.ua import FileProgress
 
     open_standard_files()
     log_to_stderr("WARNING")
-    if (text is None) == (file is None):
+    nothing = text is None and file is None and location is None
+    if nothing or (file is not None and (text is not None or location is not None)):
         raise UsageError(
-            "send what?" if text is None else "a text or a file, not both",
+            "send what?" if nothing else "a text or a file, not both",
             hint='rcsops send alex bob "hello", or rcsops send alex bob --file report.pdf',
         )
     if file is not None and (wait == "displayed" or session):
         raise UsageError(
             "of a file is known that it is delivered; --wait displayed and --session are for texts"
         )
-    words = "" if text is None else _text_of(text)
+    if radius and location is None:
+        raise UsageError("--radius belongs to a place", hint="add --location LAT,LON")
+    said: Said = "" if text is None else _text_of(text)
+    if location is not None:
+        said = typed_place(location, radius=radius, label=str(said))
+    words = said if isinstance(said, str) else said.text
     setup = AgentSetup.of(context.project, sender, choices)
     teller = Teller(setup.domain, setup.server)
     received: list[Any] = []
@@ -122,7 +144,7 @@ def send(
             seconds=timeout or (_TEXT_SECONDS if file is None else None),
         )
         if file is None:
-            outcome = asyncio.run(courier.text(words, wait=wait or "", session=session))
+            outcome = asyncio.run(courier.text(said, wait=wait or "", session=session))
         else:
             outcome = asyncio.run(courier.file(file))
     if as_json:

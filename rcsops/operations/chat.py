@@ -27,6 +27,9 @@ COMMANDS = {
     "/accept": "accept the invitation or file that waits",
     "/decline": "decline it",
     "/send FILE": "send a file to the peer",
+    "/reply [N] TEXT": "answer the peer's last message, or the one N ago, and quote it",
+    "/react [N] EMOJI": "say what you feel about it",
+    "/location LAT LON [LABEL]": "send a place",
     "/who": "who you are and who is in session with you",
     "/bye": "end the session, or take your invitation back",
     "/register": "register again",
@@ -196,6 +199,9 @@ class ChatRoom:
             "/accept": self._accept,
             "/decline": self._decline,
             "/send": self._send_file,
+            "/reply": self._reply,
+            "/react": self._react,
+            "/location": self._send_location,
             "/who": self._who,
             "/bye": self._bye,
             "/register": self._register_command,
@@ -226,6 +232,15 @@ class ChatRoom:
 
     async def _send_file(self, talk: Talk, argument: str) -> None:
         await talk.send_file(argument)
+
+    async def _reply(self, talk: Talk, argument: str) -> None:
+        await talk.reply(argument)
+
+    async def _react(self, talk: Talk, argument: str) -> None:
+        await talk.react(argument)
+
+    async def _send_location(self, talk: Talk, argument: str) -> None:
+        await talk.send_location(argument)
 
     async def _bye(self, talk: Talk, _argument: str) -> None:
         await talk.bye()

@@ -69,3 +69,13 @@ class Letters:
         receipt = await self._agent.send_message(self.peer, text)
         self.unused = False
         return receipt
+
+    async def send_location(
+        self, latitude: float, longitude: float, *, radius: float = 0.0, label: str = ""
+    ) -> Receipt:
+        """Sends a place. Raises RcsopsError."""
+        receipt = await self._agent.send_location(
+            self.peer, latitude, longitude, radius=radius, label=label
+        )
+        self.unused = False
+        return receipt

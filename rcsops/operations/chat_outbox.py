@@ -10,6 +10,7 @@ from typing import Any
 from rcsops.errors import RcsopsError, UsageError
 from rcsops.operations.chat_letters import Letters
 from rcsops.operations.chat_notices import Narrator
+from rcsops.operations.places import Said, say
 from rcsops.operations.wording import amount
 from rcsops.ua import Chat, MessageStatus, Receipt, Transfer
 
@@ -30,16 +31,16 @@ class Outbox:
     def __init__(self, narrator: Narrator, current: Callable[[], Chat | Letters | None]) -> None:
         self._narrator = narrator
         self._current = current
-        self._held: list[str] = []
+        self._held: list[Said] = []
         self._receipts: dict[str, Receipt] = {}
         self._transfers: set[Transfer] = set()
         self._sending = asyncio.Lock()
 
-    def hold(self, text: str) -> bool:
+    def hold(self, said: Said) -> bool:
         """Keeps a message for the session that is being set up; False when there are too many."""
         if len(self._held) >= _MAX_HELD:
             return False
-        self._held.append(text)
+        self._held.append(said)
         return True
 
     def drop(self) -> str:
@@ -55,28 +56,28 @@ class Outbox:
             # What is typed meanwhile is held as well.
             while self._held:
                 held, self._held = self._held, []
-                for text in held:
-                    await self._send(text)
+                for said in held:
+                    await self._send(said)
 
-    async def send(self, text: str) -> None:
-        """Sends a message, after those that were held."""
+    async def send(self, said: Said) -> None:
+        """Sends a message after those that were held."""
         async with self._sending:
-            await self._send(text)
+            await self._send(said)
 
-    async def _send(self, text: str) -> None:
+    async def _send(self, said: Said) -> None:
         way = self._current()
         if way is None:
             self._no_session()
             return
-        # Half of a surrogate pair is no character, and UTF-8 has nothing for it.
-        text = text.encode("utf-8", "replace").decode("utf-8")
         try:
-            receipt = await way.send(text)
+            receipt = await say(way, said)
         except RcsopsError as error:
             self._narrator.fail(f"not sent: {error}", hint=error.hint)
             return
         self._receipts[receipt.message_id] = receipt
-        self._narrator.say("status", "", message_id=receipt.message_id, status="queued", text=text)
+        self._narrator.say(
+            "status", "", message_id=receipt.message_id, status="queued", text=receipt.text
+        )
 
     async def send_file(self, name: str, peer: str) -> None:
         """Offers a file to the peer."""

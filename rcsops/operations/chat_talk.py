@@ -12,10 +12,15 @@ from rcsops.operations.chat_letters import Letters
 from rcsops.operations.chat_notices import Narrator
 from rcsops.operations.chat_outbox import Outbox
 from rcsops.operations.chat_typing import Typing
+from rcsops.operations.places import Said, typed_place
+from rcsops.rcs import geolocation, quoted_reply, reaction_text
 from rcsops.sip import Uri
 from rcsops.ua import Agent, Chat, events
 
 __all__ = ["Household", "Talk"]
+
+# How far back a reply may reach, messages of both sides counted.
+_LOOK_BACK = 500
 
 
 class Household(Protocol):
@@ -131,7 +136,7 @@ class Talk:
         else:
             await chat.close()
 
-    async def send(self, text: str) -> None:
+    async def send(self, text: Said) -> None:
         """A message to the peer."""
         if self._scripted:
             await self.ready()
@@ -141,6 +146,43 @@ class Talk:
             if self.chat is None and self.is_dialling and self.outbox.hold(text):
                 return
         await self.outbox.send(text)
+
+    async def send_location(self, argument: str) -> None:
+        """``/location LAT LON [LABEL]``."""
+        await self.send(typed_place(argument))
+
+    async def reply(self, argument: str) -> None:
+        """``/reply [N] TEXT``: quotes the last message of the peer, or the one N messages ago."""
+        number, text = _counted(argument)
+        if not text:
+            raise UsageError("/reply what?", hint="/reply nine is fine")
+        await self.send(quoted_reply(await self._heard(number), text))
+
+    async def react(self, argument: str) -> None:
+        """``/react [N] EMOJI``: says what the user feels about a message of the peer's."""
+        number, emoji = _counted(argument)
+        await self.send(reaction_text(emoji, await self._heard(number)))
+
+    async def _heard(self, number: int) -> str:
+        """The text that the peer sent ``number`` messages ago, 1 the last."""
+        if self._scripted:
+            await self.ready()
+        peer = self.chat.peer if self.chat is not None else self.letters.peer or self.only
+        history = self._home.agent.history
+        if not peer or history is None:
+            raise UsageError("nobody has written to you here", hint="/invite PEER starts a session")
+        texts = [
+            # The links of a place say no more than its first line.
+            each.text.partition("\n")[0]
+            if each.content_type == geolocation.CONTENT_TYPE
+            else each.text
+            for each in await history.messages(peer, limit=_LOOK_BACK)
+            if each.direction == "in" and each.attachment is None and each.text.strip()
+        ]
+        if not 1 <= number <= len(texts):
+            some = f"{len(texts)} messages" if texts else "no message"
+            raise UsageError(f"there is {some} of {self._teller.short(peer)} to answer")
+        return texts[-number]
 
     async def send_file(self, argument: str) -> None:
         """``/send FILE``."""
@@ -278,3 +320,11 @@ class Talk:
     async def confirmed(self) -> None:
         """Waits until what went and came is known to be there or not."""
         await asyncio.gather(self.outbox.confirmed(), self.door.settled())
+
+
+def _counted(argument: str) -> tuple[int, str]:
+    """``N`` and what is behind it; 1 where no number stands before words."""
+    first, _, rest = argument.partition(" ")
+    if first.isascii() and first.isdigit() and len(first) < 5 and rest.strip():
+        return int(first), rest.strip()
+    return 1, argument

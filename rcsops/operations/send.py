@@ -5,9 +5,11 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from rcsops.errors import AgentError, DatabaseError, DeliveryError, UsageError
 from rcsops.operations.chat_events import Teller
+from rcsops.operations.places import Said, say
 from rcsops.ua import Agent, Chat, MessageStatus, Receipt, events
 
 __all__ = ["Courier", "Outcome", "Posting"]
@@ -23,7 +25,7 @@ _NO_MESSAGE = frozenset({405, 413, 415, 501, 513})
 
 
 class Posting:
-    """A text on its way to ``peer``, by the way that there is for it.
+    """A text or place on its way to ``peer``, by the way that there is for it.
 
     In ``chat`` while that is open; else in a SIP MESSAGE, which asks nobody to pick up, ends no
     session that another device of ours has with the peer, and is kept for one who is away; and in a
@@ -42,20 +44,18 @@ class Posting:
         self._session = session
         self._own: Chat | None = None
 
-    async def send(self, text: str) -> Receipt:
+    async def send(self, said: Said) -> Receipt:
         """Returns when the server or the peer has it, or it is on its way in a session.
 
         Raises AgentError when it does not get through, DatabaseError for the history.
         """
-        # Half of a surrogate pair is no character, and UTF-8 has nothing for it.
-        text = text.encode("utf-8", "replace").decode("utf-8")
         if self._chat is not None and not self._chat.ended:
             self.way = "session"
-            self.receipt = await self._chat.send(text)
+            self.receipt = await say(self._chat, said)
             return self.receipt
         if not self._session:
             try:
-                self.receipt = await self._agent.send_message(self._peer, text)
+                self.receipt = await say(_Letterbox(self._agent, self._peer), said)
             except DeliveryError:
                 # Too long for it.
                 self.receipt = None
@@ -70,13 +70,30 @@ class Posting:
                     return self.receipt
         self.way = "session"
         self._own = await self._agent.invite(self._peer)
-        self.receipt = await self._own.send(text)
+        self.receipt = await say(self._own, said)
         return self.receipt
 
     async def close(self) -> None:
         """Ends the session that was made for the text, if one was."""
         if self._own is not None:
             await self._own.close()
+
+
+class _Letterbox(NamedTuple):
+    """The way to a peer without a session."""
+
+    agent: Agent
+    peer: str
+
+    async def send(self, text: str) -> Receipt:
+        return await self.agent.send_message(self.peer, text)
+
+    async def send_location(
+        self, latitude: float, longitude: float, *, radius: float = 0.0, label: str = ""
+    ) -> Receipt:
+        return await self.agent.send_location(
+            self.peer, latitude, longitude, radius=radius, label=label
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +146,8 @@ class Courier:
         """The address that it goes to, "sip:bob@rcs.example"."""
         return self._aor
 
-    async def text(self, text: str, *, wait: str = "", session: bool = False) -> Outcome:
-        """Sends a text, and waits until it is ``wait``: "stored", "sent", "delivered" or
+    async def text(self, said: Said, *, wait: str = "", session: bool = False) -> Outcome:
+        """Sends a text or a place, and waits until it is ``wait``: "stored", "sent", "delivered" or
         "displayed".
 
         Without that, the server that keeps it is enough, and the delivery notification of a peer
@@ -142,7 +159,7 @@ class Courier:
             try:
                 async with asyncio.timeout(self._seconds):
                     await self._agent.register()
-                    receipt = await posting.send(text)
+                    receipt = await posting.send(said)
                     async with self._news_of(receipt):
                         await _reach(receipt, wait)
             except TimeoutError:

@@ -1,0 +1,51 @@
+"""A place as people type it, and as it goes where texts go."""
+
+import re
+from typing import Protocol
+
+from rcsops.errors import UsageError
+from rcsops.rcs import Location
+from rcsops.ua import Receipt
+
+__all__ = ["Said", "Way", "say", "typed_place"]
+
+Said = str | Location
+"""What one message says."""
+
+_TYPED = re.compile(r"\s*([+-]?\d+(?:\.\d+)?)\s*[,\s]\s*([+-]?\d+(?:\.\d+)?)(?:\s+(.*))?", re.S)
+
+
+def typed_place(text: str, *, radius: float = 0.0, label: str = "") -> Location:
+    """``48.2082,16.3738`` or ``48.2082 16.3738``, and a label behind it, unless ``label`` is given.
+
+    Raises UsageError for what is no place.
+    """
+    match = _TYPED.fullmatch(text)
+    if match is None or (label and match[3]):
+        raise UsageError(
+            f"{text.strip()!r} is no place: a latitude and a longitude in degrees are one",
+            hint="as in 48.2082,16.3738; south and west are negative",
+        )
+    return Location(float(match[1]), float(match[2]), radius, label or match[3] or "")
+
+
+class Way(Protocol):
+    """Where a message can go: a chat, or letters without one."""
+
+    async def send(self, text: str) -> Receipt:
+        """Sends a text."""
+
+    async def send_location(
+        self, latitude: float, longitude: float, *, radius: float = 0.0, label: str = ""
+    ) -> Receipt:
+        """Sends a place."""
+
+
+async def say(way: Way, said: Said) -> Receipt:
+    """Sends a text or a place. Raises RcsopsError."""
+    if isinstance(said, Location):
+        return await way.send_location(
+            said.latitude, said.longitude, radius=said.radius, label=said.label
+        )
+    # Half of a surrogate pair is no character, and UTF-8 has nothing for it.
+    return await way.send(said.encode("utf-8", "replace").decode("utf-8"))
