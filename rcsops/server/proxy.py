@@ -76,7 +76,7 @@ class Proxy:
         # Weakly: timer C is long, and a call that was answered has no need of it.
         self._limits: list[tuple[float, int, ReferenceType[Branch]]] = []
         self._ticks = 0
-        self._alarm = Alarm(self._limit_due)
+        self._alarm = Alarm()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -136,7 +136,7 @@ class Proxy:
             self.cancel(server, _CALLER_GONE)
 
     def _next_group(self, context: ResponseContext) -> None:
-        while not context.pending():
+        while not context.branches:
             branches = context.next_branches()
             if not branches:
                 self._answer(context)
@@ -296,11 +296,11 @@ class Proxy:
                     self._relay(context, response)
             return
         if status < 300:
-            branch.done = True
+            branch.finish()
             # Every 2xx to an INVITE goes on, retransmissions too: the caller may want each dialog.
             if context.is_invite or not context.went:
                 first = not context.went
-                context.went = True
+                context.answer()
                 self._relay(context, response)
                 if first:
                     self._count_class(status)
@@ -314,7 +314,7 @@ class Proxy:
             self._avoid(branch, retry_after(response) or 0.0)
         if status in (408, 430, 503) and self._next_flow(branch):
             return
-        branch.done = True
+        branch.finish()
         if status >= 400 or not self._redirected(context, response):
             context.responses.append(response)
         if status >= 600 and not context.sixth:
@@ -386,7 +386,7 @@ class Proxy:
         self._by_branch.pop(key, None)
 
     def _local_response(self, branch: Branch, status: int) -> None:
-        branch.done = True
+        branch.finish()
         context = branch.context
         if not context.went:
             context.responses.append(self._response(context, status))
@@ -396,14 +396,14 @@ class Proxy:
         return Response.to_request(context.server.request, status, to_tag=tag)
 
     def _proceed(self, context: ResponseContext) -> None:
-        if not context.went and not context.pending():
+        if not context.went and not context.branches:
             self._next_group(context)
 
     def _answer(self, context: ResponseContext) -> None:
         """Every branch has spoken: the best response goes upstream (§16.7 step 6)."""
         if context.went:
             return
-        context.went = True
+        context.answer()
         best = context.best()
         if context.cancelled and (best is None or best.status in (408, 480, 503)):
             best = self._response(context, 487)
@@ -431,7 +431,7 @@ class Proxy:
         for branch in context.pending():
             branch.cancelled = True
             if branch.transaction is None:
-                branch.done = True
+                branch.finish()
             elif context.is_invite:
                 self._endpoint.cancel(branch.transaction, reason)
 
@@ -445,7 +445,7 @@ class Proxy:
         if not known:
             self._ticks += 1
             heapq.heappush(self._limits, (deadline, self._ticks, ref(branch)))
-            self._alarm.set(self._limits[0][0])
+            self._alarm.set(self._limits[0][0], self._limit_due)
 
     def _limit_due(self) -> None:
         now = self._endpoint.now
@@ -462,7 +462,7 @@ class Proxy:
                 self._endpoint.cancel(branch.transaction)
             else:
                 self.failed(branch, 408)
-        self._alarm.set(limits[0][0] if limits else None)
+        self._alarm.set(limits[0][0] if limits else None, self._limit_due)
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -69,16 +69,24 @@ class Branch:
         self.cancelled = False
         self.done = False
 
+    def finish(self) -> None:
+        """It has its final response, or gets none. The context lets go of it; a 2xx may follow."""
+        if not self.done:
+            self.done = True
+            self.context.branches.remove(self)
+
 
 class ResponseContext:
     """The state of one request on its way (RFC 3261 §16.2)."""
 
     __slots__ = (
+        "__weakref__",
         "base",
         "branches",
         "breadth",
         "cancelled",
         "groups",
+        "is_forked",
         "is_invite",
         "keep",
         "mark",
@@ -110,6 +118,9 @@ class ResponseContext:
         self.keep: Callable[[ServerTransaction], None] | None = None
         """What stores a MESSAGE that no device took."""
         self.branches: list[Branch] = []
+        """Those without a final response."""
+        self.is_forked = False
+        """Whether it went to contacts that are registered here."""
         self.responses: list[Response] = []
         self.cancelled = False
         self.sixth = False
@@ -119,7 +130,12 @@ class ResponseContext:
 
     def pending(self) -> list[Branch]:
         """The branches without a final response."""
-        return [branch for branch in self.branches if not branch.done]
+        return list(self.branches)
+
+    def answer(self) -> None:
+        """A final response goes upstream; the server transaction has no more use for this."""
+        self.went = True
+        self.server.context = None
 
     def next_branches(self) -> list[Branch]:
         """What is to be tried now that nothing is pending; empty when it is time to answer.
@@ -137,6 +153,7 @@ class ResponseContext:
         pairs = zip(group, shares(self.breadth, len(group)), strict=True)
         branches = [Branch(self, destination, breadth) for destination, breadth in pairs]
         self.branches += branches
+        self.is_forked |= any(destination.binding is not None for destination in group)
         return branches
 
     def try_also(self, groups: Sequence[Sequence[Destination]], most: int) -> set[str]:
@@ -155,11 +172,6 @@ class ResponseContext:
                 fresh.append(taken)
         self.groups[:0] = fresh
         return added
-
-    @property
-    def is_forked(self) -> bool:
-        """Whether it went to contacts that are registered here."""
-        return any(branch.destination.binding is not None for branch in self.branches)
 
     def best(self) -> Response | None:
         """The response to answer with; None when no branch gave one."""

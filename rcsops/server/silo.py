@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from email.utils import formatdate
+from weakref import ReferenceType, ref
 
 from rcsops.database import silo as table
 from rcsops.database.silo import StoredMessage
@@ -78,8 +79,9 @@ class Silo:
         self._again: set[Account] = set()
         self._retries: dict[Account, tuple[asyncio.TimerHandle, float]] = {}
         self._turns = asyncio.Semaphore(_MAX_DELIVERIES)
-        self._watched: deque[tuple[float, ServerTransaction]] = deque()
-        self._alarm = Alarm(self._overdue)
+        # Weakly: what has been answered need not be kept for it.
+        self._watched: deque[tuple[float, ReferenceType[ResponseContext]]] = deque()
+        self._alarm = Alarm()
         self._swept = 0.0
         self._closed = False
 
@@ -142,20 +144,22 @@ class Silo:
         The sender's transaction ends with that of the device, or a little before; an answer that
         is given then comes too late. A device that answers after all has a copy.
         """
-        self._watched.append((self._endpoint.now + self._options.offline_after, transaction))
+        context = transaction.context
+        if not isinstance(context, ResponseContext):
+            return
+        self._watched.append((self._endpoint.now + self._options.offline_after, ref(context)))
         if len(self._watched) == 1:
-            self._alarm.set(self._watched[0][0])
+            self._alarm.set(self._watched[0][0], self._overdue)
 
     def _overdue(self) -> None:
         watched = self._watched
         while watched and watched[0][0] <= self._endpoint.now:
-            _, transaction = watched.popleft()
-            context = transaction.context
-            if not isinstance(context, ResponseContext) or context.went or context.keep is None:
+            context = watched.popleft()[1]()
+            if context is None or context.went or context.keep is None:
                 continue
-            context.went = True
-            context.keep(transaction)
-        self._alarm.set(watched[0][0] if watched else None)
+            context.answer()
+            context.keep(context.server)
+        self._alarm.set(watched[0][0] if watched else None, self._overdue)
 
     def is_delivering(self, uri: Uri) -> bool:
         """Whether older messages are on their way to a user, which a new one must not overtake."""

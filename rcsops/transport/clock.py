@@ -29,20 +29,21 @@ class Alarm:
 
     ``set`` with an earlier deadline moves the alarm; with a later one the old alarm stays and finds
     nothing to do, so that a deadline that moves with every message costs no loop timer each time.
-    The callback must set the alarm again with what is due next.
+    The callback must set the alarm again with what is due next. It is held while the alarm is set
+    and no longer: whoever has an alarm is not kept alive by it.
     """
 
-    __slots__ = ("_callback", "_due", "_handle", "_loop")
+    __slots__ = ("_due", "_handle", "_loop")
 
-    def __init__(self, callback: Callable[[], None]) -> None:
-        self._callback = callback
+    def __init__(self) -> None:
         self._handle: asyncio.TimerHandle | None = None
         # Not the handle's when(): uvloop's has none where the deadline was already past.
         self._due = 0.0
         self._loop = asyncio.get_running_loop()
 
-    def set(self, deadline: float | None) -> None:
-        """Ring at ``deadline`` (the loop's clock, seconds) or before; None: nothing to wait for."""
+    def set(self, deadline: float | None, callback: Callable[[], None]) -> None:
+        """Call ``callback``, always the same, at ``deadline`` (the loop's clock, seconds) or
+        before; None: nothing to wait for."""
         handle = self._handle
         if deadline is None:
             return
@@ -51,7 +52,7 @@ class Alarm:
                 return
             handle.cancel()
         self._due = deadline
-        self._handle = self._loop.call_at(deadline, self._ring)
+        self._handle = self._loop.call_at(deadline, self._ring, callback)
 
     def cancel(self) -> None:
         """Ring no more until set again."""
@@ -59,6 +60,6 @@ class Alarm:
             self._handle.cancel()
             self._handle = None
 
-    def _ring(self) -> None:
+    def _ring(self, callback: Callable[[], None]) -> None:
         self._handle = None
-        self._callback()
+        callback()

@@ -103,7 +103,7 @@ class SipEndpoint:
         self._book = AddressBook(dials, f"{self.tokens.tag()}.invalid")
         self._table = ConnectionTable(self)
         self._failures: dict[Flow, str] = {}
-        self._alarm = Alarm(self._timer_due)
+        self._alarm = Alarm()
         self._pumping = False
         self._closed = False
         self._quiet_until = 0.0
@@ -301,7 +301,7 @@ class SipEndpoint:
         finally:
             self._pumping = False
         if not self._closed:
-            self._alarm.set(layer.next_timer())
+            self._alarm.set(layer.next_timer(), self._timer_due)
 
     def _deliver(self, event: Event) -> None:
         try:
@@ -313,6 +313,11 @@ class SipEndpoint:
             self._on_event(event)
         except Exception:
             logger.exception("the handler of %s failed", type(event).__name__)
+        finally:
+            if isinstance(event, Terminated):
+                # What uses a transaction mostly holds it as well: after its last event the two
+                # must not keep each other alive.
+                event.transaction.context = None
 
     def _timer_due(self) -> None:
         self.layer.handle_timer(self._time())

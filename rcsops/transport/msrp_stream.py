@@ -44,7 +44,7 @@ class MsrpStream(asyncio.Protocol):
         self._writable = True
         self._pumping = False
         self._closing = False
-        self._alarm = Alarm(self._timer_due)
+        self._alarm = Alarm()
         self._failure = ""
         self._unbound: asyncio.TimerHandle | None = None
         self._unsent: asyncio.TimerHandle | None = None
@@ -178,7 +178,7 @@ class MsrpStream(asyncio.Protocol):
         elif machine.waiting:
             self.pause_reading()
         elif not self._closing:
-            self._alarm.set(machine.next_timer())
+            self._alarm.set(machine.next_timer(), self._timer_due)
 
     def pause_reading(self) -> None:
         if self._transport is not None and not self._transport.is_closing():

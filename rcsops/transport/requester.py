@@ -26,6 +26,7 @@ from rcsops.sip import (
     ResponseReceived,
     State,
     Target,
+    Terminated,
     TimedOut,
     TransportFailed,
     Uri,
@@ -186,8 +187,7 @@ class Walk(TransactionUser):
         """Reports nothing any more; what is under way ends by itself."""
         self._done = True
         self._pending.clear()
-        self._on_response = None
-        self._on_done = None
+        self._release()
 
     def transaction_event(self, event: Event) -> None:
         """Takes the events of the walk's transactions."""
@@ -219,6 +219,8 @@ class Walk(TransactionUser):
             self.error = event.error
             self._avoid(_AVOID_SECONDS)
             self._next_target()
+        elif isinstance(event, Terminated) and event.transaction is self.transaction:
+            self._release()
 
     def _avoid(self, seconds: float) -> None:
         if self.target is not None:
@@ -262,8 +264,15 @@ class Walk(TransactionUser):
                     return
         if self._on_response is not None:
             self._on_response(event)
-        if status >= 200 and self._on_done is not None:
-            self._on_done(response, "")
+        if status >= 200:
+            if self._on_done is not None:
+                self._on_done(response, "")
+            if status >= 300 or event.transaction.method != "INVITE":
+                self._release()
+
+    def _release(self) -> None:
+        """Nothing follows. Who is told mostly holds the walk: they must not hold each other."""
+        self._on_response = self._on_done = self._on_attempt = None
 
     def _forget(self, transaction: ClientTransaction) -> None:
         """Leaves a transaction that is only there for retransmissions as light as it can be."""
@@ -345,6 +354,7 @@ class Walk(TransactionUser):
         self._done = True
         if self._on_done is not None:
             self._on_done(self._saved, self.error or "no address to try")
+        self._release()
 
 
 async def send(

@@ -94,7 +94,7 @@ class Call:
         self._known: DialogId | None = None
         self._bye: asyncio.Future[None] | None = None
         self._parting: str | None = None
-        self._alarm = Alarm(self._timer_due)
+        self._alarm = Alarm()
 
     # --- outgoing ----------------------------------------------------------------------------
 
@@ -226,7 +226,7 @@ class Call:
             now=endpoint.now,
             timers=endpoint.timers,
         )
-        self._alarm.set(self._server.next_timer())
+        self._alarm.set(self._server.next_timer(), self._timer_due)
 
     def ring(self) -> None:
         """Sends 180. Raises RemoteProtocolError for an INVITE that makes no dialog, or whose
@@ -295,7 +295,7 @@ class Call:
                 self._end()
                 self.user.call_cancelled(cancel_reason)
         if server is not None and self.state is not CallState.ENDED:
-            self._alarm.set(server.next_timer())
+            self._alarm.set(server.next_timer(), self._timer_due)
 
     # --- both --------------------------------------------------------------------------------
 

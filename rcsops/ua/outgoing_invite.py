@@ -67,7 +67,7 @@ class OutgoingInvite:
         self._client: InviteClient | None = None
         self._walk: Walk | None = None
         self._outcome: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self._alarm = Alarm(self._timer_due)
+        self._alarm = Alarm()
         self._way_lost: asyncio.TimerHandle | None = None
 
     async def run(self, targets: Sequence[Target], digest: DigestClient | None) -> Response:
@@ -131,7 +131,7 @@ class OutgoingInvite:
         now = self._call.now
         self._call.request = request
         self._client = InviteClient(request, now, time_limit=max(0.0, self._deadline - now))
-        self._alarm.set(self._client.next_timer())
+        self._alarm.set(self._client.next_timer(), self._timer_due)
 
     def _response(self, event: ResponseReceived) -> None:
         if self._client is not None:
@@ -147,7 +147,7 @@ class OutgoingInvite:
         if self._client is not None and not self._client.done:
             self._client.handle_timer(self._call.now)
             self._drain()
-            self._alarm.set(self._client.next_timer())
+            self._alarm.set(self._client.next_timer(), self._timer_due)
 
     def _drain(self) -> None:
         call, client, outcome = self._call, self._client, self._outcome

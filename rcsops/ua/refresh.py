@@ -55,7 +55,7 @@ class SessionRefresh:
         self.inviting = False
         """Whether a re-INVITE of ours has no final answer: one of the peer then gets 491."""
         self._call = call
-        self._alarm = Alarm(self._timer_due)
+        self._alarm = Alarm()
         self._pause: asyncio.TimerHandle | None = None
         self._tries = 0
         self._under_way = False
@@ -74,7 +74,7 @@ class SessionRefresh:
 
     def schedule(self) -> None:
         """The session is there, or has just been refreshed: waits for what comes next."""
-        self._alarm.set(self.timer.next_timer())
+        self._alarm.set(self.timer.next_timer(), self._timer_due)
 
     def stop(self) -> None:
         """The dialog is over."""
@@ -104,7 +104,7 @@ class SessionRefresh:
                 self._call.lose(
                     "the session was not refreshed", 'SIP;cause=408;text="Session expired"'
                 )
-        self._alarm.set(self.timer.next_timer())
+        self._alarm.set(self.timer.next_timer(), self._timer_due)
 
     def _begin(self) -> None:
         if not self._under_way and self._pause is None:

@@ -68,8 +68,8 @@ class Registrar:
         self.behind_nat = False
         """Whether the server sees us under another address than we do."""
         self._machine = machine
-        self._alarm = Alarm(self._timer_due)
-        self._network = Alarm(self._look_at_network)
+        self._alarm = Alarm()
+        self._network = Alarm()
         self._check_at: float | None = None
         self._spread = 0.0
         self._retry = False
@@ -197,7 +197,7 @@ class Registrar:
         if self._check_at is not None:
             due = self._check_at if due is None else min(due, self._check_at)
         if not self._gone or due is None:
-            self._alarm.set(due)
+            self._alarm.set(due, self._timer_due)
 
     def _send(self, request: Request, targets: tuple[Target, ...], error: str) -> None:
         if self._gone and self._machine.state is not RegistrationState.UNREGISTERING:
@@ -304,7 +304,7 @@ class Registrar:
 
     def _watch_network(self) -> None:
         wait = _NETWORK_SECONDS + self._agent.host.agent_count / _LOOK_RATE
-        self._network.set(self._now() + wait)
+        self._network.set(self._now() + wait, self._look_at_network)
 
     def _release(self) -> None:
         held, self._held = self._held, None

@@ -100,7 +100,7 @@ def test_no_more_branches_at_once_than_the_breadth_the_others_after_them() -> No
     while branches := made.next_branches():
         rounds.append([(b.destination.uri[4:7], b.breadth) for b in branches])
         for branch in branches:
-            branch.done = True
+            branch.finish()
     assert rounds == [[("0-0", 1), ("0-1", 1)], [("0-2", 2)], [("1-0", 2)]]
 
 

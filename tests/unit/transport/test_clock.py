@@ -30,10 +30,10 @@ def test_a_deadline_that_is_past_can_be_set_again(
             count += 1
             rung.set()
 
-        alarm = Alarm(ring)
+        alarm = Alarm()
         past = loop.time() - 1
         for deadline in (past, past, past - 1, past + 5):
-            alarm.set(deadline)
+            alarm.set(deadline, ring)
         await asyncio.wait_for(rung.wait(), 5)
         await asyncio.sleep(0)
         assert count == 1
@@ -49,9 +49,9 @@ def test_an_earlier_deadline_moves_the_alarm(
     async def check() -> None:
         loop = asyncio.get_running_loop()
         rung = asyncio.Event()
-        alarm = Alarm(rung.set)
-        alarm.set(loop.time() + 3600)
-        alarm.set(loop.time() + 0.01)
+        alarm = Alarm()
+        alarm.set(loop.time() + 3600, rung.set)
+        alarm.set(loop.time() + 0.01, rung.set)
         await asyncio.wait_for(rung.wait(), 5)
 
     with asyncio.Runner(loop_factory=make_loop) as runner:
