@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from rcsops.errors import LocalProtocolError, SdpParseError
@@ -189,8 +189,8 @@ def file_answer(
         raise LocalProtocolError("a push is received, a pull is sent")
     media = _with_file(stream.media(choose_setup(offered, stream)), file)
     if file.push:
-        media = replace(
-            media, file_selector=offered.file_selector, accept_types=offered.accept_types
+        media = media._replace(
+            file_selector=offered.file_selector, accept_types=offered.accept_types
         )
     return answer_stream(offer, file.index, offered, media, stream, session_id, version)
 
@@ -206,8 +206,7 @@ def file_accepted(stream: LocalStream, answer: SessionDescription) -> Agreement:
 def _with_file(media: MsrpMedia, file: FileOffer) -> MsrpMedia:
     resumed = file.start > 1 or file.stop is not None
     stop = "*" if file.stop is None else file.stop
-    return replace(
-        media,
+    return media._replace(
         file_selector=str(file.selector),
         file_transfer_id=file.transfer_id or None,
         file_disposition=file.disposition if file.push else None,

@@ -1,6 +1,7 @@
 """Where SDP and MSRP meet: offers and answers with paths, and what was agreed."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from rcsops.errors import LocalProtocolError, MsrpParseError, SdpParseError
 from rcsops.msrp import MsrpUri, Path, format_path, parse_path
@@ -16,8 +17,7 @@ from rcsops.sdp import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
+class Agreement(NamedTuple):
     """What both sides said: enough to make the MsrpSession and its connection.
 
     ``active`` says that we connect, to ``target`` (host, port). ``remote`` is the peer's stream;
@@ -105,7 +105,8 @@ def answer_stream(
     remote_path = _path(offered)
     _check_security(stream, offered, remote_path)
     # RFC 6714 §4.2: said in an answer only to who said it in the offer.
-    media = replace(media, cema=media.cema and offered.cema)
+    if media.cema and not offered.cema:
+        media = media._replace(cema=False)
     answer = make_answer(
         offer,
         [media if i == index else None for i in range(len(offer.media))],

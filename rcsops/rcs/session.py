@@ -1,7 +1,5 @@
 """SDP of a chat session (OMA CPM, OMA SIMPLE IM over RFC 4975)."""
 
-from dataclasses import replace
-
 from rcsops.errors import SdpParseError
 from rcsops.msrp import Path
 from rcsops.rcs import composing, cpim, imdn
@@ -23,6 +21,8 @@ CHAT_WRAPPED_TYPES = (
     "application/vnd.gsma.rcs-ft-http+xml",
     "application/vnd.gsma.rcspushlocation+xml",
 )
+# What takes message/cpim.
+_ENOUGH = frozenset({"*", "*/*", "message/*", cpim.CONTENT_TYPE})
 
 
 def chat_stream(
@@ -62,15 +62,17 @@ def chat_answer(
     *,
     session_id: int,
     version: int | None = None,
+    found: tuple[int, MsrpMedia] | None = None,
 ) -> tuple[SessionDescription, Agreement]:
     """Accept the chat that is offered; raise SdpParseError with the status to refuse it by (488).
 
-    Other streams of the offer are refused by port 0.
+    Other streams of the offer are refused by port 0. ``found`` is what `find_chat` gave for it, if
+    that is known.
     """
-    index, offered = find_chat(offer)
+    index, offered = find_chat(offer) if found is None else found
     media = stream.media(choose_setup(offered, stream))
     if offered.direction != "sendrecv":
-        media = replace(media, direction=reverse_direction(offered.direction))
+        media = media._replace(direction=reverse_direction(offered.direction))
     return answer_stream(offer, index, offered, media, stream, session_id, version)
 
 
@@ -91,6 +93,5 @@ def find_chat(offer: SessionDescription) -> tuple[int, MsrpMedia]:
 
 
 def _check_types(media: MsrpMedia) -> None:
-    takes = {kind.lower() for kind in media.accept_types}
-    if not takes & {"*", "*/*", "message/*", cpim.CONTENT_TYPE}:
+    if _ENOUGH.isdisjoint([kind.lower() for kind in media.accept_types]):
         raise SdpParseError("the peer does not take message/cpim", status=488)

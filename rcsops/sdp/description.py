@@ -7,22 +7,22 @@ everything else byte for byte.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
+from typing import NamedTuple
 
 from rcsops.errors import LocalProtocolError, SdpParseError
 from rcsops.limits import SDP_LINES, SDP_MEDIA, SDP_SIZE
 
 _MEDIA = re.compile(r"([^\s/]+) +([0-9]{1,5})(?:/([0-9]{1,5}))? +(\S+)((?: +\S+)+)")
 _UNSAFE = re.compile(r"[\x00\r\n]")
+_DIRECTIONS = frozenset({"sendrecv", "sendonly", "recvonly", "inactive"})
 
 Line = tuple[str, str]
 """Type letter and value of one line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(NamedTuple):
     """A ``c=`` line: address family (``IP4`` or ``IP6``) and address (RFC 8866 §5.7)."""
 
     address: str
@@ -51,8 +51,7 @@ class Connection:
         return f"{self.network} {self.family} {self.address}"
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """An ``o=`` line (RFC 8866 §5.2); the version grows with every change of the description."""
 
     username: str
@@ -139,6 +138,13 @@ class _Section:
         _check(value)
         self.lines.append((letter, value))
 
+    def add_lines(self, lines: list[Line]) -> None:
+        """Put several at the end, as `add_line` does."""
+        if _UNSAFE.search("".join([value for _, value in lines])):
+            for _, value in lines:
+                _check(value)
+        self.lines += lines
+
     @property
     def connection(self) -> Connection | None:
         """The ``c=`` line of this section, or None; raises SdpParseError."""
@@ -146,7 +152,7 @@ class _Section:
         return None if value is None else Connection.parse(value)
 
     def __str__(self) -> str:
-        return "".join(f"{letter}={value}\r\n" for letter, value in self.lines)
+        return "".join([f"{letter}={value}\r\n" for letter, value in self.lines])
 
 
 class MediaDescription(_Section):
@@ -213,7 +219,7 @@ class SessionDescription(_Section):
         """sendrecv (the default), sendonly, recvonly or inactive, for ``media`` (§6.7)."""
         for section in (media, self):
             for kind, value in section.lines:
-                if kind == "a" and value in ("sendrecv", "sendonly", "recvonly", "inactive"):
+                if kind == "a" and value in _DIRECTIONS:
                     return value
         return "sendrecv"
 
@@ -238,7 +244,9 @@ def parse_sdp(data: bytes | str) -> SessionDescription:
     if len(data) > SDP_SIZE:
         raise SdpParseError("a description that is too long", status=413)
     text = data if isinstance(data, str) else data.decode("utf-8", "surrogateescape")
-    lines = text.replace("\r\n", "\n").split("\n")
+    text = text.replace("\r\n", "\n")
+    unsafe = "\r" in text or "\0" in text
+    lines = text.split("\n")
     while lines and not lines[-1]:
         lines.pop()
     if len(lines) > SDP_LINES or not lines or lines[0] != "v=0":
@@ -246,16 +254,17 @@ def parse_sdp(data: bytes | str) -> SessionDescription:
     session = SessionDescription([])
     section: _Section = session
     for line in lines:
-        if len(line) < 2 or line[1] != "=" or not "a" <= line[0] <= "z" or _UNSAFE.search(line):
+        letter = line[:1]
+        if line[1:2] != "=" or not "a" <= letter <= "z" or (unsafe and _UNSAFE.search(line)):
             raise SdpParseError(f"not a line of SDP: {line[:80]!r}")
-        if line[0] == "m":
+        if letter == "m":
             if len(session.media) >= SDP_MEDIA:
                 raise SdpParseError("too many media")
             media = MediaDescription.parse(line[2:])
             session.media.append(media)
             section = media
         else:
-            section.lines.append((line[0], line[2:]))
+            section.lines.append((letter, line[2:]))
     if session.get("o") is None or session.get("s") is None:
         raise SdpParseError("no origin or no session name")
     return session

@@ -5,10 +5,11 @@ them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple
 
 from rcsops.errors import LocalProtocolError, SdpParseError
-from rcsops.sdp.description import Connection, MediaDescription, Origin, SessionDescription
+from rcsops.sdp.description import Connection, Line, MediaDescription, SessionDescription
 
 PROTOCOLS = ("TCP/MSRP", "TCP/TLS/MSRP")
 DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
@@ -32,8 +33,7 @@ _KNOWN = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class MsrpMedia:
+class MsrpMedia(NamedTuple):
     """An ``m=message`` with MSRP.
 
     ``path`` is the text of ``a=path``, ``host`` the address of the ``c=`` line that holds for it,
@@ -87,7 +87,7 @@ class MsrpMedia:
             secure=media.proto.upper() == "TCP/TLS/MSRP",
             cema="msrp-cema" in found,
             fingerprints=tuple(
-                media.attributes("fingerprint") or session.attributes("fingerprint")
+                (media if "fingerprint" in found else session).attributes("fingerprint")
             ),
             file_selector=found.get("file-selector"),
             file_transfer_id=found.get("file-transfer-id"),
@@ -114,37 +114,41 @@ class MsrpMedia:
         if self.direction not in DIRECTIONS:
             raise LocalProtocolError(f"not a direction: {self.direction!r}")
         media = MediaDescription("message", self.port, PROTOCOLS[self.secure])
+        lines: list[Line] = []
         if self.port and self.host != session_host:
-            media.add_line("c", str(Connection.to(self.host)))
-        media.add_attribute("path", self.path)
+            lines.append(("c", _connection_line(self.host)))
+        lines.append(("a", f"path:{self.path}"))
         if self.setup is not None:
-            media.add_attribute("setup", self.setup)
-        media.add_attribute("accept-types", " ".join(self.accept_types))
-        optional: list[tuple[str, str | None]] = [
-            ("accept-wrapped-types", " ".join(self.accept_wrapped_types) or None),
-            ("max-size", None if self.max_size is None else str(self.max_size)),
-            *(("fingerprint", value) for value in self.fingerprints),
+            lines.append(("a", f"setup:{self.setup}"))
+        lines.append(("a", f"accept-types:{' '.join(self.accept_types)}"))
+        if self.accept_wrapped_types:
+            lines.append(("a", f"accept-wrapped-types:{' '.join(self.accept_wrapped_types)}"))
+        if self.max_size is not None:
+            lines.append(("a", f"max-size:{self.max_size}"))
+        lines += [("a", f"fingerprint:{value}") for value in self.fingerprints]
+        lines += self._file_lines()
+        lines += [("a", value) for value in self.attributes]
+        if self.cema:
+            lines.append(("a", "msrp-cema"))
+        lines.append(("a", self.direction))
+        media.add_lines(lines)
+        return media
+
+    def _file_lines(self) -> list[Line]:
+        values = (
             ("file-selector", self.file_selector),
             ("file-transfer-id", self.file_transfer_id),
             ("file-disposition", self.file_disposition),
             ("file-date", self.file_date),
             ("file-icon", self.file_icon),
             ("file-range", self.file_range),
-        ]
-        for name, value in optional:
-            if value is not None:
-                media.add_attribute(name, value)
-        for line in self.attributes:
-            media.add_line("a", line)
-        if self.cema:
-            media.add_attribute("msrp-cema")
-        media.add_attribute(self.direction)
-        return media
+        )
+        return [("a", f"{name}:{value}") for name, value in values if value is not None]
 
 
 def find_msrp(session: SessionDescription) -> tuple[int, MsrpMedia]:
     """Index and contents of the first usable MSRP stream; raise SdpParseError (488) without one."""
-    problem = SdpParseError("no MSRP stream is offered", status=488)
+    problem: SdpParseError | None = None
     for index, media in enumerate(session.media):
         if media.media != "message" or not media.port:
             continue
@@ -152,7 +156,7 @@ def find_msrp(session: SessionDescription) -> tuple[int, MsrpMedia]:
             return index, MsrpMedia.from_media(session, media)
         except SdpParseError as error:
             problem = error
-    raise problem
+    raise problem or SdpParseError("no MSRP stream is offered", status=488)
 
 
 def make_offer(
@@ -189,7 +193,9 @@ def make_answer(
             refused = MediaDescription(offered.media, 0, offered.proto, offered.formats)
             description.media.append(refused)
         else:
-            stream = replace(stream, secure="TLS" in offered.proto.upper())
+            secure = "TLS" in offered.proto.upper()
+            if stream.secure is not secure:
+                stream = stream._replace(secure=secure)
             description.media.append(stream.to_media(host))
     return description
 
@@ -227,16 +233,18 @@ def reverse_direction(offered: str) -> str:
 
 
 def _session(username: str, host: str, session_id: int, version: int) -> SessionDescription:
-    address = Connection.to(host)
+    address = _connection_line(host)
     if not username or username.split() != [username]:
         raise LocalProtocolError(f"not a user name of SDP: {username!r}")
     description = SessionDescription([])
-    description.add_line("v", "0")
-    description.add_line("o", str(Origin(username, str(session_id), version, address)))
-    description.add_line("s", "-")
-    description.add_line("c", str(address))
-    description.add_line("t", "0 0")
+    origin = f"{username} {session_id} {version} {address}"
+    description.add_lines([("v", "0"), ("o", origin), ("s", "-"), ("c", address), ("t", "0 0")])
     return description
+
+
+@lru_cache(maxsize=64)
+def _connection_line(host: str) -> str:
+    return str(Connection.to(host))
 
 
 def _size(value: str | None) -> int | None:

@@ -6,6 +6,7 @@ octet as it came in; header values are parsed on first use. Reading costs no obj
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, Self
 
@@ -18,6 +19,9 @@ from rcsops.sip.uri import Uri
 
 ENCODING = "utf-8"
 ERRORS = "surrogateescape"
+
+_CONTENT_LENGTH = HEADER_NAMES["Content-Length"]
+_SPACE = re.compile(r"[ \t\r\n]")
 
 
 def _value(line: str) -> str:
@@ -48,19 +52,33 @@ class Message(TypedHeaders):
     _version: str
 
     def _fill(self, headers: Iterable[tuple[str, str]], body: bytes) -> None:
-        self._lines = []
-        self._names = []
+        lines: list[str] = []
+        names: list[str] = []
+        self._lines, self._names = lines, names
         self._typed = {}
-        self._values = {}
+        values: dict[str, str | list[str]] = {}
+        self._values = values
         self._version = "SIP/2.0"
+        known = HEADER_NAMES
         for name, value in headers:
-            canonical = _checked(name, value)
-            if canonical != "content-length":
-                self._names.append(canonical)
-                self._lines.append(f"{name}: {value}")
+            canonical = known[name] if name in known else _canonical(name)
+            if "\r" in value or "\n" in value:
+                raise LocalProtocolError(f"a line break in the value of {name}")
+            if canonical == "content-length":
+                continue
+            names.append(canonical)
+            lines.append(f"{name}: {value}")
+            before = values.get(canonical)
+            if before is None:
+                values[canonical] = value
+            elif isinstance(before, list):
+                before.append(value)
+            else:
+                values[canonical] = [before, value]
         self._body = bytes(body)
-        self._names.append(HEADER_NAMES["Content-Length"])
-        self._lines.append(f"Content-Length: {len(self._body)}")
+        names.append(_CONTENT_LENGTH)
+        values[_CONTENT_LENGTH] = length = str(len(self._body))
+        lines.append(f"Content-Length: {length}")
 
     @property
     def version(self) -> str:
@@ -85,6 +103,10 @@ class Message(TypedHeaders):
     def get(self, name: str) -> str | None:
         """The first field of that name, unfolded and stripped; None when there is none."""
         canonical = _canonical(name)
+        value = self._values.get(canonical)
+        if type(value) is str:
+            value = value.strip(" \t")
+            return unfold(value) if "\n" in value else value
         if canonical not in self._names:
             return None
         return _value(self._lines[self._names.index(canonical)])
@@ -92,6 +114,8 @@ class Message(TypedHeaders):
     def get_all(self, name: str) -> list[str]:
         """Every field of that name in order, one string for each line."""
         canonical = _canonical(name)
+        if canonical not in self._names:
+            return []
         return [
             _value(line)
             for line, each in zip(self._lines, self._names, strict=True)
@@ -247,7 +271,7 @@ class Request(Message):
         self._set_start(method, str(uri))
 
     def _set_start(self, method: str, uri: str) -> None:
-        if not is_token(method) or not uri or any(char in " \t\r\n" for char in uri):
+        if not is_token(method) or not uri or _SPACE.search(uri):
             raise LocalProtocolError(f"not a method and URI: {method[:20]!r} {uri[:60]!r}")
         self._method, self._uri = method, uri
         self._start = f"{method} {uri} {self._version}"
@@ -362,6 +386,8 @@ class Response(Message):
                 lines.append(line)
         response._names[:0] = names
         response._lines[:0] = lines
+        for name in response._values.keys() & wanted:
+            del response._values[name]
         return response
 
     def copy(self) -> Self:

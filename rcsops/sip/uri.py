@@ -38,6 +38,7 @@ _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01
 _USER_SAFE = _UNRESERVED | frozenset(b"&=+$,;?/")
 _PARAM_SAFE = _UNRESERVED | frozenset(b"[]/:&+$")
 _HEADER_SAFE = _UNRESERVED | frozenset(b"[]/?:+$")
+_SCHEMES = frozenset({"sip", "sips"})
 _new = object.__new__
 _TEL_SEPARATORS = str.maketrans("", "", "-.()")
 
@@ -163,7 +164,8 @@ class Uri:
         """The URI parameters, escaped. Raises SipParseError when one appears twice (§19.1.1)."""
         params = self._params
         if params is None:
-            params = self._params = _parse_params(self._param_text)
+            text = self._param_text
+            params = self._params = _parse_params(text) if text else Params()
         return params
 
     @property
@@ -171,6 +173,8 @@ class Uri:
         """(name, value) of the header part, escaped."""
         headers = self._headers
         if headers is None:
+            if not self._header_text:
+                return ()
             headers = self._headers = _parse_headers(self._header_text)
         return headers
 
@@ -199,7 +203,7 @@ class Uri:
     @property
     def is_sip(self) -> bool:
         """Whether the scheme is sip or sips."""
-        return self.scheme in ("sip", "sips")
+        return self.scheme in _SCHEMES
 
     @property
     def aor(self) -> str:
@@ -219,9 +223,10 @@ class Uri:
 
     def param(self, name: str) -> str | None:
         """The value of a parameter with its escapes resolved; None if absent, "" for a flag."""
-        if name not in self.params:
+        params = self.params
+        if not params or name not in params:
             return None
-        return unescape(self.params[name] or "")
+        return unescape(params[name] or "")
 
     def with_param(self, name: str, value: str | None = None) -> Uri:
         """A copy with a parameter (given unescaped; None makes a flag) set."""
@@ -238,10 +243,17 @@ class Uri:
         return uri
 
     def without_headers(self) -> Uri:
-        """A copy without its ``?headers``: they are not allowed in a Request-URI (§19.1.1)."""
+        """The URI without its ``?headers``: they are not allowed in a Request-URI (§19.1.1)."""
+        if not self.headers and self.is_sip and self._is_normal():
+            return self
         uri = self._copy()
         uri._headers = ()
         return uri
+
+    def _is_normal(self) -> bool:
+        """Whether it was written with scheme and host in lower case, as a copy would be."""
+        text = str(self)
+        return text.startswith(self.scheme) and self.host in text
 
     def _copy(self) -> Uri:
         if not self.is_sip and self.scheme != "tel":

@@ -23,6 +23,7 @@ class Addressing:
     """The part of an agent that knows its own addresses and the ways to others."""
 
     __slots__ = (
+        "_contact",
         "_credentials",
         "_registrar",
         "_targets",
@@ -42,6 +43,8 @@ class Addressing:
         self._credentials: Credential | None = options.credential
         self._registrar: Registrar | None = None
         self._targets: tuple[Target, ...] = ()
+        # The Contact of the session before, with what it depends on.
+        self._contact: tuple[tuple[str, str, str], str] | None = None
 
     @property
     def aor(self) -> str:
@@ -76,7 +79,7 @@ class Addressing:
 
     def identity_of(self, request: Request, flow: Flow) -> str:
         """Who sends a request: as our own server asserts, else as the From says (RFC 3325)."""
-        if any(target.flow.remote == flow.remote for target in self._targets):
+        if self._is_server(flow.remote):
             for value in request.values("P-Asserted-Identity"):
                 asserted = NameAddr.parse(value)
                 if asserted.uri.is_sip:
@@ -106,7 +109,10 @@ class Addressing:
         Over the flow that we are registered by, while there is one (RFC 5626 §4.3).
         """
         wanted, transport, domain = self._way_to(uri)
-        found = await find_targets(self.host.endpoint, wanted, transport=transport, domain=domain)
+        host = self.host
+        found = host.targets_now(wanted, transport=transport, domain=domain)
+        if not found:
+            found = await find_targets(host.endpoint, wanted, transport=transport, domain=domain)
         return self._by_our_flow(found)
 
     def with_server(self, use: Callable[[tuple[Target, ...], str], None]) -> None:
@@ -158,16 +164,26 @@ class Addressing:
         Through our server it is our GRUU, where it gave us one, and asks to be reached over the
         flow that the request goes by, where the server does that (RFC 5626 §4.3, RFC 5627 §4.4).
         """
-        contact = self.contact_address(target)
         registrar = self._registrar
-        by_server = any(known.flow.remote == target.flow.remote for known in self._targets)
-        if registrar is not None and by_server:
+        mark = ""
+        if registrar is not None and self._is_server(target.flow.remote):
+            mark = registrar.dialog_mark
+        key = (target.flow.transport, target.sent_by, mark)
+        if self._contact is not None and self._contact[0] == key:
+            return self._contact[1]
+        contact = self.contact_address(target)
+        if registrar is not None and mark:
             contact = registrar.dialog_contact(contact)
-        return str(contact.with_param("+sip.instance", f'"<{self.instance_id}>"'))
+        text = str(contact.with_param("+sip.instance", f'"<{self.instance_id}>"'))
+        self._contact = key, text
+        return text
 
     def contact_for(self, flow: Flow) -> str:
         """Our Contact in the answer to a request that came by ``flow``."""
         return self.contact(self.host.endpoint.target_of(flow))
+
+    def _is_server(self, remote: tuple[str, int]) -> bool:
+        return remote in [target.flow.remote for target in self._targets]
 
     # --- requests outside of dialogs ---------------------------------------------------------
 
@@ -180,33 +196,33 @@ class Addressing:
         )
 
     def create_invite(
-        self, uri: Uri, target: Target, headers: list[tuple[str, str]], sdp: bytes
+        self, uri: Uri, contact: str, headers: list[tuple[str, str]], sdp: bytes
     ) -> Request:
         """An INVITE outside a dialog."""
-        headers = [("Contact", self.contact(target)), *headers, ("Allow", ALLOW)]
-        request = self.create_request("INVITE", uri, headers)
-        request.set_body(sdp, "application/sdp")
-        return request
+        more = [
+            ("Contact", contact),
+            *headers,
+            ("Allow", ALLOW),
+            ("Content-Type", "application/sdp"),
+        ]
+        return self.create_request("INVITE", uri, more, sdp)
 
     def create_request(
-        self, method: str, uri: Uri, headers: Iterable[tuple[str, str]] = ()
+        self, method: str, uri: Uri, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
     ) -> Request:
         """A request outside a dialog, without a Via (RFC 3261 §8.1.1, RFC 3608)."""
         tokens = self.tokens
-        sender = NameAddr.parse(f"<{self.aor}>")
+        sender = f"<{self.aor}>"
         if self.options.display_name:
-            sender = NameAddr(self.aor, display=self.options.display_name)
-        routes = () if self._registrar is None else self._registrar.service_route
-        return Request(
-            method,
-            uri.without_headers(),
-            [
-                ("Max-Forwards", "70"),
-                *(("Route", str(route)) for route in routes),
-                ("From", str(sender.with_param("tag", tokens.tag()))),
-                ("To", f"<{uri.without_headers()}>"),
-                ("Call-ID", tokens.call_id()),
-                ("CSeq", f"1 {method}"),
-                *headers,
-            ],
-        )
+            sender = str(NameAddr(self.aor, display=self.options.display_name))
+        to = str(uri.without_headers())
+        fixed = [("Max-Forwards", "70")]
+        if self._registrar is not None:
+            fixed += [("Route", str(route)) for route in self._registrar.service_route]
+        fixed += [
+            ("From", f"{sender};tag={tokens.tag()}"),
+            ("To", f"<{to}>"),
+            ("Call-ID", tokens.call_id()),
+            ("CSeq", f"1 {method}"),
+        ]
+        return Request(method, to, [*fixed, *headers], body)

@@ -129,14 +129,15 @@ async def _invite(
         can_listen=not agent.behind_nat,
         fingerprints=msrp.fingerprints(secure=secure),
     )
-    offer = chat_offer(stream, session_id=agent.sdp_session_id())
+    offer = bytes(chat_offer(stream, session_id=agent.sdp_session_id()))
     headers = agent.service_headers(
         CPM_SESSION, conversation_id=conversation_id, contribution_id=contribution_id
     )
     if subject:
         headers.append(("Subject", subject))
-    request = agent.create_invite(uri, targets[0], headers, bytes(offer))
-    call = agent.make_call(request, agent.contact(targets[0]))
+    contact = agent.contact(targets[0])
+    request = agent.create_invite(uri, contact, headers, offer)
+    call = agent.make_call(request, contact)
     session = MsrpCall(agent.host, call)
     session.prepare(msrp, path, accept_types=stream.accept_types, limits=agent.receive_limits())
     session.describe(offer)
@@ -250,14 +251,15 @@ async def _offer_file(
     )
     selector = FileSelector(file.name, file.content_type, file.size, file.sha1)
     push = FileOffer(True, selector, transfer.transfer_id)
-    offer = file_offer(stream, push, session_id=agent.sdp_session_id())
+    offer = bytes(file_offer(stream, push, session_id=agent.sdp_session_id()))
     headers = agent.service_headers(
         CPM_FILE_TRANSFER,
         conversation_id=conversation_id,
         contribution_id=agent.tokens.uuid(),
     )
-    request = agent.create_invite(uri, targets[0], headers, bytes(offer))
-    call = agent.make_call(request, agent.contact(targets[0]))
+    contact = agent.contact(targets[0])
+    request = agent.create_invite(uri, contact, headers, offer)
+    call = agent.make_call(request, contact)
     session = MsrpCall(agent.host, call)
     session.prepare(msrp, path, accept_types=stream.accept_types, direction=stream.direction)
     session.describe(offer)
@@ -280,16 +282,15 @@ async def _dial(
     on_progress: ProgressCallback | None,
 ) -> Response:
     def progress(status: int, response: Response) -> None:
+        if on_progress is None or status >= 200:
+            return
         event: events.Event
         if status == 100:
             event = events.Trying(peer, call.call_id)
-        elif status < 200:
-            event = events.Ringing(peer, call.call_id, status)
         else:
-            return
-        if on_progress is not None:
-            on_progress(event)
-            agent.publish(event)
+            event = events.Ringing(peer, call.call_id, status)
+        on_progress(event)
+        agent.publish(event)
 
     deadline = call.now + agent.options.invite_seconds
     elsewhere = Elsewhere(call.request.uri)

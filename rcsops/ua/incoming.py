@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rcsops.errors import InviteError, SdpParseError
 from rcsops.rcs import Agreement, chat_accepted, chat_answer, chat_offer, chat_stream, safe_name
 from rcsops.rcs import FileOffer as OfferedFile
-from rcsops.sdp import SessionDescription, find_msrp
+from rcsops.sdp import MsrpMedia, SessionDescription
 from rcsops.settings import FileVerdict
 from rcsops.ua import events
 from rcsops.ua.receiving import receive_file
@@ -79,14 +79,21 @@ class Invitation(Pending):
     The peer hears it ringing until it is accepted or rejected.
     """
 
-    __slots__ = ("_offer", "contribution_id", "conversation_id")
+    __slots__ = ("_found", "_offer", "contribution_id", "conversation_id")
 
     def __init__(
-        self, agent: "AgentCore", call: MsrpCall, peer: str, offer: SessionDescription | None
+        self,
+        agent: "AgentCore",
+        call: MsrpCall,
+        peer: str,
+        offer: SessionDescription | None,
+        found: tuple[int, MsrpMedia] | None,
     ) -> None:
+        """``found`` is the stream of ``offer`` that is a chat, with its index."""
         super().__init__(agent, call, peer)
         request = call.call.request
         self._offer = offer
+        self._found = found
         self.conversation_id = request.get("Conversation-ID") or agent.tokens.uuid()
         self.contribution_id = request.get("Contribution-ID") or agent.tokens.uuid()
 
@@ -104,10 +111,10 @@ class Invitation(Pending):
 
     async def _accept(self) -> "Chat":
         agent, call = self._agent, self.call
-        if self._offer is None:
+        if self._found is None:
             secure = is_secured(agent.options.msrp_security, call.call.flow)
         else:
-            secure = find_msrp(self._offer)[1].secure
+            secure = self._found[1].secure
         msrp = await agent.host.msrp(secure=secure)
         path = msrp.new_path(agent.visible_host(call.call.flow), secure=secure)
         stream = chat_stream(
@@ -124,7 +131,7 @@ class Invitation(Pending):
                 ours = chat_offer(stream, session_id=agent.sdp_session_id())
             else:
                 ours, agreement = chat_answer(
-                    self._offer, stream, session_id=agent.sdp_session_id()
+                    self._offer, stream, session_id=agent.sdp_session_id(), found=self._found
                 )
         except SdpParseError as error:
             call.call.reject(error.status or 488)
@@ -136,6 +143,9 @@ class Invitation(Pending):
             limits=agent.receive_limits(),
             direction="sendrecv" if agreement is None else agreement.direction,
         )
+        body = bytes(ours)
+        call.call.accept(body)
+        call.describe(body)
         chat = agent.make_chat(
             call,
             peer=self.peer,
@@ -144,8 +154,6 @@ class Invitation(Pending):
             contribution_id=self.contribution_id,
             outgoing=False,
         )
-        call.describe(ours)
-        call.call.accept(bytes(ours))
         ack = await call.acknowledged()
         if agreement is None:
             agreement = await call.agree(ack, lambda sdp: chat_accepted(stream, sdp))

@@ -66,8 +66,9 @@ async def _receive(agent: "AgentCore", offer: "FileOffer", transfer: IncomingTra
             limits=ReceiveLimits(max_size=offer.size),
             stream_incoming=True,
         )
-        call.describe(answer)
-        call.call.accept(bytes(answer))
+        body = bytes(answer)
+        call.call.accept(body)
+        call.describe(body)
         await call.acknowledged()
         await call.open(msrp, agreement)
         transfer.started()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from rcsops.errors import RemoteProtocolError, SdpParseError, SipParseError
 from rcsops.rcs import FileOffer as OfferedFile
 from rcsops.rcs import find_chat, read_file_offer, safe_name
-from rcsops.sdp import SessionDescription
+from rcsops.sdp import MsrpMedia, SessionDescription
 from rcsops.settings import FileVerdict
 from rcsops.sip import Flow, Request
 from rcsops.ua import events
@@ -33,10 +33,10 @@ def receive_invite(agent: "AgentCore", request: Request, flow: Flow) -> None:
         # Without a body it is a late offer: ours goes into the 200 (RFC 3261 §13.2.1).
         offer = sdp_of(request) if request.body else None
         file = None if offer is None else _file_of(offer)
-        if offer is not None:
-            media = find_chat(offer)[1] if file is None else file.media
-            if media is not None:
-                check_security(agent.options.msrp_security, media)
+        chat = None if offer is None or file is not None else find_chat(offer)
+        media = chat[1] if chat is not None else None if file is None else file.media
+        if media is not None:
+            check_security(agent.options.msrp_security, media)
     except SdpParseError as error:
         accept = [("Accept", "application/sdp")] if error.status == 415 else []
         host.refuse(request, flow, error.status or 488, str(error), accept)
@@ -47,7 +47,7 @@ def receive_invite(agent: "AgentCore", request: Request, flow: Flow) -> None:
     if offer is not None and file is not None:
         _receive_file(agent, request, flow, peer, offer, file)
     else:
-        _receive_chat(agent, request, flow, peer, offer)
+        _receive_chat(agent, request, flow, peer, offer, chat)
 
 
 def _receive_chat(
@@ -56,6 +56,7 @@ def _receive_chat(
     flow: Flow,
     peer: str,
     offer: SessionDescription | None,
+    found: tuple[int, MsrpMedia] | None,
 ) -> None:
     crossing = agent.inviting(peer)
     if crossing is not None and agent.aor < peer:
@@ -69,7 +70,7 @@ def _receive_chat(
     call = _ring(agent, request, flow)
     if call is None:
         return
-    invitation = Invitation(agent, call, peer, offer)
+    invitation = Invitation(agent, call, peer, offer, found)
     if crossing is not None:
         crossing.give_way(invitation)
         return

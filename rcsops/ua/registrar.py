@@ -95,17 +95,21 @@ class Registrar:
         """The Route for initial requests (RFC 3608)."""
         return self._machine.service_route
 
+    @property
+    def dialog_mark(self) -> str:
+        """What `dialog_contact` makes of a contact: our GRUU, "ob", or "" for nothing."""
+        machine = self._machine
+        if machine.public_gruu is not None and self._agent.options.gruu:
+            return machine.public_gruu
+        return "ob" if machine.outbound else ""
+
     def dialog_contact(self, contact: NameAddr) -> NameAddr:
         """``contact`` as a session through the server is to have it: as our GRUU, or with the mark
         that the way to it is the flow (RFC 5627 §4.4, RFC 5626 §4.3)."""
-        machine = self._machine
-        uri = contact.uri
-        if self._agent.options.gruu and machine.public_gruu is not None:
-            uri = Uri.parse(machine.public_gruu)
-        elif machine.outbound:
-            uri = uri.with_param("ob")
-        else:
+        mark = self.dialog_mark
+        if not mark:
             return contact
+        uri = contact.uri.with_param("ob") if mark == "ob" else Uri.parse(mark)
         made = NameAddr(uri)
         for name, value in contact.params.items():
             made.params[name] = value

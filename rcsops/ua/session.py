@@ -105,10 +105,10 @@ class MsrpCall(CallUser):
         """Tells ``user`` what happens from now on."""
         self._user = user
 
-    def describe(self, description: SessionDescription) -> None:
-        """Notes what we told the peer of our side, to say it again when the session is
-        refreshed."""
-        self._description = bytes(description)
+    def describe(self, description: bytes) -> None:
+        """Notes the SDP by which we told the peer of our side, to say it again when the session
+        is refreshed."""
+        self._description = description
 
     def prepare(
         self,

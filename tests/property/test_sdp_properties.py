@@ -36,7 +36,13 @@ words = st.text(st.sampled_from("abc/+*"), min_size=1, max_size=8)
         direction=st.sampled_from(["sendrecv", "sendonly", "recvonly", "inactive"]),
         secure=st.booleans(),
         cema=st.booleans(),
+        fingerprints=st.lists(words).map(tuple),
         file_selector=st.none() | words,
+        file_transfer_id=st.none() | words,
+        file_disposition=st.none() | words,
+        file_date=st.none() | words,
+        file_icon=st.none() | words,
+        file_range=st.none() | words,
         attributes=st.lists(words.map("x-".__add__)).map(tuple),
     )
 )
