@@ -1,0 +1,1 @@
+"""Peers written from the RFCs alone: sockets of the standard library, nothing of rcsops in them."""

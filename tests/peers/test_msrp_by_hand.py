@@ -1,0 +1,338 @@
+"""``rcsops chat`` beside a peer that shares no code with it: chunks, reports, errors (RFC 4975)."""
+
+import contextlib
+import hashlib
+import re
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.cli.chatting import ChatProcess, Lab
+from tests.peers.msrp_by_hand import MsrpByHand, cpim, text_of
+from tests.peers.sip_by_hand import Dialog, SipByHand
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with Lab(tmp_path_factory.mktemp("lab")) as lab:
+        yield lab
+
+
+class Scene:
+    """bob is ``rcsops chat``, alex a peer made by hand, who are in a session."""
+
+    def __init__(self, lab: Lab, bob: ChatProcess, sip: SipByHand, msrp: MsrpByHand) -> None:
+        self.lab, self.bob, self.sip, self.msrp = lab, bob, sip, msrp
+        self.dialog: Dialog | None = None
+
+    def say(self, text: str) -> str:
+        """A whole text in one chunk; the Message-ID of MSRP."""
+        name = secrets.token_hex(8)
+        body = cpim(text.encode(), secrets.token_hex(8))
+        self.msrp.chunk(name, body, 1, len(body), end=len(body), flag="$")
+        return name
+
+
+@contextmanager
+def called(lab: Lab, setup: str = "active") -> Iterator[Scene]:
+    """alex calls bob; ``setup`` is alex's part: active connects."""
+    alex, bob = lab.users("alex", "bob")
+    with (
+        lab.waiting(bob) as chat,
+        SipByHand(lab.server.address, alex, f"secret of {alex}") as sip,
+        MsrpByHand() as msrp,
+    ):
+        sip.register()
+        scene = Scene(lab, chat, sip, msrp)
+        offer = msrp.sdp(setup)
+        scene.dialog, answer = sip.invite(f"sip:{bob}@rcs.example", offer)
+        assert scene.dialog is not None, answer.first
+        msrp.learn(answer.body)
+        if setup == "active":
+            assert b"a=setup:passive" in answer.body
+            msrp.connect()
+        else:
+            assert b"a=setup:active" in answer.body
+            first = msrp.accept()
+            assert (first.method, first.body) == ("SEND", None)
+        chat.wait("session")
+        yield scene
+
+
+def test_nothing_of_ours_is_in_the_peer() -> None:
+    for name in ("sip_by_hand", "msrp_by_hand"):
+        source = Path(sys.modules[f"tests.peers.{name}"].__file__ or "").read_text("utf-8")
+        assert not re.search(r"^\s*(?:from|import) (?:rcsops|tests)", source, re.MULTILINE)
+
+
+@pytest.mark.rfc("4975", "5.4", "7.1", "7.2")
+@pytest.mark.parametrize("setup", ["active", "passive"])
+def test_a_text_each_way_with_its_delivery_notification(lab: Lab, setup: str) -> None:
+    with called(lab, setup) as scene:
+        body = cpim("grüß dich 🙂".encode(), "imdn0001")
+        name = scene.msrp.chunk("m0001", body, 1, len(body), end=len(body), flag="$")
+        assert scene.msrp.answer(name).status == 200
+        scene.bob.wait("message", text="grüß dich 🙂")
+        notification = scene.msrp.message()
+        assert notification.content_type == "message/cpim"
+        assert b"<message-id>imdn0001</message-id>" in notification.body
+        assert b"<delivered" in notification.body
+        scene.bob.say("and you")
+        text = scene.msrp.message()
+        assert text_of(text.body) == b"and you"
+        assert b"positive-delivery" in text.body
+        scene.bob.wait("status", status="sent")
+        assert scene.dialog is not None
+        scene.sip.bye(scene.dialog)
+        scene.bob.wait("session-ended", by_peer=True)
+
+
+@pytest.mark.rfc("4975", "5.1", "7.3.1")
+def test_chunks_out_of_order_and_interleaved_are_put_together(lab: Lab) -> None:
+    with called(lab) as scene:
+        text = "".join(f"line {n} of a long text\n" for n in range(2000)).strip()
+        body = cpim(text.encode(), "imdnlong")
+        size, step = len(body), 7001
+        starts = list(range(1, size + 1, step))
+        # The last chunk goes last (its flag ends the message); those before it backwards.
+        for start in [*reversed(starts[:-1]), starts[-1]]:
+            flag = "$" if start == starts[-1] else "+"
+            data = body[start - 1 : start - 1 + step]
+            scene.msrp.chunk("mlong", data, start, size, flag=flag)
+            if start == starts[2]:
+                scene.say("in between")
+        received = [scene.bob.wait("message")["text"] for _ in range(2)]
+        assert received == ["in between", text]
+
+
+@pytest.mark.rfc("4975", "7.1")
+def test_octets_come_one_by_one_and_many_at_once(lab: Lab) -> None:
+    with called(lab) as scene:
+        body = cpim(b"slowly", "imdnslow")
+        headers = ["Message-ID: mslow", f"Byte-Range: 1-{len(body)}/{len(body)}"]
+        headers.append("Content-Type: message/cpim")
+        _, data = scene.msrp.frame("SEND", headers, body)
+        for octet in data:
+            scene.msrp.write(bytes([octet]))
+        scene.bob.wait("message", text="slowly")
+        frames = b""
+        for n in range(200):
+            body = cpim(b"number %d" % n, f"imdn{n:05}")
+            headers = [f"Message-ID: many{n:04}", f"Byte-Range: 1-*/{len(body)}"]
+            headers.append("Content-Type: message/cpim")
+            frames += scene.msrp.frame("SEND", headers, body)[1]
+        scene.msrp.write(frames)
+        for n in range(200):
+            assert scene.bob.wait("message")["text"] == f"number {n}"
+
+
+@pytest.mark.rfc("4975", "7.1")
+def test_an_end_line_of_another_frame_within_the_body_ends_nothing(lab: Lab) -> None:
+    with called(lab) as scene:
+        text = "-------0123456789abcdef$\r\nMSRP 0123456789abcdef 200 OK\r\n-------x+\r\nend"
+        scene.say(text)
+        message = scene.bob.wait("message")
+        assert message["text"].replace("\r\n", "\n") == text.replace("\r\n", "\n")
+        assert b"<delivered" in scene.msrp.message().body
+        scene.bob.say("-------abc$\n-------")
+        assert text_of(scene.msrp.message().body) == b"-------abc$\n-------"
+
+
+@pytest.mark.rfc("4975", "7.1.2", "7.2")
+def test_reports_are_sent_as_they_are_asked_for(lab: Lab) -> None:
+    with called(lab) as scene:
+        msrp = scene.msrp
+        body = cpim(b"with a report", "imdnrep1", "display")
+        half = len(body) // 2
+        wanted = ("Success-Report: yes", "Failure-Report: yes")
+        first = msrp.chunk("mreport", body[:half], 1, len(body), more=wanted)
+        second = msrp.chunk("mreport", body[half:], half + 1, len(body), more=wanted, flag="$")
+        frames = [msrp.receive() for _ in range(3)]
+        assert {f.transaction for f in frames if f.status == 200} == {first, second}
+        reports = [f for f in frames if f.method == "REPORT"]
+        assert len(reports) == 1 and reports[0].body is None
+        assert reports[0].get("Message-ID") == "mreport"
+        assert reports[0].get("Status").startswith("000 200")
+        assert reports[0].get("Byte-Range") == f"1-{len(body)}/{len(body)}"
+        # Neither a 200 nor a report for who wants none.
+        for value in ("no", "partial"):
+            body = cpim(b"silently " + value.encode(), f"imdn{value}", "display")
+            more = (f"Failure-Report: {value}",)
+            msrp.chunk(f"mm{value}", body, 1, len(body), more=more, flag="$")
+            scene.bob.wait("message", text=f"silently {value}")
+        assert msrp.silent(0.5)
+
+
+@pytest.mark.rfc("4975", "7.2", "7.3")
+def test_what_is_wrong_is_answered_with_its_code(lab: Lab) -> None:
+    with called(lab) as scene:
+        msrp = scene.msrp
+        name = msrp.send("LISTEN", ["Message-ID: mm501"])
+        assert msrp.answer(name).status == 501
+        # Of a type that was not offered.
+        headers = ["Message-ID: mm415", "Byte-Range: 1-2/2", "Content-Type: video/x-none"]
+        assert msrp.answer(msrp.send("SEND", headers, b"hi")).status == 415
+        # Larger than its max-size, by its own word.
+        name = msrp.chunk("mm413", b"x" * 100, 1, 1 << 40)
+        assert msrp.answer(name).status == 413
+        # For a session that is not there.
+        other = re.sub(r"/[^/;]+;tcp", "/0000000000000000;tcp", msrp.remote)
+        name = msrp.send("SEND", ["Message-ID: mm481"], to=other)
+        assert msrp.answer(name).status == 481
+        # A second connection for the same session.
+        with msrp.open() as second:
+            name, data = msrp.frame("SEND", ["Message-ID: mm506"])
+            second.sendall(data)
+            assert second.recv(4096).startswith(f"MSRP {name} 506 ".encode())
+        # And after all this the session is as it was.
+        scene.say("still here")
+        scene.bob.wait("message", text="still here")
+
+
+@pytest.mark.rfc("4975", "7.1.1", "7.3.1")
+def test_a_message_that_is_given_up_is_never_shown(lab: Lab) -> None:
+    with called(lab) as scene:
+        body = cpim(b"never mind", "imdngone")
+        scene.msrp.chunk("mgone", body[:60], 1, len(body))
+        scene.msrp.chunk("mgone", body[60:70], 61, len(body), flag="#")
+        scene.say("this one")
+        assert scene.bob.wait("message")["text"] == "this one"
+
+
+@pytest.mark.rfc("4975", "7.1.1")
+def test_a_long_text_comes_in_chunks_that_can_be_interrupted(lab: Lab) -> None:
+    with called(lab) as scene:
+        text = "x" * 200_000
+        scene.bob.say(text)
+        whole = scene.msrp.message()
+        assert text_of(whole.body).decode() == text
+        position = 1
+        for chunk in whole.chunks:
+            start, end, total = chunk.range
+            assert (start, total) == (position, str(len(whole.body)))
+            assert chunk.body is not None
+            position += len(chunk.body)
+            # More than 2048 octets must be interruptible: their end is not promised (§7.1.1).
+            assert end == "*" or (len(chunk.body) <= 2048 and int(end) == position - 1)
+        assert [chunk.flag for chunk in whole.chunks] == ["+"] * (len(whole.chunks) - 1) + ["$"]
+        assert len({chunk.transaction for chunk in whole.chunks}) == len(whole.chunks)
+
+
+@pytest.mark.rfc("4975", "10.5")
+def test_who_answers_413_gets_no_more_of_it(lab: Lab, tmp_path: Path) -> None:
+    # Longer than what the kernel takes before the answer is there.
+    source = tmp_path / "long.bin"
+    source.write_bytes(bytes(32 << 20))
+    with called(lab) as scene:
+        scene.bob.type(f"/send {source}")
+        with MsrpByHand() as pull:
+            _, invite = scene.sip.answer(pull.sdp("passive", "a=accept-types:*\r\na=recvonly\r\n"))
+            pull.learn(invite.body)
+            pull.accept()
+            octets = 0
+            # It ends by a chunk that says so, or with the session, as that was for this file alone.
+            with contextlib.suppress(EOFError, ConnectionError):
+                while (chunk := pull.request()).flag == "+":
+                    octets += len(chunk.body or b"")
+                    pull.respond(chunk, "413 Stop")
+                assert chunk.flag == "#"
+            assert 0 < octets < 32 << 20
+            scene.sip.take_bye()
+        scene.bob.wait("file-failed")
+        scene.bob.say("a short one")
+        assert text_of(scene.msrp.message().body) == b"a short one"
+
+
+def test_a_refusal_of_a_chunk_fails_the_message_alone(lab: Lab) -> None:
+    with called(lab) as scene:
+        scene.bob.say("not for me")
+        scene.msrp.respond(scene.msrp.request(), "403 Forbidden")
+        scene.bob.wait("status", status="failed")
+        scene.bob.say("but this")
+        assert text_of(scene.msrp.message().body) == b"but this"
+        scene.bob.wait("status", status="sent")
+
+
+def test_bob_calls(lab: Lab) -> None:
+    alex, bob = lab.users("alex", "bob")
+    with (
+        SipByHand(lab.server.address, alex, f"secret of {alex}") as sip,
+        MsrpByHand() as msrp,
+    ):
+        sip.register()
+        with ChatProcess(lab, bob, alex) as chat:
+            dialog, invite = sip.answer(msrp.sdp("passive"))
+            assert b"a=setup:actpass" in invite.body
+            assert re.search(rb"m=message \d+ TCP/MSRP \*", invite.body)
+            msrp.learn(invite.body)
+            first = msrp.accept()
+            assert first.method == "SEND" and first.body is None
+            assert first.get("To-Path") == msrp.path
+            chat.wait("session")
+            chat.say("hello")
+            assert text_of(msrp.message().body) == b"hello"
+            sip.bye(dialog)
+            chat.wait("session-ended", by_peer=True)
+
+
+@pytest.mark.rfc("5547", "5", "8")
+def test_a_file_each_way(lab: Lab, tmp_path: Path) -> None:
+    content = secrets.token_bytes(300_001)
+    sha1 = hashlib.sha1(content).hexdigest().upper()
+    sha1 = ":".join(sha1[i : i + 2] for i in range(0, 40, 2))
+    with called(lab) as scene:
+        selector = (
+            f'a=file-selector:name:"a file.bin" type:application/octet-stream '
+            f"size:{len(content)} hash:sha-1:{sha1}\r\n"
+            "a=file-transfer-id:vBnG916bdberum2fFEABR1FR3ExZMUrd\r\n"
+            "a=file-disposition:attachment\r\na=sendonly\r\n"
+        )
+        with MsrpByHand() as push:
+            offer = push.sdp("active", "a=accept-types:*\r\n" + selector)
+            dialog, answer = scene.sip.invite(f"sip:{scene.bob.user}@rcs.example", offer)
+            assert dialog is not None, answer.first
+            assert b"a=recvonly" in answer.body and b"a=file-selector:" in answer.body
+            push.learn(answer.body)
+            push.connect()
+            step = 64 << 10
+            kind = "application/octet-stream"
+            for start in range(0, len(content), step):
+                data = content[start : start + step]
+                flag = "+" if start + step < len(content) else "$"
+                more = ("Success-Report: yes",)
+                name = push.chunk("mfile", data, start + 1, len(content), kind, more, flag=flag)
+                assert push.answer(name).status == 200
+            report = push.request("REPORT")
+            assert report.get("Status").startswith("000 200")
+            received = scene.bob.wait("file-received")
+            assert Path(received["path"]).read_bytes() == content
+            scene.sip.bye(dialog)
+        source = tmp_path / "back.bin"
+        source.write_bytes(content)
+        scene.bob.type(f"/send {source}")
+        with MsrpByHand() as pull:
+            answer_sdp = pull.sdp("passive", "a=accept-types:*\r\na=recvonly\r\n")
+            _, invite = scene.sip.answer(answer_sdp)
+            assert b"a=sendonly" in invite.body
+            assert b"hash:sha-1:" + sha1.encode() in invite.body
+            assert b'name:"back.bin"' in invite.body
+            pull.learn(invite.body)
+            pull.accept()
+            whole = pull.message()
+            assert whole.body == content
+            if whole.chunks[-1].get("Success-Report") == "yes":
+                size = len(content)
+                headers = [
+                    f"Message-ID: {whole.message_id}",
+                    f"Byte-Range: 1-{size}/{size}",
+                    "Status: 000 200 OK",
+                ]
+                pull.send("REPORT", headers)
+            scene.sip.take_bye()
+            scene.bob.wait("file-sent")
