@@ -1,6 +1,5 @@
 """``rcsops demo``."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from rcsops.cli.context import Context
-from rcsops.cli.output import json_option, print_json
+from rcsops.cli.output import json_option, note, print_json
+from rcsops.cli.trace_options import FORMATS
 from rcsops.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,6 +46,19 @@ _WIDEST = 120
     help="With opensips: the kind of the throw-away database.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print the summary only.")
+@click.option(
+    "--export",
+    "form",
+    type=click.Choice(FORMATS),
+    help="Write the ladder as this, to the file of -o.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="With --export: a new FILE.",
+)
 @json_option
 @click.pass_obj
 def demo(
@@ -55,6 +68,8 @@ def demo(
     prefix: Path | None,
     database: str,
     quiet: bool,
+    form: str | None,
+    output: Path | None,
     as_json: bool,
 ) -> None:
     """Show two users register, chat and hang up, with every message.
@@ -64,8 +79,14 @@ def demo(
     hang up. Then follows the ladder of every SIP and MSRP message. Nothing of your own project is
     touched, and nothing is left running. The exit code is 1 if anything did not happen.
     """
+    from rcsops.cli.ladder import console, print_ladder
     from rcsops.operations.demo import demonstrate
+    from rcsops.operations.trace import write_export
 
+    if (form is None) != (output is None):
+        raise UsageError("--export and -o go together")
+    if output is not None and output.exists():
+        raise UsageError(f"{output} is there already", hint="name another file")
     opensips = None
     if (engine or context.engine) == "opensips":
         from rcsops.operations.demo_opensips import DemoOpenSips, find_opensips
@@ -77,27 +98,21 @@ def demo(
         result = demonstrate(keep, report=lambda progress: None, opensips=opensips)
         print_json(result.to_json())
     else:
-        console = _console()
-        result = demonstrate(keep, report=_reporter(console, quiet=quiet), opensips=opensips)
+        screen = console()
+        result = demonstrate(keep, report=_reporter(screen, quiet=quiet), opensips=opensips)
         if not quiet:
-            _print_ladder(console, result)
-            console.print()
-        _print_summary(console, result, keep)
+            if result.ladder:
+                screen.print()
+                print_ladder(result.ladder, width=min(screen.width, _WIDEST))
+            screen.print()
+        _print_summary(screen, result, keep)
+    if form is not None:
+        assert output is not None
+        write_export(result.ladder, form, output, title="rcsops demo")
+        if not as_json:
+            note(f"the ladder is in {output}")
     if not result.ok:
         raise click.exceptions.Exit(1)
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    if not _unicode() and hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    width = None if sys.stdout.isatty() else 80
-    return Console(highlight=False, markup=False, emoji=False, width=width)
-
-
-def _unicode() -> bool:
-    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def _reporter(console: "Console", *, quiet: bool) -> "Callable[[Progress], None]":
@@ -113,19 +128,6 @@ def _reporter(console: "Console", *, quiet: bool) -> "Callable[[Progress], None]
             console.print(Text.assemble(who, visible(progress.text)), soft_wrap=True)
 
     return report
-
-
-def _print_ladder(console: "Console", result: "DemoResult") -> None:
-    from rich.text import Text
-
-    from rcsops.trace import draw_ladder
-
-    if not result.ladder:
-        return
-    width = min(console.width, _WIDEST)
-    console.print()
-    for line in draw_ladder(result.ladder, width=width, ascii_only=not _unicode()):
-        console.print(Text(line.text, style=line.style or "default"), no_wrap=True, crop=False)
 
 
 def _print_summary(console: "Console", result: "DemoResult", keep: Path | None) -> None:

@@ -52,6 +52,8 @@ GROUPS: dict[str, dict[str, Entry]] = {
     "Tools": {
         "demo": Entry("Show two users register, chat and hang up, with every message.",
                       "demo", "demo"),
+        "trace": Entry("Draw the ladder of SIP and MSRP messages, or write it as a page.",
+                       "trace", "trace"),
         "load": Entry("Put a SIP server under load: many agents register, call and chat.",
                       "load", "load"),
         "completion": Entry("Print the completion script for bash, zsh or fish.",

@@ -4,22 +4,36 @@ A process that talks is given a :class:`TraceWriter` as its tap. Traces of sever
 are put together by :func:`merge`, and shown by :func:`render_ladder` or :func:`ladder_json`.
 """
 
+from rcsops.trace.compare import Difference, compare
 from rcsops.trace.draw import DrawnLine, draw_ladder, order_nodes, render_ladder
+from rcsops.trace.explain import Explained, ExplainedHeader, explain, explain_headers
+from rcsops.trace.hide import hide_credentials
+from rcsops.trace.highlight import Piece, highlight
 from rcsops.trace.ladder import Arrow, ladder_json, merge
-from rcsops.trace.record import TraceEntry, read_trace
+from rcsops.trace.record import TraceEntry, iter_trace, read_trace
 from rcsops.trace.summary import Summary, summarize
 from rcsops.trace.text import cell_width, fit
 from rcsops.trace.writer import TraceWriter, mask_secrets
 
 __all__ = [
     "Arrow",
+    "Difference",
     "DrawnLine",
+    "Explained",
+    "ExplainedHeader",
+    "Piece",
     "Summary",
     "TraceEntry",
     "TraceWriter",
     "cell_width",
+    "compare",
     "draw_ladder",
+    "explain",
+    "explain_headers",
     "fit",
+    "hide_credentials",
+    "highlight",
+    "iter_trace",
     "ladder_json",
     "mask_secrets",
     "merge",

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from rcsops.text import visible
 from rcsops.trace.ladder import Arrow
+from rcsops.trace.names import is_server
 from rcsops.trace.text import cell_width, fit
 
-SERVER = "server"
 _TIME_WIDTH = 9
+_NUMBER_WIDTH = 5
 _NARROWEST = 12
 _LONGEST_NAME = 21
 
@@ -35,12 +36,11 @@ class DrawnLine:
 
 
 def order_nodes(arrows: Iterable[Arrow]) -> list[str]:
-    """The columns from left to right: the agents by name, the server after the first of them."""
+    """The columns from left to right: the agents by name, the servers after the first of them."""
     names = {name for arrow in arrows for name in (arrow.source, arrow.target)}
-    agents = sorted(names - {SERVER}, key=lambda name: (":" in name, name))
-    if SERVER in names:
-        agents.insert(1, SERVER)
-    return agents
+    servers = sorted(name for name in names if is_server(name))
+    agents = sorted(names.difference(servers), key=lambda name: (":" in name, name))
+    return [*agents[:1], *servers, *agents[1:]]
 
 
 def draw_ladder(
@@ -49,21 +49,29 @@ def draw_ladder(
     nodes: Sequence[str] | None = None,
     width: int = 80,
     ascii_only: bool = False,
+    numbers: Sequence[int] = (),
+    head: bool = True,
 ) -> list[DrawnLine]:
-    """The lines of the picture, none wider than ``width`` columns if the nodes fit at all."""
+    """The lines of the picture, none wider than ``width`` columns if the nodes fit at all.
+
+    With ``numbers``, one for each arrow, they stand before the times. Without ``head`` the picture
+    goes on from one drawn before: no addresses and names above it.
+    """
     if not arrows:
         return []
     glyphs = _ASCII if ascii_only else _UNICODE
     columns = list(nodes if nodes is not None else order_nodes(arrows))
     columns += [name for name in order_nodes(arrows) if name not in columns]
-    lanes = _Lanes(columns, width - _TIME_WIDTH)
-    lines = [
-        *_legend(arrows, columns, width, glyphs),
-        DrawnLine(_row("seconds", lanes.names(glyphs)), "bold"),
-    ]
-    for arrow in arrows:
+    indent = _NUMBER_WIDTH if numbers else 0
+    lanes = _Lanes(columns, width - _TIME_WIDTH - indent)
+    lines: list[DrawnLine] = []
+    if head:
+        lines += _legend(arrows, columns, width, glyphs)
+        lines.append(DrawnLine(" " * indent + _row("seconds", lanes.names(glyphs)), "bold"))
+    for position, arrow in enumerate(arrows):
+        number = f"{numbers[position]:>{indent}}" if numbers else ""
         picture = _arrow(arrow, lanes, glyphs)
-        lines.append(DrawnLine(_row(f"{arrow.time:.3f}", picture), _style(arrow)))
+        lines.append(DrawnLine(number + _row(f"{arrow.time:.3f}", picture), _style(arrow)))
     return lines
 
 

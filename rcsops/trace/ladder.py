@@ -1,15 +1,17 @@
 """Traces of several processes, put together: each message once, from whom to whom."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from rcsops.trace.names import Names, forget_oldest
 from rcsops.trace.record import Address, TraceEntry
 from rcsops.trace.summary import Summary, summarize
 
 # Clocks on one machine agree, but a receiver may write its line down before the sender does.
 _SLACK = 0.05
-_WILDCARDS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared with, not bound to
+_REMEMBERED = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,84 +43,76 @@ class Arrow:
         return self.summary.label
 
 
-def merge(entries: Iterable[TraceEntry], *, server: str = "") -> list[Arrow]:
+def merge(entries: Iterable[TraceEntry], *, server: str = "", guess: bool = False) -> list[Arrow]:
     """The arrows of a ladder, in order of time, from the entries of any number of traces.
 
-    ``server`` names whoever else speaks SIP there: a server that writes no trace.
+    ``server`` names whoever else speaks SIP there: a server that writes no trace. With ``guess``
+    who writes no trace is named by what it says (see :class:`~rcsops.trace.names.Names`).
     A message that both its sender and its receiver wrote down is one arrow. An MSRP frame gets the
     Call-ID of the session whose SDP named its path.
     """
-    ordered = sorted(entries, key=lambda entry: entry.time)
-    if not ordered:
-        return []
-    names = _Names(ordered, server)
-    traced = {entry.node for entry in ordered}
-    sent, received = _pair(ordered)
-    seen = sorted([*sent, *received], key=lambda sighting: sighting.time)
-    start = seen[0].time
-    calls: dict[str, str] = {}
-    before: set[tuple[str, str, bytes]] = set()
-    arrows: list[Arrow] = []
-    for time, entry, arrived in seen:
+    return Merger(server=server, guess=guess).add(entries)
+
+
+class Merger:
+    """:func:`merge` for what comes bit by bit: each ``add`` gives the arrows of its entries.
+
+    The two sightings of one message must come in the same call. What it remembers is bounded.
+    """
+
+    def __init__(self, *, server: str = "", guess: bool = False) -> None:
+        self._names = Names(server, guess=guess)
+        self._traced: set[str] = set()
+        self._calls: dict[str, str] = {}
+        self._before: dict[tuple[str, str, bytes], None] = {}
+        self._start: float | None = None
+
+    def add(self, entries: Iterable[TraceEntry]) -> list[Arrow]:
+        """The arrows of these entries, in order of time."""
+        ordered = sorted(entries, key=lambda entry: entry.time)
+        if not ordered:
+            return []
+        self._names.learn(ordered)
+        self._traced |= {entry.node for entry in ordered if entry.direction != "seen"}
+        sent, received = _pair(ordered)
+        seen = sorted([*sent, *received], key=lambda sighting: sighting.time)
+        if self._start is None:
+            self._start = seen[0].time
+        return [self._arrow(sighting, self._start) for sighting in seen]
+
+    def _arrow(self, sighting: "_Sighting", start: float) -> Arrow:
+        time, entry, arrived = sighting
         summary = summarize(entry.protocol, entry.data)
         if entry.protocol == "sip":
             for session in summary.session_ids:
-                calls.setdefault(session, summary.call_id)
-        source, target = names.ends(entry)
-        key = (source, target, entry.data)
-        arrows.append(
-            Arrow(
-                time=time - start,
-                timestamp=time,
-                source=source,
-                target=target,
-                source_address=entry.source,
-                target_address=entry.target,
-                protocol=entry.protocol,
-                transport=entry.transport,
-                summary=summary,
-                call_id=summary.call_id or _call_of(summary, calls),
-                # A new request has a new branch and a new response answers one, so that equal bytes
-                # are the same message sent again; MSRP never sends a frame twice.
-                retransmission=entry.protocol == "sip" and key in before,
-                lost=not arrived and target in traced,
-                data=entry.data,
-            )
+                self._calls.setdefault(session, summary.call_id)
+            forget_oldest(self._calls, _REMEMBERED)
+        source, target = self._names.ends(entry)
+        key = (source, target, hashlib.blake2b(entry.data, digest_size=16).digest())
+        arrow = Arrow(
+            time=time - start,
+            timestamp=time,
+            source=source,
+            target=target,
+            source_address=entry.source,
+            target_address=entry.target,
+            protocol=entry.protocol,
+            transport=entry.transport,
+            summary=summary,
+            call_id=summary.call_id or _call_of(summary, self._calls),
+            # A new request has a new branch and a new response answers one, so that equal bytes
+            # are the same message sent again; MSRP never sends a frame twice.
+            retransmission=entry.protocol == "sip" and key in self._before,
+            lost=not arrived and target in self._traced,
+            data=entry.data,
         )
-        before.add(key)
-    return arrows
+        self._before[key] = None
+        forget_oldest(self._before, _REMEMBERED)
+        return arrow
 
 
 def _call_of(summary: Summary, calls: dict[str, str]) -> str:
     return next((calls[session] for session in summary.session_ids if session in calls), "")
-
-
-class _Names:
-    """Which node is behind an address."""
-
-    def __init__(self, entries: Sequence[TraceEntry], server: str) -> None:
-        self._server = server
-        self._nodes: dict[Address, str] = {}
-        for entry in entries:
-            self._nodes.setdefault(entry.local, entry.node)
-
-    def ends(self, entry: TraceEntry) -> tuple[str, str]:
-        """The names of the sender and the receiver of ``entry``."""
-        other = self._find(entry.remote, self._server if entry.protocol == "sip" else "")
-        return (entry.node, other) if entry.direction == "out" else (other, entry.node)
-
-    def _find(self, address: Address, otherwise: str) -> str:
-        found = self._nodes.get(address)
-        if found is None:
-            # A socket that listens on every address is known by its port.
-            for wildcard in _WILDCARDS:
-                found = found or self._nodes.get((wildcard, address[1]))
-        if found is None and otherwise:
-            return otherwise
-        if found is None:
-            host, port = address
-            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        return found
 
 
 def _key(entry: TraceEntry) -> tuple[str, bytes]:
@@ -139,21 +133,36 @@ class _Sighting(NamedTuple):
 
 
 def _pair(ordered: Sequence[TraceEntry]) -> tuple[list[_Sighting], list[_Sighting]]:
-    """What was sent, and what arrived but nobody here has sent."""
+    """What was sent, and what arrived (or was seen on the way) but nobody here has sent."""
     open_: dict[tuple[str, bytes], list[TraceEntry]] = {}
     for entry in ordered:
         if entry.direction == "out":
             open_.setdefault(_key(entry), []).append(entry)
+    known = {key: list(entries) for key, entries in open_.items()}
     arrivals: dict[int, float] = {}
     received: list[_Sighting] = []
+    witnessed: set[tuple[int, str]] = set()
+    observed: dict[tuple[str, bytes], list[TraceEntry]] = {}
     for entry in ordered:
-        if entry.direction == "in":
-            found = _sender(entry, open_.get(_key(entry), []))
-            if found is None:
-                received.append(_Sighting(entry.time, entry, True))
+        if entry.direction == "out":
+            continue
+        key = _key(entry)
+        if entry.direction == "seen":
+            for candidate in known.get(key, []):
+                mark = (id(candidate), entry.node)
+                if mark not in witnessed and _beside(candidate, entry):
+                    witnessed.add(mark)
+                    break
             else:
-                arrivals[id(found)] = entry.time
-                open_[_key(entry)].remove(found)
+                if not _observed(entry, observed.setdefault(key, [])):
+                    received.append(_Sighting(entry.time, entry, True))
+            continue
+        found = _sender(entry, open_.get(key, []))
+        if found is not None:
+            arrivals[id(found)] = entry.time
+            open_[key].remove(found)
+        elif not _observed(entry, observed.setdefault(key, [])):
+            received.append(_Sighting(entry.time, entry, True))
     sent = [
         _Sighting(
             min(entry.time, arrivals.get(id(entry), entry.time)), entry, id(entry) in arrivals
@@ -162,6 +171,22 @@ def _pair(ordered: Sequence[TraceEntry]) -> tuple[list[_Sighting], list[_Sightin
         if entry.direction == "out"
     ]
     return sent, received
+
+
+def _observed(entry: TraceEntry, before: list[TraceEntry]) -> bool:
+    """Whether another observer, or the receiver, has just seen the same message pass."""
+    for other in before:
+        observers = "seen" in (other.direction, entry.direction)
+        if observers and other.node != entry.node and _beside(other, entry):
+            before.remove(other)
+            return True
+    before.append(entry)
+    return False
+
+
+def _beside(one: TraceEntry, other: TraceEntry) -> bool:
+    ends = (one.source, one.target) == (other.source, other.target)
+    return ends and abs(one.time - other.time) <= _SLACK
 
 
 def _sender(entry: TraceEntry, candidates: Sequence[TraceEntry]) -> TraceEntry | None:
@@ -177,7 +202,7 @@ def _sender(entry: TraceEntry, candidates: Sequence[TraceEntry]) -> TraceEntry |
 
 
 def _same_way(sent: TraceEntry, received: TraceEntry) -> bool:
-    return sent.local[1] == received.remote[1] and sent.remote[1] == received.local[1]
+    return sent.source[1] == received.source[1] and sent.target[1] == received.target[1]
 
 
 def ladder_json(arrows: Iterable[Arrow]) -> list[dict[str, Any]]:

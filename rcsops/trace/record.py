@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,9 @@ from rcsops.errors import UsageError
 
 Address = tuple[str, int]
 
+# A SIP message of the largest head and body, in base64 or escaped, with room.
+_LONGEST_LINE = 8 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class TraceEntry:
@@ -19,12 +22,13 @@ class TraceEntry:
 
     ``time`` is seconds since 1970; ``local`` and ``remote`` are (host, port); ``node`` is the name
     of the process that wrote the line; ``data`` is the message as it was on the wire, secrets
-    masked.
+    masked. ``direction`` "seen" is what somebody between the two saw, from ``local`` to ``remote``;
+    ``node`` then names the observer.
     """
 
     time: float
     protocol: Literal["sip", "msrp"]
-    direction: Literal["in", "out"]
+    direction: Literal["in", "out", "seen"]
     transport: str
     local: Address
     remote: Address
@@ -34,12 +38,12 @@ class TraceEntry:
     @property
     def source(self) -> Address:
         """Where the message came from."""
-        return self.local if self.direction == "out" else self.remote
+        return self.remote if self.direction == "in" else self.local
 
     @property
     def target(self) -> Address:
         """Where the message went to."""
-        return self.remote if self.direction == "out" else self.local
+        return self.local if self.direction == "in" else self.remote
 
     def to_json(self) -> str:
         """The entry as one line of JSON, without the newline."""
@@ -67,7 +71,7 @@ class TraceEntry:
         try:
             if document["protocol"] not in ("sip", "msrp"):
                 raise ValueError("unknown protocol")
-            if document["direction"] not in ("in", "out"):
+            if document["direction"] not in ("in", "out", "seen"):
                 raise ValueError("unknown direction")
             return cls(
                 time=float(document["time"]),
@@ -79,7 +83,7 @@ class TraceEntry:
                 node=str(document["node"]),
                 data=_data(document),
             )
-        except (KeyError, TypeError, IndexError, binascii.Error) as error:
+        except (KeyError, TypeError, IndexError, OverflowError, binascii.Error) as error:
             raise ValueError(f"incomplete: {error}") from error
 
 
@@ -95,33 +99,41 @@ def _data(document: dict[str, Any]) -> bytes:
 
 
 def read_trace(source: Path | str | Iterable[str]) -> list[TraceEntry]:
-    """The entries of a trace: a file, or its lines.
+    """The entries of a trace: a file, or its lines; raises as :func:`iter_trace` does."""
+    return list(iter_trace(source))
+
+
+def iter_trace(source: Path | str | Iterable[str]) -> Iterator[TraceEntry]:
+    """The entries of a trace one after the other, so that a long one needs no memory.
 
     A last line that breaks off is left out: it is what a process leaves that was ended in the
     middle. Raises :class:`~rcsops.errors.UsageError` naming the line for anything else that is no
     trace.
     """
-    name = "the trace"
-    if isinstance(source, str | Path):
-        name = str(source)
-        try:
-            source = Path(source).read_text("utf-8").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{name} cannot be read: {error}") from error
-    entries: list[TraceEntry] = []
+    if not isinstance(source, str | Path):
+        yield from _entries(source, "the trace")
+        return
+    try:
+        with open(source, encoding="utf-8", newline="\n") as lines:
+            yield from _entries(iter(lambda: lines.readline(_LONGEST_LINE), ""), str(source))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{source} cannot be read: {error}") from error
+
+
+def _entries(lines: Iterable[str], name: str) -> Iterator[TraceEntry]:
     failed: tuple[int, ValueError] | None = None
-    for number, line in enumerate(source, 1):
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         if failed:
             break
         try:
-            entries.append(TraceEntry.from_json(line))
-        except ValueError as error:
-            failed = number, error
+            yield TraceEntry.from_json(line)
+        except (ValueError, RecursionError) as error:
+            failed = number, error if isinstance(error, ValueError) else ValueError("nested")
     else:
         # Nothing came after the broken line, or no line is broken.
         if failed is None or isinstance(failed[1], json.JSONDecodeError):
-            return entries
+            return
     assert failed is not None
     raise UsageError(f"{name} is not a trace: line {failed[0]}: {failed[1]}")

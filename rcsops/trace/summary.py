@@ -113,6 +113,7 @@ def _path_sessions(path: str) -> list[str]:
 
 def _summarize_msrp(data: bytes) -> Summary:
     head, _, body = data.partition(b"\r\n\r\n")
+    body = body.rpartition(b"\r\n-------")[0]
     headers = _headers(head)
     start = head.split(b"\r\n", 1)[0].decode("utf-8", "replace").split(" ", 3)
     transaction_id = _word(start[1]) if len(start) > 1 else ""

@@ -1,0 +1,51 @@
+"""The ladder on a terminal, in colours; `rcsops demo` and `rcsops trace` print it by this."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rcsops.trace import Arrow
+
+
+def unicode_output() -> bool:
+    """Whether stdout takes the lines and heads of the arrows."""
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def console(width: int | None = None) -> "Console":
+    """A console that obeys nothing in what it prints; ``width`` counts where there is no terminal,
+    80 without."""
+    from rich.console import Console
+
+    if not unicode_output() and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    fixed = None if sys.stdout.isatty() else width or 80
+    return Console(highlight=False, markup=False, emoji=False, width=fixed)
+
+
+def print_ladder(
+    arrows: "Sequence[Arrow]",
+    *,
+    width: int,
+    numbers: Sequence[int] = (),
+    nodes: Sequence[str] | None = None,
+    head: bool = True,
+) -> None:
+    """Prints the picture, as `rcsops.trace.draw_ladder` draws it."""
+    from rich.text import Text
+
+    from rcsops.trace import draw_ladder
+
+    screen = console(width)
+    for line in draw_ladder(
+        arrows,
+        width=width,
+        ascii_only=not unicode_output(),
+        numbers=numbers,
+        nodes=nodes,
+        head=head,
+    ):
+        screen.print(Text(line.text, style=line.style or "default"), no_wrap=True, crop=False)

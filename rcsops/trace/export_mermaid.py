@@ -1,0 +1,33 @@
+"""The ladder as a Mermaid sequence diagram, which many wikis and forges draw."""
+
+from collections.abc import Iterator, Sequence
+
+from rcsops.text import visible
+from rcsops.trace.draw import order_nodes
+from rcsops.trace.ladder import Arrow
+
+# Mermaid reads these in a label as its own: entities by number are its way to write them.
+_ENTITIES = {ord(character): f"#{ord(character)};" for character in '#;<>&"`{}%'}
+_LONGEST = 200
+
+
+def write_mermaid(arrows: Sequence[Arrow]) -> Iterator[str]:
+    """The lines of the document, each with its line end: a participant for each node, a solid
+    arrow for a request, a dashed one for a response, a cross for what did not arrive."""
+    yield "sequenceDiagram\n"
+    names = {name: f"n{number}" for number, name in enumerate(order_nodes(arrows))}
+    for name, identifier in names.items():
+        yield f"    participant {identifier} as {_label(name)}\n"
+    for arrow in arrows:
+        line = "-->>" if arrow.summary.status is not None else "->>"
+        if arrow.lost:
+            line = "--x" if arrow.summary.status is not None else "-x"
+        again = " (again)" if arrow.retransmission else ""
+        ends = f"{names[arrow.source]}{line}{names[arrow.target]}"
+        yield f"    {ends}: {_label(arrow.label + again)}\n"
+
+
+def _label(text: str) -> str:
+    shown = visible(text)[:_LONGEST].translate(_ENTITIES).strip()
+    # A label that is empty, or a keyword of Mermaid's by itself, is no label.
+    return shown if shown and shown.lower() != "end" else f"{shown or '?'}#8203;"
