@@ -1,6 +1,7 @@
 """What RCS adds to SIP and MSRP, without I/O: CPIM, notifications, typing, chats and files."""
 
 from rcsops.errors import CpimParseError
+from rcsops.rcs.capabilities import Capabilities, PeerState, Service
 from rcsops.rcs.chat import (
     ChatCodec,
     ComposingReceived,
@@ -47,6 +48,7 @@ __all__ = [
     "PAGER_ACCEPT",
     "REGISTERED",
     "Agreement",
+    "Capabilities",
     "ChatCodec",
     "Composing",
     "ComposingReceived",
@@ -61,7 +63,9 @@ __all__ = [
     "Location",
     "Malformed",
     "Outgoing",
+    "PeerState",
     "Received",
+    "Service",
     "TextReceived",
     "chat_accepted",
     "chat_answer",

@@ -1,5 +1,6 @@
 """The user agent: registration, chats, files, history; the public Python API."""
 
+from rcsops.rcs import Capabilities, Location, PeerState, Service
 from rcsops.ua.agent import Agent
 from rcsops.ua.chat import Chat
 from rcsops.ua.events import (
@@ -37,6 +38,7 @@ __all__ = [
     "Agent",
     "AgentEvent",
     "AgentHost",
+    "Capabilities",
     "Chat",
     "Composing",
     "Delivered",
@@ -53,12 +55,15 @@ __all__ = [
     "Invitation",
     "InviteCancelled",
     "Invited",
+    "Location",
     "MessageStatus",
+    "PeerState",
     "Receipt",
     "Registered",
     "RegistrationLost",
     "Ringing",
     "Sent",
+    "Service",
     "SessionEnded",
     "SessionOpened",
     "Stored",

@@ -10,7 +10,7 @@ from typing import Self
 from weakref import WeakSet
 
 from rcsops.errors import AgentError, RegistrationError, SipParseError, UsageError
-from rcsops.rcs import Location
+from rcsops.rcs import Capabilities, Location, Service
 from rcsops.settings import FileRules
 from rcsops.sip import Credential, DigestClient, NameAddr, Registration, Uri
 from rcsops.sip.session_timer import MIN_SE
@@ -78,6 +78,7 @@ class Agent(AgentCore):
         max_message_size: int = 1 << 20,
         max_file_size: int = 1 << 30,
         downloads: str | os.PathLike[str] | None = None,
+        capabilities: str | os.PathLike[str] | None = None,
         file_rules: FileRules | None = None,
         disk_reserve: int = 100_000_000,
         answer_setup: str = "active",
@@ -108,6 +109,8 @@ class Agent(AgentCore):
         ``bind`` and ``port`` are our own address (UDP and TCP); ``tap`` is called with a record of
         each SIP message and MSRP frame; or ``host`` shares the sockets of many agents. ``history``
         is an SQLite file that keeps every message.
+
+        ``capabilities`` is a file that keeps what peers' devices can do from one run to the next.
 
         ``gruu`` takes the server's GRUU as our address within sessions (RFC 5627). Over UDP, which
         tells nobody that a server has gone or forgotten us, the registration is renewed every
@@ -151,6 +154,7 @@ class Agent(AgentCore):
             max_message_size=max_message_size,
             max_file_size=max_file_size,
             downloads=None if downloads is None else Path(downloads),
+            capabilities=None if capabilities is None else Path(capabilities),
             file_rules=file_rules,
             disk_reserve=disk_reserve,
             answer_setup=answer_setup,
@@ -231,6 +235,8 @@ class Agent(AgentCore):
             await self._inbox.close()
         if self._pager is not None:
             await self._pager.close()
+        if self._peers is not None:
+            await self._peers.close()
         if self._registrar is not None:
             await self._registrar.unregister(_UNREGISTER_SECONDS)
             self._registrar = None
@@ -291,6 +297,28 @@ class Agent(AgentCore):
         if self._registrar is not None:
             registrar, self._registrar = self._registrar, None
             await registrar.unregister(_UNREGISTER_SECONDS)
+
+    # --- peers -------------------------------------------------------------------------------
+
+    async def capabilities(
+        self,
+        peer: str,
+        *,
+        fresh: bool = False,
+        timeout: float = 10.0,  # noqa: ASYNC109
+    ) -> Capabilities:
+        """What the devices of ``peer`` can do: asks by OPTIONS, and tells what we can do ourselves.
+
+        An answer of the last minute, or an OPTIONS of the peer's, is not asked for again, unless it
+        is to be ``fresh``. A peer that does not answer within ``timeout`` seconds counts as
+        offline. Raises AgentError when the server cannot be reached.
+        """
+        self.check_open()
+        return await self.peers.ask(self.peer_uri(peer), fresh=fresh, seconds=timeout)
+
+    def known_capabilities(self, peer: str) -> Capabilities | None:
+        """The same as it is known from the last day, without asking; None for nothing."""
+        return self.peers.known(self.peer_uri(peer).aor)
 
     # --- sessions ----------------------------------------------------------------------------
 
@@ -360,8 +388,14 @@ class Agent(AgentCore):
         """
         self.check_open()
         location = Location(latitude, longitude, radius, label)
+        uri = self.peer_uri(peer)
+        known = self.peers.known(uri.aor)
+        words = known is not None and known.lacks(Service.GEOLOCATION_PUSH)
         return await self.pager.send(
-            self.peer_uri(peer), location, conversation_id=conversation_id, message_id=None
+            uri,
+            location.text if words else location,
+            conversation_id=conversation_id,
+            message_id=None,
         )
 
     async def incoming(self) -> AsyncIterator[Invitation]:

@@ -9,15 +9,15 @@ from rcsops.errors import (
     AgentError,
 )
 from rcsops.msrp import ReceiveLimits
-from rcsops.rcs import PAGER_ACCEPT
 from rcsops.sip import DigestClient, Flow, Request, Uri
 from rcsops.ua import events
 from rcsops.ua.addressing import FEATURES, Addressing
 from rcsops.ua.call import Call
+from rcsops.ua.capabilities import CapabilityBook
 from rcsops.ua.chat import Chat
 from rcsops.ua.file_desk import FileDesk
 from rcsops.ua.history import History
-from rcsops.ua.host import ALLOW, AgentHost
+from rcsops.ua.host import ACCEPT, ALLOW, SUPPORTED, AgentHost
 from rcsops.ua.inbox import Inbox
 from rcsops.ua.incoming import FileOffer, Invitation, Pending
 from rcsops.ua.options import AgentOptions
@@ -50,6 +50,7 @@ class AgentCore(Addressing, ABC):
         "_invitations",
         "_opening",
         "_pager",
+        "_peers",
         "_pending",
         "_seen",
         "digest",
@@ -72,6 +73,7 @@ class AgentCore(Addressing, ABC):
         self._feeds: WeakSet[Stream[events.Event]] | None = None
         self._invitations: Stream[Invitation] | None = None
         self._pager: Pager | None = None
+        self._peers: CapabilityBook | None = None
         self._inbox: Inbox | None = None
         self._chats: tuple[Chat, ...] = ()
         self._opening: tuple[Chat, ...] = ()
@@ -132,6 +134,13 @@ class AgentCore(Addressing, ABC):
     def is_closed(self) -> bool:
         """Whether nothing can be sent any more."""
         return self._closed
+
+    @property
+    def peers(self) -> CapabilityBook:
+        """What is known of the devices of peers."""
+        if self._peers is None:
+            self._peers = CapabilityBook(self, self.options.capabilities)
+        return self._peers
 
     @property
     def pager(self) -> Pager:
@@ -195,7 +204,8 @@ class AgentCore(Addressing, ABC):
         return [
             ("Contact", f"<{self.aor}>{FEATURES}"),
             ("Allow", ALLOW),
-            ("Accept", f"application/sdp, {PAGER_ACCEPT}"),
+            ("Accept", ACCEPT),
+            ("Supported", SUPPORTED),
         ]
 
     def make_call(self, request: Request, contact: str) -> Call:
@@ -230,7 +240,20 @@ class AgentCore(Addressing, ABC):
         if self._closing or self.intake == 0:
             self.host.refuse(request, flow, 480)
             return
+        self.peers.learn(request, flow)
         receive_invite(self, request, flow)
+
+    def receive_options(self, request: Request, flow: Flow) -> None:
+        """Somebody asks what we can do, and says what it can do itself.
+
+        The answer is that to an INVITE (RFC 3261 §11.2): a device that takes none says 480, so
+        that another of the user's speaks.
+        """
+        if self._closing or self.intake == 0:
+            self.host.refuse(request, flow, 480)
+            return
+        self.peers.learn(request, flow)
+        self.host.refuse(request, flow, 200, headers=self.capability_headers())
 
     def receive_message(self, request: Request, flow: Flow) -> None:
         """A MESSAGE for us."""

@@ -169,6 +169,7 @@ async def _invite(
     finally:
         agent.remove_attempt(attempt)
         attempt.refuse_crossed()
+    agent.peers.learn_of(peer, response)
     agreement = await session.agree(response, lambda sdp: chat_accepted(stream, sdp))
     await session.open(msrp, agreement)
     chat.opened()

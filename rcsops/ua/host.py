@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from rcsops.errors import AgentError, RemoteProtocolError, SettingsError, SipParseError
+from rcsops.rcs import PAGER_ACCEPT
 from rcsops.sip import (
     AckReceived,
     DialogId,
@@ -36,11 +37,14 @@ if TYPE_CHECKING:
     from rcsops.ua.core import AgentCore
     from rcsops.ua.outgoing_invite import OutgoingInvite
 
-__all__ = ["ALLOW", "AgentHost"]
+__all__ = ["ACCEPT", "ALLOW", "SUPPORTED", "AgentHost"]
 
 logger = logging.getLogger(__name__)
 
 ALLOW = "INVITE, ACK, CANCEL, BYE, MESSAGE, OPTIONS, UPDATE"
+SUPPORTED = "gruu, outbound, path, timer"
+ACCEPT = f"application/sdp, {PAGER_ACCEPT}"
+"""What the answers to OPTIONS say of every agent (RFC 3261 §11.2)."""
 
 
 class AgentHost:
@@ -327,7 +331,7 @@ class AgentHost:
         elif request.method == "MESSAGE":
             agent.receive_message(request, flow)
         elif request.method == "OPTIONS":
-            self.refuse(request, flow, 200, headers=agent.capability_headers())
+            agent.receive_options(request, flow)
         else:
             self.refuse(request, flow, 405, headers=[("Allow", ALLOW)])
 

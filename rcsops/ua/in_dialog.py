@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from rcsops.errors import RemoteProtocolError
 from rcsops.sip import Flow, Request, Response
-from rcsops.ua.host import ALLOW, AgentHost
+from rcsops.ua.host import ACCEPT, ALLOW, SUPPORTED, AgentHost
 
 if TYPE_CHECKING:
     from rcsops.ua.call import Call
@@ -19,7 +19,8 @@ def receive_in_dialog(call: "Call", host: AgentHost, request: Request, flow: Flo
     elif request.method == "UPDATE":
         _receive_update(call, host, request, flow)
     elif request.method == "OPTIONS":
-        host.refuse(request, flow, 200, headers=[("Allow", ALLOW)])
+        headers = [("Allow", ALLOW), ("Accept", ACCEPT), ("Supported", SUPPORTED)]
+        host.refuse(request, flow, 200, headers=[("Contact", call.contact), *headers])
     else:
         host.refuse(request, flow, 405, headers=[("Allow", ALLOW)])
 

@@ -28,6 +28,7 @@ class AgentOptions:
     max_message_size: int
     max_file_size: int
     downloads: Path | None
+    capabilities: Path | None
     file_rules: FileRules | None
     disk_reserve: int
     answer_setup: str

@@ -5,6 +5,8 @@ import asyncio
 import pytest
 
 from rcsops import Agent
+from rcsops.rcs import Service
+from rcsops.rcs.capabilities import read_services
 from rcsops.sip import Response, ResponseReceived
 from rcsops.transport.requester import Walk
 from rcsops.ua import Chat
@@ -88,7 +90,17 @@ async def test_a_move_is_refused_and_the_session_goes_on(method: str) -> None:
 async def test_other_methods_in_the_dialog() -> None:
     async with Agent("sip:alex@rcs.example") as alex, Agent("sip:bob@rcs.example") as bob:
         ours, _ = await talk(alex, bob)
-        assert (await ask(alex, ours, "OPTIONS", b"")).status == 200
+        answer = await ask(alex, ours, "OPTIONS", b"")
+        assert answer.status == 200
+        services, is_rcs = read_services(answer.contacts)
+        assert is_rcs
+        assert Service.CHAT in services
+        for name, value in (
+            ("Allow", "MESSAGE"),
+            ("Accept", "message/cpim"),
+            ("Supported", "timer"),
+        ):
+            assert value in (answer.get(name) or "")
         refused = await ask(alex, ours, "INFO", b"")
         assert refused.status == 405
         assert "BYE" in (refused.get("Allow") or "")
