@@ -72,6 +72,9 @@ def chat(
     ):
         agent = setup.agent(tap=tap, instance_id=instance, asking=not auto_accept)
 
+        # Who types at a terminal sees what it shows; of a pipe nobody knows.
+        watched = sys.stdout.isatty() and sys.stdin.isatty() and not as_json
+
         def room(notify: "Callable[[Notice], None]") -> ChatRoom:
             return ChatRoom(
                 agent,
@@ -81,6 +84,7 @@ def chat(
                 directory=files or setup.directory / "files",
                 auto_accept=auto_accept,
                 scripted=not sys.stdin.isatty(),
+                watched=watched,
                 credential=lambda: kept_secret(setup.project, setup.account),
             )
 

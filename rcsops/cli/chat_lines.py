@@ -12,7 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
 from rcsops.errors import UsageError
-from rcsops.operations.chat_notices import Line, Verbatim
+from rcsops.operations.chat_notices import Line, Seen, Verbatim
 
 __all__ = ["MAX_LINE", "JsonLines", "PipeLines", "TerminalLines"]
 
@@ -98,7 +98,8 @@ def _too_long() -> UsageError:
 
 class JsonLines(AsyncIterator[Line]):
     """Lines among which one that begins with ``{`` is ``{"text": "..."}``: a message, which may
-    hold line ends and begin with a slash. The others are as they are on any pipe."""
+    hold line ends and begin with a slash, or ``{"displayed": "..."}``: the Message-ID of a message
+    that was seen. The others are as they are on any pipe."""
 
     def __init__(self, lines: AsyncIterator[Line]) -> None:
         self._lines = lines
@@ -111,12 +112,12 @@ class JsonLines(AsyncIterator[Line]):
             document = json.loads(line)
         except (ValueError, RecursionError) as error:
             return _not_understood(str(error))
-        if set(document) != {"text"}:
-            return _not_understood("its one key must be text")
-        text = document["text"]
+        if set(document) not in ({"text"}, {"displayed"}):
+            return _not_understood("its one key must be text, or displayed")
+        ((key, text),) = document.items()
         if not isinstance(text, str) or not text:
-            return _not_understood("its text must be a string that is not empty")
-        return Verbatim(text)
+            return _not_understood(f"its {key} must be a string that is not empty")
+        return Verbatim(text) if key == "text" else Seen(text)
 
 
 def _not_understood(reason: str) -> UsageError:

@@ -29,6 +29,7 @@ class PlainPrinter:
     STYLES: ClassVar[dict[str, dict[str, Any]]] = {
         "message": {"bold": True},
         "status": {"fg": "bright_black"},
+        "displayed": {"fg": "cyan"},
         "file-progress": {"fg": "bright_black"},
         "file-offering": {"fg": "bright_black"},
         "session": {"fg": "green"},
@@ -58,8 +59,10 @@ class PlainPrinter:
     def __call__(self, notice: Notice) -> None:
         if not notice.text:
             return
-        failed = notice.data.get("status") == "failed"
-        style = self.STYLES.get("error" if failed else notice.event, {}) if self._colour else {}
+        status = notice.data.get("status")
+        failed = status == "failed"
+        kind = "error" if failed else "displayed" if status == "displayed" else notice.event
+        style = self.STYLES.get(kind, {}) if self._colour else {}
         # sys.stdout is looked up each time: the terminal's input puts itself in front of it.
         stream = self._stream or sys.stdout
         for line in self._lines(notice, failed):

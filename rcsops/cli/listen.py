@@ -96,6 +96,7 @@ def listen(
             command=command or "",
             command_seconds=exec_timeout,
             directory=files,
+            watched=sys.stdout.isatty(),
             count=count,
         )
         return 0 if asyncio.run(_listen(listener, timeout)) else 1

@@ -86,6 +86,7 @@ _INSERT = (
     "ON CONFLICT (peer, direction, message_id) DO NOTHING"
 )
 _OURS = "peer = ? AND direction = 'out' AND message_id = ?"
+_THEIRS = "peer = ? AND direction = 'in' AND message_id = ?"
 
 
 def add(connection: Connection, entry: HistoryMessage) -> int | None:
@@ -136,6 +137,42 @@ def advance(
         late = f"UPDATE message SET {column} = ? WHERE {_OURS} AND {column} IS NULL"  # noqa: S608
         cursor.execute(late, (now, peer, message_id))
     return None
+
+
+def see(connection: Connection, peer: str, message_id: str, owe: bool) -> HistoryMessage | None:
+    """Notes that a message that came was seen; ``owe``: its sender is to be told, if it asked.
+
+    Returns the message; None when it is not known, or was seen before.
+    """
+    cursor = _cursor(connection)
+    cursor.execute(
+        "UPDATE message SET status = 'displayed', displayed_at = ?, owed = owed | (wanted & ?) "  # noqa: S608
+        f"WHERE {_THEIRS} AND displayed_at IS NULL",
+        (time.time(), DISPLAY if owe else 0, peer, message_id),
+    )
+    return find(connection, peer, message_id) if cursor.rowcount else None
+
+
+def find(connection: Connection, peer: str, message_id: str) -> HistoryMessage | None:
+    """A message that came, without its file; None when it is not known."""
+    cursor = _cursor(connection)
+    query = f"SELECT {', '.join(_FIELDS)}, id FROM message WHERE {_THEIRS}"  # noqa: S608
+    row = cursor.execute(query, (peer, message_id)).fetchone()
+    return None if row is None else HistoryMessage(*row[:-1])._replace(id=row[-1])
+
+
+def settle(connection: Connection, peer: str, message_id: str, kind: int) -> None:
+    """Notes that a notification about a message that came (DELIVERY, DISPLAY) is not owed any
+    more."""
+    if kind == DELIVERY:
+        change = "owed = owed & ~1, delivered_at = coalesce(delivered_at, ?)"
+        values: tuple[float, ...] = (time.time(),)
+    else:
+        change, values = "owed = owed & ~2", ()
+    _cursor(connection).execute(
+        f"UPDATE message SET {change} WHERE {_THEIRS}",  # noqa: S608
+        (*values, peer, message_id),
+    )
 
 
 def set_attachment_path(connection: Connection, number: int, path: str) -> bool:

@@ -6,6 +6,7 @@ notices go to a function. Plain lines and the full screen are two fronts of the 
 
 import asyncio
 import contextlib
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from rcsops.errors import AgentError, RcsopsError, UsageError
 from rcsops.operations.chat_events import Teller, connection
-from rcsops.operations.chat_notices import Line, Narrator, Notice, Verbatim
+from rcsops.operations.chat_notices import Line, Narrator, Notice, Seen, Verbatim
 from rcsops.operations.chat_talk import Talk
 from rcsops.operations.chat_tasks import Tasks, unless
 from rcsops.sip import Credential
@@ -42,6 +43,8 @@ _MORE_HELP = "a line that begins with // is a message that begins with /"
 _REGISTER_SECONDS = 15.0
 # After so long an ending says what it is waiting for.
 _SLOW_SECONDS = 1.0
+# So many messages may wait to be called seen.
+_MAX_UNSEEN = 1000
 
 
 class ChatRoom:
@@ -52,8 +55,9 @@ class ChatRoom:
 
     ``scripted`` is for input that is not a person: lines wait for what was asked before them, and
     at the end of the input what was begun is finished first. ``directory`` is where files go that
-    peers send. ``credential`` gives the user's secret as it is kept now, if it is, for one who
-    registers again.
+    peers send. ``watched``: a person sees each notice as it is told; without it, `seen` says which
+    messages were seen. ``credential`` gives the user's secret as it is kept now, if it is, for one
+    who registers again.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class ChatRoom:
         auto_accept: bool = True,
         scripted: bool = False,
         several: bool = False,
+        watched: bool = False,
         credential: Callable[[], Credential | None] = lambda: None,
     ) -> None:
         self.agent = agent
@@ -75,6 +80,8 @@ class ChatRoom:
         self._scripted = scripted
         self._patient = scripted
         self._several = several
+        self._watched = watched
+        self._unseen: OrderedDict[str, events.TextReceived] = OrderedDict()
         self._narrator = Narrator(notify, self.stop)
         self._tasks = Tasks(self.stop)
         self._make_talk = partial(
@@ -179,6 +186,9 @@ class ChatRoom:
         talk = self.talk(to)
         if isinstance(line, UsageError):
             talk.narrator.fail(str(line), hint=line.hint)
+        elif isinstance(line, Seen):
+            if not self.seen(line):
+                talk.narrator.fail("no message with that id waits to be seen")
         elif isinstance(line, Verbatim):
             await talk.send(str(line))
         elif line.startswith("//"):
@@ -339,6 +349,8 @@ class ChatRoom:
         if told is not None:
             name, words, data = told
             talk.narrator.say(name, words, **data)
+        if isinstance(event, events.TextReceived):
+            self._shown(event)
         talk.note(event)
         if isinstance(event, events.RegistrationLost):
             self._lost.set()
@@ -348,6 +360,22 @@ class ChatRoom:
             self._unregistered = True
         if isinstance(event, events.Failed | events.FileFailed):
             self._narrator.failed()
+
+    def _shown(self, message: events.TextReceived) -> None:
+        if self._watched and self._narrator.lost is None:
+            self.agent.mark_displayed(message)
+            return
+        self._unseen[message.message_id] = message
+        if len(self._unseen) > _MAX_UNSEEN:
+            self._unseen.popitem(last=False)
+
+    def seen(self, message_id: str) -> bool:
+        """A message that was told of has been seen; False for one that was before, or is not
+        known."""
+        message = self._unseen.pop(message_id, None)
+        if message is not None:
+            self.agent.mark_displayed(message)
+        return message is not None
 
     # --- the end -----------------------------------------------------------------------------
 

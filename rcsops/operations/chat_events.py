@@ -142,8 +142,8 @@ def _stored(teller: Teller, event: Any, text: str) -> str:
 def _arrived(word: str) -> "Words":
     def words(teller: Teller, event: Any, text: str) -> str:
         if text:
-            return f"{word} {_snippet(text)}"
-        return f"{word}: an earlier message of yours to {teller.short(event.peer)}"
+            return f"{_MARKS[word]} {word} {_snippet(text)}"
+        return f"{_MARKS[word]} {word}: an earlier message of yours to {teller.short(event.peer)}"
 
     return words
 
@@ -158,6 +158,8 @@ def _file_failed(_teller: Teller, event: Any, _text: str) -> str:
     return f"{event.name} not {'received' if event.incoming else 'sent'}: {event.reason}"
 
 
+_MARKS = {"sent": "✓", "delivered": "✓✓", "displayed": "✓✓"}
+
 Words = Callable[[Teller, Any, str], str]
 
 _ENTRIES: dict[type[events.Event], tuple[str, Words]] = {
@@ -170,7 +172,7 @@ _ENTRIES: dict[type[events.Event], tuple[str, Words]] = {
     events.SessionEnded: ("session-ended", _ended),
     events.TextReceived: ("message", _message),
     events.Stored: ("status", _stored),
-    events.Sent: ("status", lambda t, e, text: f"sent {_snippet(text)}"),
+    events.Sent: ("status", _arrived("sent")),
     events.Delivered: ("status", _arrived("delivered")),
     events.Displayed: ("status", _arrived("displayed")),
     events.Failed: ("status", _failed),

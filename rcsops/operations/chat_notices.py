@@ -8,7 +8,7 @@ from typing import Any
 
 from rcsops.errors import UsageError
 
-__all__ = ["Line", "Narrator", "Notice", "Verbatim"]
+__all__ = ["Line", "Narrator", "Notice", "Seen", "Verbatim"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,12 @@ class Notice:
 
 class Verbatim(str):
     """A message as it is to be sent, whatever it begins with."""
+
+    __slots__ = ()
+
+
+class Seen(str):
+    """The Message-ID of a message that who reads the notices has seen."""
 
     __slots__ = ()
 

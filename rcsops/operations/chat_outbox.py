@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import shlex
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ _RECEIPT_SECONDS = 10.0
 _ANSWER_SECONDS = 33.0
 # Of several lines typed while the peer's device rings.
 _MAX_HELD = 1000
+_MAX_TEXTS = 1000
+_SNIPPET = 2000
 
 
 class Outbox:
@@ -33,6 +36,8 @@ class Outbox:
         self._current = current
         self._held: list[Said] = []
         self._receipts: dict[str, Receipt] = {}
+        # What was said, for what is told of it after it was delivered.
+        self._texts: OrderedDict[str, str] = OrderedDict()
         self._transfers: set[Transfer] = set()
         self._sending = asyncio.Lock()
 
@@ -75,6 +80,9 @@ class Outbox:
             self._narrator.fail(f"not sent: {error}", hint=error.hint)
             return
         self._receipts[receipt.message_id] = receipt
+        self._texts[receipt.message_id] = receipt.text[:_SNIPPET]
+        if len(self._texts) > _MAX_TEXTS:
+            self._texts.popitem(last=False)
         self._narrator.say(
             "status", "", message_id=receipt.message_id, status="queued", text=receipt.text
         )
@@ -110,9 +118,10 @@ class Outbox:
     # --- what becomes of it ------------------------------------------------------------------
 
     def text_of(self, message_id: str) -> str:
-        """The message of ours with this id; empty when it is none that is under way."""
+        """The message of ours with this id, or its beginning; empty when it was not sent here, or
+        long ago."""
         receipt = self._receipts.get(message_id)
-        return receipt.text if receipt is not None else ""
+        return receipt.text if receipt is not None else self._texts.get(message_id, "")
 
     def message_done(self, message_id: str) -> None:
         """A message is delivered or has failed."""

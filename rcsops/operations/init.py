@@ -86,6 +86,8 @@ listen = [{listen}]
 # The direct connections between two agents: "tcp", "tls" (no other is offered or taken), "auto"
 # (TLS where the way to the server is encrypted and the peer takes it).
 # msrp_security = "auto"
+# Whether whoever writes learns that its message was seen.
+# display_notifications = true
 
 [files]
 # Which files of peers are taken: the first rule that fits decides (accept, ask or refuse), and what

@@ -29,7 +29,8 @@ class Listener:
     ``command_seconds``. Files are refused without a ``directory`` for them, and where the agent's
     rules do not accept them, for nobody is asked. After ``count`` messages it ends; further ones
     are left to the server, and those that have come over the same session with the last are told
-    too.
+    too. ``watched``: what is told is seen by a person; with a ``command``, what that has taken
+    counts as seen.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Listener:
         command: str = "",
         command_seconds: float = 60.0,
         directory: Path | None = None,
+        watched: bool = False,
         count: int | None = None,
     ) -> None:
         self._agent = agent
@@ -49,6 +51,7 @@ class Listener:
         self._tell = tell
         self._note = note
         self._directory = directory
+        self._watched = watched
         self._count = count
         self._heard = 0
         self._lost = ""
@@ -57,7 +60,13 @@ class Listener:
         self._tasks = Tasks(self.stop)
         self._bot: Bot | None = None
         if command:
-            self._bot = Bot(command, answer=self._answer, note=note, seconds=command_seconds)
+            self._bot = Bot(
+                command,
+                answer=self._answer,
+                done=agent.mark_displayed,
+                note=note,
+                seconds=command_seconds,
+            )
 
     def stop(self) -> None:
         """Ends `run` in order; called again, without waiting for the goodbyes."""
@@ -122,6 +131,8 @@ class Listener:
         name, words, data = told
         if isinstance(event, TextReceived | events.FileReceived):
             self._tell(Notice(name, words, data))
+            if self._watched and self._bot is None and isinstance(event, TextReceived):
+                self._agent.mark_displayed(event)
         elif isinstance(
             event,
             events.Registered | events.RegistrationLost | events.FileFailed | events.SessionOpened,

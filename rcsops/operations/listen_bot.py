@@ -26,7 +26,8 @@ class Bot:
     """Runs ``command`` for each message, four at a time and one at a time for each sender, so that
     answers keep the order of the messages.
 
-    ``answer`` sends what a command printed; ``note`` gets what went wrong, in words. A command that
+    ``answer`` sends what a command printed; ``done`` gets each message whose command succeeded,
+    before its answer goes; ``note`` gets what went wrong, in words. A command that
     runs longer than ``seconds`` is killed.
     """
 
@@ -35,11 +36,13 @@ class Bot:
         command: str,
         *,
         answer: Callable[[TextReceived, str], Awaitable[None]],
+        done: Callable[[TextReceived], None],
         note: Callable[[str], None],
         seconds: float,
     ) -> None:
         self._command = command
         self._answer = answer
+        self._on_done = done
         self._note = note
         self._seconds = seconds
         self._turns = asyncio.Semaphore(_AT_ONCE)
@@ -93,6 +96,7 @@ class Bot:
                 )
             for line in complaint.splitlines():
                 self._note(f"the command says: {line}")
+            self._on_done(message)
             if said:
                 await self._answer(message, said)
         except RcsopsError as error:

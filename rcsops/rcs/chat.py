@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 from rcsops.errors import CpimParseError
 from rcsops.rcs import composing, cpim, geolocation, imdn
@@ -93,6 +94,22 @@ class Malformed:
     reason: str
 
 
+class Reportable(Protocol):
+    """What a notification has to repeat of the message that it is about."""
+
+    @property
+    def message_id(self) -> str:
+        """Its Message-ID."""
+
+    @property
+    def date_time(self) -> str:
+        """Its DateTime, as it was written there."""
+
+    @property
+    def routes(self) -> tuple[str, ...]:
+        """Its IMDN-Record-Routes."""
+
+
 Received = TextReceived | ContentReceived | DeliveryReceived | ComposingReceived | Malformed
 
 
@@ -143,20 +160,18 @@ class ChatCodec:
         return Outgoing(message_id, cpim.CONTENT_TYPE, bytes(message))
 
     def delivery_report(
-        self, message: TextReceived | ContentReceived, now: datetime, *, status: str = "delivered"
+        self, message: Reportable, now: datetime, *, status: str = "delivered"
     ) -> Outgoing:
         """The notification that ``message`` was stored here, or ``failed``, ``error``."""
         return self._report(message, "delivery", status, now)
 
     def display_report(
-        self, message: TextReceived | ContentReceived, now: datetime, *, status: str = "displayed"
+        self, message: Reportable, now: datetime, *, status: str = "displayed"
     ) -> Outgoing:
         """The notification that a person has seen ``message``."""
         return self._report(message, "display", status, now)
 
-    def _report(
-        self, message: TextReceived | ContentReceived, kind: str, status: str, now: datetime
-    ) -> Outgoing:
+    def _report(self, message: Reportable, kind: str, status: str, now: datetime) -> Outgoing:
         body = imdn.make_imdn(ImdnReport(message.message_id, kind, status, message.date_time))
         message_id = self._tokens.imdn_id()
         headers = [("Message-ID", message_id)]

@@ -80,6 +80,7 @@ class Settings:
     agent_certificate: str = ""
     agent_private_key: str = ""
     agent_msrp_security: str = "auto"
+    agent_display_notifications: bool = True
     files_rules: tuple[str, ...] = ("accept size<=100MB",)
     files_max_size: int = 1 << 30
     files_reserve: int = 100_000_000
@@ -250,6 +251,15 @@ def _alias(value: object) -> str:
         return valid_domain(text)
 
 
+def _switch(value: object) -> bool:
+    """true or false, or these words (from the environment)."""
+    if isinstance(value, str):
+        value = {"true": True, "false": False}.get(value.strip().lower(), value)
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
 def _lifetime(value: object) -> int:
     """Seconds; a number, or its digits (from the environment)."""
     digits = _text(value) if isinstance(value, str) else value
@@ -332,6 +342,7 @@ _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "agent.certificate": ("agent_certificate", _text),
     "agent.private_key": ("agent_private_key", _text),
     "agent.msrp_security": ("agent_msrp_security", _choice(MSRP_SECURITY)),
+    "agent.display_notifications": ("agent_display_notifications", _switch),
     "files.rules": ("files_rules", _strings(_rule, empty=True)),
     "files.max_size": ("files_max_size", _octets),
     "files.reserve": ("files_reserve", _octets),

@@ -18,7 +18,7 @@ from rcsops.transport import Tap, TlsOptions
 from rcsops.ua import dialing
 from rcsops.ua.chat import Chat
 from rcsops.ua.core import AgentCore
-from rcsops.ua.events import Event, burden
+from rcsops.ua.events import Event, TextReceived, burden
 from rcsops.ua.files import OutgoingFile
 from rcsops.ua.history import History
 from rcsops.ua.host import ALLOW, AgentHost
@@ -91,6 +91,7 @@ class Agent(AgentCore):
         retry_base: float = 1.0,
         retry_max: float = 120.0,
         tls: TlsOptions | None = None,
+        display_notifications: bool = True,
     ) -> None:
         """Describes the agent; nothing happens before ``start`` (or ``async with``).
 
@@ -127,7 +128,8 @@ class Agent(AgentCore):
         else is offered or taken) or "auto": TLS where the way to the server is encrypted, plain
         where it is not or the peer refuses TLS, and as the peer offers it.
         ``session_expires`` is how often a session is refreshed, so that one whose peer is gone
-        ends (RFC 4028); 0 asks for no refreshes. Sizes are in octets, times in seconds.
+        ends (RFC 4028); 0 asks for no refreshes. Without ``display_notifications`` no peer learns
+        what our user has seen. Sizes are in octets, times in seconds.
 
         Raises UsageError for what cannot be meant.
         """
@@ -165,6 +167,7 @@ class Agent(AgentCore):
             check_seconds=check_seconds,
             retry_base=retry_base,
             retry_max=retry_max,
+            display_notifications=display_notifications,
         )
         owns_host = host is None
         if host is None:
@@ -397,6 +400,15 @@ class Agent(AgentCore):
             conversation_id=conversation_id,
             message_id=None,
         )
+
+    def mark_displayed(self, message: TextReceived) -> None:
+        """Our user, or who reads for us, has seen ``message``: its sender is told, if it asked and
+        ``display_notifications`` is not switched off, and the history keeps the time.
+
+        A message is only called displayed when this is called; again, or once the agent is closed,
+        it does nothing.
+        """
+        self.notifier.seen(message)
 
     async def incoming(self) -> AsyncIterator[Invitation]:
         """Invitations as they come; each can be accepted or rejected, now or later.

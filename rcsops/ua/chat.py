@@ -27,7 +27,8 @@ from rcsops.rcs import (
 )
 from rcsops.transport import wall_clock
 from rcsops.ua import events
-from rcsops.ua.receipts import MessageStatus, Receipt
+from rcsops.ua.notices import DELIVERY, Notice
+from rcsops.ua.receipts import MessageStatus, Receipt, failure_of, state_of
 from rcsops.ua.session import MsrpCall, SessionUser
 from rcsops.ua.streams import Stream
 
@@ -46,6 +47,8 @@ _HIGH_WATER = 1000
 _LOW_WATER = 100
 # A peer that reads our receipts and answers none makes them wait here, up to so many octets.
 _MAX_REPORTS = 16 << 20
+# What a peer refuses a notification with, for what it is (RFC 4975 §10).
+_REFUSED = frozenset({400, 403, 413, 415, 501})
 
 
 class Chat(SessionUser):
@@ -64,6 +67,7 @@ class Chat(SessionUser):
         "_events",
         "_followers",
         "_held_back",
+        "_notices",
         "_opened",
         "_over",
         "_receipts",
@@ -97,10 +101,12 @@ class Chat(SessionUser):
         self.outgoing = outgoing
         self.session = session
         self._agent = agent
-        self._codec = ChatCodec(agent.tokens, display=False)
+        self._codec = ChatCodec(agent.tokens)
         self._events: Stream[events.Event] = Stream(weighs=events.burden)
         self._followers = 0
         self._receipts: OrderedDict[str, Receipt] = OrderedDict()
+        # Notifications of ours that the peer has not acknowledged, by their own Message-ID.
+        self._notices: dict[str, tuple[Notice, int]] = {}
         self._storing = 0
         self._storing_weight = 0
         self._opened = False
@@ -205,6 +211,10 @@ class Chat(SessionUser):
             self.remote_uri, path, chat=self, conversation_id=self.conversation_id
         )
 
+    def mark_displayed(self, message: events.TextReceived) -> None:
+        """Our user has seen ``message``; see ``Agent.mark_displayed``."""
+        self._agent.notifier.seen(message)
+
     def composing(self, active: bool) -> None:
         """Tells the peer that our user types or has stopped (RFC 3994)."""
         link = self.session.link
@@ -262,9 +272,17 @@ class Chat(SessionUser):
         if isinstance(event, MessageReceived):
             self._received(event)
         elif isinstance(event, MessageSent):
-            self._advance(event.message_id, MessageStatus.SENT)
+            notice = self._notices.pop(event.message_id, None)
+            if notice is None:
+                self._advance(event.message_id, MessageStatus.SENT)
+            else:
+                self._agent.notifier.settled(*notice)
         elif isinstance(event, MessageFailed):
-            self._message_failed(event.message_id, event.status, event.reason)
+            if event.message_id not in self._notices:
+                self._message_failed(event.message_id, event.status, event.reason)
+            elif event.status in _REFUSED:
+                # The peer wants none.
+                self._agent.notifier.settled(*self._notices.pop(event.message_id))
 
     def session_ended(self, reason: str, *, by_peer: bool) -> None:
         self._over = True
@@ -273,6 +291,10 @@ class Chat(SessionUser):
         for receipt in self._receipts.values():
             receipt.end()
         self._agent.forget_chat(self)
+        notices, self._notices = self._notices, {}
+        for notice, kind in notices.values():
+            # By the next session, or without one.
+            self._agent.notifier.send(notice, kind)
         self._finish()
 
     def publish(self, event: events.Event) -> None:
@@ -335,10 +357,13 @@ class Chat(SessionUser):
         message_id = message.message_id or msrp_id
         now = wall_clock()
         history = self._agent.history
+        thread = (self.conversation_id, self.contribution_id)
+        notice = Notice.of(self.peer, message, thread, self.remote_uri)
         if history is None:
-            if self._agent.is_new(self.peer, message_id):
+            is_new = self._agent.is_new(self.peer, message_id)
+            if is_new:
                 self._show(message, message_id, now)
-            self.report_delivery(message)
+            self._agent.notifier.arrived(notice, again=not is_new)
             return
         weight = 1 + (len(message.text) >> 10)
         self._storing += 1
@@ -351,7 +376,7 @@ class Chat(SessionUser):
             if result is True:
                 self._show(message, message_id, now)
             if isinstance(result, bool):
-                self.report_delivery(message)
+                self._agent.notifier.arrived(notice, again=not result)
             else:
                 # Not kept, so neither shown as received nor receipted: the sender may try again.
                 self._publish(events.Failed(self.peer, self.chat_id, message_id, 0, str(result)))
@@ -365,6 +390,7 @@ class Chat(SessionUser):
             message.sent_at or now,
             conversation_id=self.conversation_id,
             content_type=message.content_type,
+            notice=notice,
             done=stored,
         )
 
@@ -383,20 +409,24 @@ class Chat(SessionUser):
             )
         )
 
-    def report_delivery(self, message: TextReceived) -> None:
-        """Tells the peer that its message is stored here."""
+    def notify(self, notice: Notice, kind: int) -> bool:
+        """Tells the peer what became of a message of its; False when it has to go another way."""
         link = self.session.link
-        if not message.wants_delivery or link is None or self.ended or link.session.closed:
-            return
+        if link is None or self.ended or self._over or link.session.closed:
+            return False
         if link.session.octets_waiting > _MAX_REPORTS:
-            return
-        report = self._codec.delivery_report(message, wall_clock())
+            # It stays owed, if there is a history.
+            return True
+        compose = self._codec.delivery_report if kind == DELIVERY else self._codec.display_report
+        report = compose(notice, wall_clock())
         try:
             link.session.send(report.content_type, report.body, message_id=report.message_id)
         except LocalProtocolError:
-            # The session ended at this moment: there is no way left for the report.
-            return
+            # The session ended at this moment.
+            return False
+        self._notices[report.message_id] = (notice, kind)
         link.pump()
+        return True
 
     # --- messages that went ------------------------------------------------------------------
 
@@ -410,21 +440,27 @@ class Chat(SessionUser):
         """The peer says what became of a message; False when it was not sent in this session."""
         if report.message_id not in self._receipts:
             return False
-        if report.status == "displayed":
-            self._advance(report.message_id, MessageStatus.DISPLAYED)
-        elif report.status == "delivered":
-            self._advance(report.message_id, MessageStatus.DELIVERED)
-        elif report.kind == "delivery" and report.status in ("failed", "forbidden", "error"):
-            self._message_failed(report.message_id, 0, f"the peer's device says {report.status}")
+        status = state_of(report)
+        if status is MessageStatus.FAILED:
+            self._message_failed(report.message_id, 0, failure_of(report))
+        elif status is not None:
+            self._advance(report.message_id, status)
+        elif report.kind == "display":
+            self._receipts[report.message_id].withhold()
         return True
 
     def _advance(self, message_id: str, status: MessageStatus) -> None:
         receipt = self._receipts.get(message_id)
-        if receipt is None or not receipt.advance(status):
+        if receipt is None:
             return
+        moved = receipt.advance(status)
         if self._agent.history is not None:
-            self._agent.history.status(self.peer, message_id, status.value)
+            # Also what comes late has its time.
+            self._agent.history.status(self.peer, message_id, status.value, way="session")
+        if not moved:
+            return
         made = {
+            MessageStatus.STORED: events.Stored,
             MessageStatus.SENT: events.Sent,
             MessageStatus.DELIVERED: events.Delivered,
             MessageStatus.DISPLAYED: events.Displayed,

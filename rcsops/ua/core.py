@@ -20,6 +20,7 @@ from rcsops.ua.history import History
 from rcsops.ua.host import ACCEPT, ALLOW, SUPPORTED, AgentHost
 from rcsops.ua.inbox import Inbox
 from rcsops.ua.incoming import FileOffer, Invitation, Pending
+from rcsops.ua.notices import Notifier
 from rcsops.ua.options import AgentOptions
 from rcsops.ua.pager import Pager
 from rcsops.ua.reception import receive_invite
@@ -48,6 +49,7 @@ class AgentCore(Addressing, ABC):
         "_held",
         "_inbox",
         "_invitations",
+        "_notifier",
         "_opening",
         "_pager",
         "_peers",
@@ -75,6 +77,7 @@ class AgentCore(Addressing, ABC):
         self._pager: Pager | None = None
         self._peers: CapabilityBook | None = None
         self._inbox: Inbox | None = None
+        self._notifier: Notifier | None = None
         self._chats: tuple[Chat, ...] = ()
         self._opening: tuple[Chat, ...] = ()
         self._pending: tuple[Pending, ...] = ()
@@ -141,6 +144,12 @@ class AgentCore(Addressing, ABC):
         if self._peers is None:
             self._peers = CapabilityBook(self, self.options.capabilities)
         return self._peers
+
+    def notifier(self) -> Notifier:
+        """What tells the senders of messages what became of them here."""
+        if self._notifier is None:
+            self._notifier = Notifier(self)
+        return self._notifier
 
     @property
     def pager(self) -> Pager:

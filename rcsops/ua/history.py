@@ -8,9 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
+from sqlalchemy import Connection
+
 from rcsops.database import Store, prepare_history
 from rcsops.database import history as table
 from rcsops.errors import DatabaseError
+from rcsops.ua.notices import Notice
 from rcsops.ua.receipts import MessageStatus, states_before
 
 __all__ = ["History"]
@@ -62,36 +65,90 @@ class History:
         conversation_id: str = "",
         file: table.Attachment | None = None,
         content_type: str = "",
+        notice: Notice | None = None,
         done: Callable[[bool | DatabaseError], None],
     ) -> None:
         """Stores a message that has come and then calls ``done``, on the loop, in order.
 
         ``done(True)``: it is stored; ``done(False)``: it was there already, a resend;
-        ``done(error)``: it could not be stored.
+        ``done(error)``: it could not be stored. ``notice`` is what its sender wants to be told; the
+        delivery notification is owed from the same moment on.
         """
         entry = _entry(
             peer, "in", message_id, text, "received", at, conversation_id, file, content_type
         )
+        if notice is not None:
+            entry = entry._replace(
+                contribution_id=_storable(notice.contribution_id),
+                address=_storable(notice.address),
+                date_time=_storable(notice.date_time),
+                routes=_storable("\n".join(notice.routes)),
+                wanted=notice.wanted,
+                owed=notice.wanted & table.DELIVERY,
+            )
+
+        def finished(result: int | DatabaseError | None) -> None:
+            done(result if isinstance(result, DatabaseError) else result is not None)
+
+        self._then(lambda connection: table.add(connection, entry), finished)
+
+    def seen(
+        self,
+        peer: str,
+        message_id: str,
+        *,
+        owe: bool,
+        done: Callable[[table.HistoryMessage | None], None],
+    ) -> None:
+        """Notes that our user has seen a message, which its sender is to be told if ``owe`` and it
+        was asked for; then calls ``done`` with the message, or None when it was seen before."""
+        self._then(
+            lambda connection: table.see(connection, _storable(peer), _storable(message_id), owe),
+            lambda result: done(None if isinstance(result, DatabaseError) else result),
+        )
+
+    def find(
+        self, peer: str, message_id: str, done: Callable[[table.HistoryMessage | None], None]
+    ) -> None:
+        """Calls ``done`` with a message that has come, None for one that is not here."""
+        self._then(
+            lambda connection: table.find(connection, _storable(peer), _storable(message_id)),
+            lambda result: done(None if isinstance(result, DatabaseError) else result),
+        )
+
+    def settled(self, peer: str, message_id: str, kind: int) -> None:
+        """Notes that a notification (`table.DELIVERY`, `DISPLAY`) is owed no longer."""
+        self._store.post(
+            lambda connection: table.settle(
+                connection, _storable(peer), _storable(message_id), kind
+            )
+        )
+
+    def _then(
+        self, work: Callable[[Connection], _T], done: Callable[[_T | DatabaseError], None]
+    ) -> None:
+        """Runs ``work`` in the store and then ``done``, on the loop, in order."""
         loop = asyncio.get_running_loop()
 
-        def finished(future: "Future[int | None]") -> None:
+        def finished(future: "Future[_T]") -> None:
             # In the store's thread: the loop may be closed by now.
             if loop.is_closed():
                 return
             error = future.exception()
+            result: _T | DatabaseError
             if error is None:
-                result: bool | DatabaseError = future.result() is not None
+                result = future.result()
             elif isinstance(error, DatabaseError):
                 result = error
             else:
                 result = DatabaseError(f"the history failed: {error}")
             loop.call_soon_threadsafe(done, result)
 
-        self._store.submit(lambda connection: table.add(connection, entry)).add_done_callback(
-            finished
-        )
+        self._store.submit(work).add_done_callback(finished)
 
-    def status(self, peer: str, message_id: str, status: str, reason: str = "") -> None:
+    def status(
+        self, peer: str, message_id: str, status: str, reason: str = "", *, way: str = ""
+    ) -> None:
         """Notes what became of a message of ours, unless it is known to have come further: another
         device of the user's may have been told, which writes here as well."""
         over = states_before(MessageStatus(status))
@@ -103,6 +160,7 @@ class History:
                 over=over,
                 peer=_storable(peer),
                 reason=_storable(reason),
+                way=way,
             )
         )
 

@@ -10,6 +10,7 @@ from rcsops.rcs import PAGER_ACCEPT, ChatCodec, DeliveryReceived, TextReceived, 
 from rcsops.sip import Flow, Request, Response, ServerTransaction
 from rcsops.transport import wall_clock
 from rcsops.ua import events
+from rcsops.ua.notices import Notice
 
 if TYPE_CHECKING:
     from rcsops.ua.core import AgentCore
@@ -111,6 +112,10 @@ class Inbox:
             request.get("Conversation-ID") or agent.tokens.uuid(),
             request.get("Contribution-ID") or agent.tokens.uuid(),
         )
+        # Names lead nowhere without a server; the way that the message came does.
+        direct = agent.options.server is None
+        targets = (agent.host.endpoint.target_of(flow),) if direct else ()
+        notice = Notice.of(peer, message, thread, peer, targets)
         now = wall_clock()
 
         def stored(result: bool | DatabaseError) -> None:
@@ -125,7 +130,7 @@ class Inbox:
                 agent.pager.adopt_thread(peer, thread[0])
             else:
                 self._was_none()
-            self._report_delivery(peer, message, thread, flow)
+            agent.notifier.arrived(notice, again=not result)
 
         if agent.history is None:
             stored(agent.is_new(peer, message.message_id))
@@ -137,6 +142,7 @@ class Inbox:
             message.sent_at or now,
             conversation_id=thread[0],
             content_type=message.content_type,
+            notice=notice,
             done=stored,
         )
 
@@ -149,22 +155,6 @@ class Inbox:
         tag = agent.tokens.tag()
         response = Response.to_request(transaction.request, status, to_tag=tag)
         agent.host.endpoint.respond(transaction, response)
-
-    def _report_delivery(
-        self, peer: str, message: TextReceived, thread: tuple[str, str], flow: Flow
-    ) -> None:
-        agent = self._agent
-        if not message.wants_delivery or agent.is_closed:
-            return
-        for chat in agent.chats:
-            if chat.peer == peer and not chat.ended:
-                chat.report_delivery(message)
-                return
-        uri = agent.peer_uri(peer)
-        # Names lead nowhere without a server; the way that the message came does.
-        direct = agent.options.server is None
-        targets = (agent.host.endpoint.target_of(flow),) if direct else ()
-        agent.pager.report_delivery(message, uri, thread, targets)
 
     def _show(self, peer: str, message: TextReceived, now: datetime) -> None:
         event = events.TextReceived(

@@ -39,3 +39,4 @@ class AgentOptions:
     check_seconds: float
     retry_base: float
     retry_max: float
+    display_notifications: bool

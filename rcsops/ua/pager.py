@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rcsops.errors import AgentError, DatabaseError, DeliveryError, RcsopsError
+from rcsops.errors import AgentError, DatabaseError, DeliveryError, RcsopsError, UsageError
 from rcsops.rcs import (
     ChatCodec,
     DeliveryReceived,
     Location,
     Outgoing,
-    TextReceived,
     geolocation,
     pager_excess,
     write_message,
@@ -22,7 +21,8 @@ from rcsops.sip import Request, Response, Target, Uri
 from rcsops.transport import wall_clock
 from rcsops.transport.requester import send
 from rcsops.ua import events
-from rcsops.ua.receipts import MessageStatus, Receipt, states_before
+from rcsops.ua.notices import DELIVERY, Notice
+from rcsops.ua.receipts import MessageStatus, Receipt, failure_of, state_of, states_before
 
 if TYPE_CHECKING:
     from rcsops.ua.core import AgentCore
@@ -35,13 +35,15 @@ _MAX_RECEIPTS = 10_000
 _MAX_THREADS = 1000
 # Reports that wait for a peer or server which answers slowly; beyond that no more are made.
 _MAX_REPORTS = 1000
+# A notification that is refused so may be taken another time.
+_NOT_NOW = frozenset({408, 480, 486, 500, 503, 504})
 # How long an agent that is closed lets what is under way finish.
 _CLOSING_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Letter:
-    """A MESSAGE to ``uri`` that waits for its turn; without a receipt it is a notification.
+    """A MESSAGE to ``uri`` that waits for its turn: a text with its receipt, or a notification.
 
     Without ``targets`` it goes where requests for that URI go.
     """
@@ -50,6 +52,7 @@ class _Letter:
     request: Request
     targets: Sequence[Target]
     receipt: Receipt | None = None
+    notice: tuple[Notice, int] | None = None
 
 
 class Pager:
@@ -113,22 +116,22 @@ class Pager:
         self._post(peer, _Letter(uri, request, targets, receipt))
         return receipt
 
-    def report_delivery(
-        self,
-        message: TextReceived,
-        uri: Uri,
-        thread: tuple[str, str],
-        targets: Sequence[Target] = (),
-    ) -> None:
-        """Tells the sender, ``uri``, that its message is stored here.
-
-        ``thread`` are the message's Conversation-ID and Contribution-ID.
-        """
-        if not message.wants_delivery or self._reports >= _MAX_REPORTS:
+    def notify(self, notice: Notice, kind: int) -> None:
+        """Tells the sender of a message that it is stored here (DELIVERY) or seen (DISPLAY)."""
+        agent = self._agent
+        if self._reports >= _MAX_REPORTS:
+            return
+        try:
+            uri = agent.peer_uri(notice.address)
+        except UsageError:
+            # What named itself so can be told nothing.
+            agent.notifier.settled(notice, kind)
             return
         self._reports += 1
-        report = self._codec.delivery_report(message, wall_clock())
-        self._post(uri.aor, _Letter(uri, self._request(uri, report, *thread), targets))
+        compose = self._codec.delivery_report if kind == DELIVERY else self._codec.display_report
+        report = compose(notice, wall_clock())
+        request = self._request(uri, report, notice.conversation_id, notice.contribution_id)
+        self._post(uri.aor, _Letter(uri, request, notice.targets, notice=(notice, kind)))
 
     def adopt_thread(self, peer: str, conversation_id: str) -> None:
         """The thread with a peer has this Conversation-ID from now on."""
@@ -194,9 +197,13 @@ class Pager:
             else:
                 self._fail(peer, receipt, DeliveryError(str(error)))
             return
-        if receipt is None:
+        if letter.notice is not None:
             if response.status >= 300:
                 logger.info("a notification to %s was refused: %d", peer, response.status)
+            if response.status not in _NOT_NOW:
+                agent.notifier.settled(*letter.notice)
+        elif receipt is None:
+            return
         elif response.status >= 300:
             self._fail(peer, receipt, _refusal(response))
         else:
@@ -211,18 +218,19 @@ class Pager:
         It is on the disk when this returns. What is said of messages that did not go to ``peer``
         counts for nothing. Raises DatabaseError.
         """
-        status = _STATUSES.get(report.status)
-        if status is None or (status is MessageStatus.FAILED and report.kind != "delivery"):
-            return
+        status = state_of(report)
         agent, message_id = self._agent, report.message_id
         # Without a server nobody vouches for names; who knows the id has had the message.
         anybody = agent.options.server is None
         for chat in agent.chats:
             if (anybody or chat.peer == peer) and chat.take_report(report):
                 break
-        reason = f"the peer's device says {report.status}"
-        if status is not MessageStatus.FAILED:
-            reason = ""
+        if status is None:
+            known = self._receipts.get(message_id)
+            if report.kind == "display" and known is not None and (anybody or known[0] == peer):
+                known[1].withhold()
+            return
+        reason = failure_of(report)
         went_to: str | None = None
         if agent.history is not None:
             over = states_before(status)
@@ -268,10 +276,10 @@ class Pager:
             old.end()
 
     def _advance(self, peer: str, receipt: Receipt, status: MessageStatus) -> None:
+        if self._agent.history is not None:
+            self._agent.history.status(peer, receipt.message_id, status.value, way="message")
         # The notification may have been faster than the answer.
         if receipt.advance(status):
-            if self._agent.history is not None:
-                self._agent.history.status(peer, receipt.message_id, status.value)
             self._publish(peer, receipt.message_id, status)
 
     def _fail(self, peer: str, receipt: Receipt, error: AgentError) -> None:
@@ -290,14 +298,6 @@ class Pager:
             event = _EVENTS[status](peer, "", message_id)
         self._agent.publish(event)
 
-
-_STATUSES = {
-    "delivered": MessageStatus.DELIVERED,
-    "displayed": MessageStatus.DISPLAYED,
-    "failed": MessageStatus.FAILED,
-    "forbidden": MessageStatus.FAILED,
-    "error": MessageStatus.FAILED,
-}
 
 _EVENTS = {
     MessageStatus.STORED: events.Stored,

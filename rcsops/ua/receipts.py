@@ -4,8 +4,9 @@ import asyncio
 from enum import StrEnum
 
 from rcsops.errors import AgentError, DeliveryError, SessionClosed
+from rcsops.rcs import DeliveryReceived
 
-__all__ = ["MessageStatus", "Receipt", "states_before"]
+__all__ = ["MessageStatus", "Receipt", "failure_of", "state_of", "states_before"]
 
 
 class MessageStatus(StrEnum):
@@ -34,10 +35,35 @@ def states_before(status: MessageStatus) -> tuple[MessageStatus, ...]:
     return _ORDER[: _ORDER.index(end)]
 
 
+_REPORTED = {
+    ("delivery", "delivered"): MessageStatus.DELIVERED,
+    ("delivery", "failed"): MessageStatus.FAILED,
+    ("delivery", "forbidden"): MessageStatus.FAILED,
+    ("delivery", "error"): MessageStatus.FAILED,
+    ("processing", "stored"): MessageStatus.STORED,
+    ("processing", "forbidden"): MessageStatus.FAILED,
+    ("processing", "error"): MessageStatus.FAILED,
+    ("display", "displayed"): MessageStatus.DISPLAYED,
+}
+
+
+def state_of(report: DeliveryReceived) -> MessageStatus | None:
+    """The state that a notification tells of; None when it changes nothing (RFC 5438 §7.1.3)."""
+    return _REPORTED.get((report.kind, report.status))
+
+
+def failure_of(report: DeliveryReceived) -> str:
+    """Why a message failed, when ``state_of`` says that it did; empty otherwise."""
+    if state_of(report) is not MessageStatus.FAILED:
+        return ""
+    who = "the peer's device" if report.kind == "delivery" else "a server on the way"
+    return f"{who} says {report.status}"
+
+
 class Receipt:
     """The fate of one message that was sent; ``message_id`` is its IMDN Message-ID."""
 
-    __slots__ = ("_error", "_over", "_waiters", "message_id", "status", "text")
+    __slots__ = ("_error", "_over", "_untold", "_waiters", "message_id", "status", "text")
 
     def __init__(self, message_id: str, text: str) -> None:
         self.message_id = message_id
@@ -45,6 +71,7 @@ class Receipt:
         self.status = MessageStatus.QUEUED
         self._error: AgentError | None = None
         self._over = False
+        self._untold = False
         self._waiters: list[asyncio.Future[None]] = []
 
     def __repr__(self) -> str:
@@ -74,7 +101,11 @@ class Receipt:
         await self._reach(MessageStatus.DELIVERED, timeout)
 
     async def displayed(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """Waits until the peer has seen the message; raises as ``delivered`` does."""
+        """Waits until the peer has seen the message.
+
+        Raises as ``delivered`` does, and DeliveryError when the peer's device says that it will not
+        tell.
+        """
         await self._reach(MessageStatus.DISPLAYED, timeout)
 
     def advance(self, status: MessageStatus) -> bool:
@@ -94,6 +125,12 @@ class Receipt:
         self._wake()
         return True
 
+    def withhold(self) -> None:
+        """The peer's device does not tell whether its user has seen the message (RFC 5438
+        §7.2.1.3: display, forbidden)."""
+        self._untold = True
+        self._wake()
+
     def end(self) -> None:
         """The session is over: nothing more will be known."""
         self._over = True
@@ -111,6 +148,8 @@ class Receipt:
                 while not self.has_reached(status):
                     if self._error is not None:
                         raise self._error
+                    if self._untold and status is MessageStatus.DISPLAYED:
+                        raise DeliveryError("the peer does not tell whether it was displayed")
                     if self._over:
                         raise SessionClosed(
                             f"the session ended before the message was {status.value}"

@@ -49,8 +49,8 @@ def test_a_line_goes_through(lab: Lab, bob: ChatProcess, alex: str) -> None:
     ]
     assert texts[4].startswith(f"* session with {bob.user}: direct, 127.0.0.1:")
     assert texts[5:] == [
-        "* sent “hi”",
-        "* delivered “hi”",
+        "* ✓ sent “hi”",
+        "* ✓✓ delivered “hi”",
         f"* you ended the session with {bob.user}",
         "* unregistered; good bye",
     ]

@@ -37,7 +37,7 @@ def test_a_line_goes_through(lab: Lab, tmp_path: Path, caller: str, callee: str)
     direct = {entry.transport for entry in read_trace(trace) if entry.protocol == "msrp"}
     assert direct == {"tls" if caller in ("tls", "wss") else "tcp"}
     assert any("encrypted (TLSv1.3)" in text for text in done.texts) is (direct == {"tls"})
-    assert "* delivered “hi”" in done.texts
+    assert "* ✓✓ delivered “hi”" in done.texts
     assert not lab.is_registered(alex)
     sip = [entry for entry in read_trace(trace) if entry.protocol == "sip"]
     # Everything by the one connection, ACK and BYE too, and the trace shows it in the clear.

@@ -287,3 +287,66 @@ def test_so_many_messages_and_no_more(lab: Lab) -> None:
     with listening(lab, bot, "--timeout", "1") as listener:
         assert listener.ended() == 0
     assert not lab.is_registered(bot)
+
+
+# --- seen ------------------------------------------------------------------------------------
+
+
+def test_a_bot_has_seen_what_its_command_took(lab: Lab) -> None:
+    alex, bob = lab.users("alex", "bob")
+    command = 'read line; test "$line" != fail'
+    with listening(lab, bob, "--exec", command) as listener:
+        done = send(lab, alex, bob, "hello", "--wait", "displayed")
+        assert (done.code, done.out) == (0, f"displayed to {bob}\n")
+        assert sent(lab, alex, bob, "by session", "--session", "--wait", "displayed")["done"]
+        failed = sent(lab, alex, bob, "fail", "--wait", "displayed", "--timeout", "3")
+        assert failed["status"] == "delivered"
+        listener.notes("the command failed")
+        assert listener.end() == 0
+
+
+def test_what_only_goes_to_a_pipe_is_not_called_seen(lab: Lab) -> None:
+    alex, bob = lab.users("alex", "bob")
+    with listening(lab, bob) as listener:
+        outcome = sent(lab, alex, bob, "anybody?", "--wait", "displayed", "--timeout", "3")
+        assert (outcome["status"], outcome["done"]) == ("delivered", False)
+        listener.sees("anybody?")
+
+
+def test_a_program_that_reads_a_chat_says_what_it_has_seen(lab: Lab) -> None:
+    alex, bob = lab.users("alex", "bob")
+    with lab.waiting(bob) as reader, lab.start(alex, bob) as writer:
+        talk(writer, reader)
+        writer.say("read this")
+        identity = reader.wait("message", text="read this")["message_id"]
+        writer.wait("status", status="delivered", message_id=identity)
+        reader.type(json.dumps({"displayed": identity}))
+        shown = writer.wait("status", status="displayed")
+        assert (shown["message_id"], shown["text"]) == (identity, "read this")
+        reader.type(json.dumps({"displayed": identity}))
+        reader.wait("error", error="no message with that id waits to be seen")
+        assert writer.finish() == 0
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["on", "off"])
+def test_a_person_at_a_terminal_sees(lab: Lab, told: bool) -> None:
+    alex, bob = lab.users("alex", "bob")
+    file = lab.directory / "rcsops.toml"
+    before = file.read_text()
+    file.write_text(before if told else f"{before}\n[agent]\ndisplay_notifications = false\n")
+    try:
+        with lab.terminal(bob) as screen:
+            screen.sees("waiting for an invitation")
+            file.write_text(before)
+            words = [bob, "look", "--wait", "displayed", "--timeout", "20" if told else "2"]
+            outcome = sent(lab, alex, *words)
+            assert outcome["status"] == ("displayed" if told else "delivered")
+            with lab.terminal(alex, bob) as hers:
+                hers.sees("session with")
+                hers.type("see?")
+                screen.sees(f"{alex}: see?")
+                hers.sees("✓ sent “see?”", "✓✓ delivered “see?”")
+                if told:
+                    hers.sees("✓✓ displayed “see?”")
+    finally:
+        file.write_text(before)
