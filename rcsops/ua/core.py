@@ -145,6 +145,7 @@ class AgentCore(Addressing, ABC):
             self._peers = CapabilityBook(self, self.options.capabilities)
         return self._peers
 
+    @property
     def notifier(self) -> Notifier:
         """What tells the senders of messages what became of them here."""
         if self._notifier is None:
