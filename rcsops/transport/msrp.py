@@ -120,6 +120,9 @@ class MsrpLink:
             return
         self._closed = True
         self._endpoint.forget(self)
+        # Whom it told holds the link: they must not hold each other.
+        self._on_event = self._on_lost = _nobody
+        self._stream = None
         self.changed()
 
     def attached(self, stream: "MsrpStream") -> None:
@@ -154,6 +157,10 @@ class MsrpLink:
             callback()
         except Exception:
             logger.exception("the handler of an MSRP session failed")
+
+
+def _nobody(event: object) -> None:
+    """Is told of what happens to a link that is closed."""
 
 
 class MsrpEndpoint:

@@ -154,6 +154,7 @@ class MsrpStream(asyncio.Protocol):
         self._machine.connection_lost(reason)
         for link in links:
             link.detached(reason)
+        self._link = self._transport = None
 
     def pump(self) -> None:
         """Sends what the sessions have and hands their events on, until nothing moves."""

@@ -369,15 +369,12 @@ async def send(
 
     Raises AgentError (status 0) when no target answered. Cancelling the caller abandons the walk.
     """
-    future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+    # Or why there is no response. No exception: one that is raised holds this frame, and it that.
+    future: asyncio.Future[Response | str] = asyncio.get_running_loop().create_future()
 
     def done(response: Response | None, error: str) -> None:
-        if future.done():
-            return
-        if response is not None:
-            future.set_result(response)
-        else:
-            future.set_exception(unanswered(request, targets, error))
+        if not future.done():
+            future.set_result(error if response is None else response)
 
     def progress(event: ResponseReceived) -> None:
         if event.response.status < 200 and on_provisional is not None:
@@ -386,10 +383,13 @@ async def send(
     walk = Walk(endpoint, request, targets, digest=digest, on_response=progress, on_done=done)
     walk.start()
     try:
-        return await future
+        outcome = await future
     except asyncio.CancelledError:
         walk.abandon()
         raise
+    if isinstance(outcome, str):
+        raise unanswered(request, targets, outcome)
+    return outcome
 
 
 def unanswered(request: Request, targets: Sequence[Target], error: str) -> RcsopsError:

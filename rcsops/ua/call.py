@@ -45,6 +45,7 @@ class Call:
     """
 
     __slots__ = (
+        "__weakref__",
         "_alarm",
         "_bye",
         "_digest",
@@ -117,7 +118,10 @@ class Call:
         for name, value in self.refresh.timer.offer():
             self.request.add(name, value)
         self._invite = OutgoingInvite(self, self._host, time_limit, on_progress)
-        return await self._invite.run(targets, digest)
+        try:
+            return await self._invite.run(targets, digest)
+        finally:
+            self._invite = None
 
     def accepted(self, event: Accepted) -> None:
         """Our INVITE has its 2xx."""
@@ -292,8 +296,7 @@ class Call:
             elif isinstance(event, AckTimeout):
                 self.lose("the peer never acknowledged our answer", 'SIP;cause=408;text="No ACK"')
             elif isinstance(event, InviteCancelled):
-                self._end()
-                self.user.call_cancelled(cancel_reason)
+                self._end().call_cancelled(cancel_reason)
         if server is not None and self.state is not CallState.ENDED:
             self._alarm.set(server.next_timer(), self._timer_due)
 
@@ -315,8 +318,9 @@ class Call:
 
     def lose(self, text: str, reason: str) -> None:
         """The peer is gone: a BYE with that Reason, and the user is told."""
+        user = self.user
         self._hang_up(reason)
-        self.user.call_ended(text, by_peer=False)
+        user.call_ended(text, by_peer=False)
 
     def receive_request(self, request: Request, flow: Flow) -> None:
         """A request in the dialog other than ACK and CANCEL."""
@@ -375,10 +379,10 @@ class Call:
         if server is not None and server.state is InviteServerState.PROCEEDING:
             server.reject(487, self._host.endpoint.now)
             self._drain_server()
-        self._end()
+        user = self._end()
         if self._bye is not None and not self._bye.done():
             self._bye.set_result(None)
-        self.user.call_ended(reason_text(request), by_peer=True)
+        user.call_ended(reason_text(request), by_peer=True)
 
     def serve(self, request: Request, flow: Flow) -> InviteServer | None:
         """Begins to answer an INVITE within the dialog; None, and a 500, while another one is not
@@ -414,7 +418,8 @@ class Call:
             self._known = self.dialog.id
             self._host.add_call(self, self._known)
 
-    def _end(self) -> None:
+    def _end(self) -> CallUser:
+        """Ends it. Returns who stood on it, to be told if need be: they let go of each other."""
         self.state = CallState.ENDED
         self._alarm.cancel()
         self.refresh.stop()
@@ -423,6 +428,8 @@ class Call:
         if self._known is not None:
             self._host.remove_call(self._known)
             self._known = None
+        user, self.user = self.user, CallUser()
+        return user
 
     def _timer_due(self) -> None:
         now = self._host.endpoint.now

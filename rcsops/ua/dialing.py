@@ -156,14 +156,14 @@ async def _invite(
         try:
             response = await _dial(agent, call, targets, peer, on_progress)
         except InviteError as error:
-            _drop(session)
+            session.drop()
             agent.forget_chat(chat)
             invitation = await attempt.crossed(error, call.final)
             if invitation is None:
                 raise
             return await invitation.accept()
         except asyncio.CancelledError:
-            _drop(session)
+            session.drop()
             agent.forget_chat(chat)
             raise
     finally:
@@ -268,7 +268,7 @@ async def _offer_file(
     try:
         response = await _dial(agent, call, targets, transfer.peer, None)
     except InviteError:
-        _drop(session)
+        session.drop()
         raise
     agreement = await session.agree(response, lambda sdp: file_accepted(stream, sdp))
     await session.open(msrp, agreement)
@@ -318,9 +318,3 @@ async def _dial(
             except AgentError:
                 raise error from None
             call.try_again(uri)
-
-
-def _drop(session: MsrpCall) -> None:
-    """The INVITE came to nothing: no chat has begun, so none ends."""
-    if session.link is not None:
-        session.link.close()

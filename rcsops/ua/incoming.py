@@ -57,7 +57,7 @@ class Pending(SessionUser):
         if not self.pending:
             return False
         self._answered = True
-        self.call.call.reject(status, reason)
+        self.call.reject(status, reason)
         self._agent.forget_pending(self)
         return True
 
@@ -134,7 +134,7 @@ class Invitation(Pending):
                     self._offer, stream, session_id=agent.sdp_session_id(), found=self._found
                 )
         except SdpParseError as error:
-            call.call.reject(error.status or 488)
+            call.reject(error.status or 488)
             raise InviteError(str(error), status=error.status) from error
         call.prepare(
             msrp,

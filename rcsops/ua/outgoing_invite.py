@@ -66,7 +66,9 @@ class OutgoingInvite:
         self._on_progress = on_progress
         self._client: InviteClient | None = None
         self._walk: Walk | None = None
-        self._outcome: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        # The final response, or why it was given up. No exception: what is raised holds the frames
+        # that it came through, and they hold this.
+        self._outcome: asyncio.Future[Response | str] = asyncio.get_running_loop().create_future()
         self._alarm = Alarm()
         self._way_lost: asyncio.TimerHandle | None = None
 
@@ -84,7 +86,7 @@ class OutgoingInvite:
         self._host.dialling.add(self)
         self._walk.start()
         try:
-            return await asyncio.shield(self._outcome)
+            outcome = await asyncio.shield(self._outcome)
         except asyncio.CancelledError:
             self.cancel()
             # Its outcome matters to the peer even when nobody here waits for it any more.
@@ -95,6 +97,11 @@ class OutgoingInvite:
             self._host.dialling.discard(self)
             if self._way_lost is not None:
                 self._way_lost.cancel()
+        if isinstance(outcome, str):
+            raise InviteError(outcome or "given up", status=487)
+        if outcome.status >= 300:
+            raise refusal(outcome)
+        return outcome
 
     def cancel(self, reason: str | None = None) -> None:
         """Takes it back; ``run`` then ends with InviteError 487."""
@@ -106,8 +113,7 @@ class OutgoingInvite:
     def give_up(self, reason: str) -> None:
         """Ends ``run`` without waiting for the peer."""
         if not self._outcome.done():
-            self._outcome.set_exception(InviteError(reason or "given up", status=487))
-            self._outcome.exception()
+            self._outcome.set_result(reason)
 
     def flow_closed(self, flow: Flow) -> None:
         """A connection is gone. If the INVITE went by it, a server that still knows of it finds us
@@ -164,9 +170,7 @@ class OutgoingInvite:
                 self._alarm.cancel()
                 call.refused(event.response)
                 if not outcome.done():
-                    outcome.set_exception(refusal(event.response))
-                    # Nobody may be waiting any more; that is no mistake of anyone.
-                    outcome.exception()
+                    outcome.set_result(event.response)
             elif isinstance(event, ExtraFork):
                 call.send_ack(event.ack, event.dialog)
                 call.send_in_dialog(event.bye, event.dialog)

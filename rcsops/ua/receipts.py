@@ -1,6 +1,7 @@
 """What became of a message: awaitable for scripts, and as a state."""
 
 import asyncio
+from copy import copy
 from enum import StrEnum
 
 from rcsops.errors import AgentError, DeliveryError, SessionClosed
@@ -147,7 +148,8 @@ class Receipt:
             async with asyncio.timeout(timeout):
                 while not self.has_reached(status):
                     if self._error is not None:
-                        raise self._error
+                        # A copy: what is raised holds the frames it came through, and they this.
+                        raise copy(self._error)
                     if self._untold and status is MessageStatus.DISPLAYED:
                         raise DeliveryError("the peer does not tell whether it was displayed")
                     if self._over:

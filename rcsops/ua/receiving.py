@@ -23,7 +23,7 @@ def receive_file(agent: "AgentCore", offer: "FileOffer", directory: Path) -> Tra
         check_room(directory, offer.size, agent.options.disk_reserve)
         file = IncomingFile(directory, offer.name, offer.size, offer.sha1)
     except TransferError:
-        call.call.reject(480)
+        call.reject(480)
         raise
     transfer = IncomingTransfer(
         agent,
@@ -73,8 +73,8 @@ async def _receive(agent: "AgentCore", offer: "FileOffer", transfer: IncomingTra
         await call.open(msrp, agreement)
         transfer.started()
     except SdpParseError as error:
-        call.call.reject(error.status or 488)
+        call.reject(error.status or 488)
         transfer.failed(error)
     except AgentError as error:
-        call.call.reject(480)
+        call.reject(480)
         transfer.failed(error)

@@ -7,8 +7,9 @@ sides send one at once).
 import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from weakref import ref
 
-from rcsops.errors import InviteError, SessionClosed, SipParseError
+from rcsops.errors import SessionClosed, SipParseError
 from rcsops.sip import (
     Accepted,
     AckAgain,
@@ -54,13 +55,14 @@ class SessionRefresh:
         self.timer = timer
         self.inviting = False
         """Whether a re-INVITE of ours has no final answer: one of the peer then gets 491."""
-        self._call = call
+        # The call holds this; they must not hold each other.
+        self._call = ref(call)
         self._alarm = Alarm()
         self._pause: asyncio.TimerHandle | None = None
         self._tries = 0
         self._under_way = False
         self._update_known = False
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: list[asyncio.Future[Response | None]] = []
 
     def note_allowed(self, message: Message) -> None:
         """Learns from an Allow header of the peer whether it knows UPDATE."""
@@ -83,27 +85,32 @@ class SessionRefresh:
         if self._pause is not None:
             self._pause.cancel()
             self._pause = None
-        self._settle(SessionClosed("the session is over"))
+        self._settle(None)
 
     async def ask(self) -> None:
         """Refreshes now and waits for the peer's answer.
 
         Raises InviteError with its status when it refuses, SessionClosed when the dialog is over.
         """
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         self._begin()
-        await waiter
+        response = await waiter
+        if response is None:
+            raise SessionClosed("the session is over")
+        if response.status >= 300:
+            raise refusal(response)
 
     def _timer_due(self) -> None:
-        self.timer.handle_timer(self._call.now)
+        call = self._call()
+        if call is None:
+            return
+        self.timer.handle_timer(call.now)
         while (event := self.timer.next_event()) is not None:
             if isinstance(event, RefreshDue):
                 self._begin()
             else:
-                self._call.lose(
-                    "the session was not refreshed", 'SIP;cause=408;text="Session expired"'
-                )
+                call.lose("the session was not refreshed", 'SIP;cause=408;text="Session expired"')
         self._alarm.set(self.timer.next_timer(), self._timer_due)
 
     def _begin(self) -> None:
@@ -113,19 +120,20 @@ class SessionRefresh:
 
     def _send(self) -> None:
         self._pause = None
-        dialog = self._call.dialog
-        if dialog is None or not self._call.confirmed:
-            self._settle(SessionClosed("the session is over"))
+        call = self._call()
+        dialog = None if call is None else call.dialog
+        if call is None or dialog is None or not call.confirmed:
+            self._settle(None)
             return
         self._under_way = True
         self._tries += 1
-        headers = [("Contact", self._call.contact), *self._call.headers, *self.timer.offer()]
+        headers = [("Contact", call.contact), *call.headers, *self.timer.offer()]
         if self._update_known:
             request = dialog.create_request("UPDATE", headers)
-            self._call.send_in_dialog(request, dialog, self._done(request))
+            call.send_in_dialog(request, dialog, self._done(call, request))
             return
         request = dialog.create_request("INVITE", headers)
-        request.set_body(self._call.user.call_description(), "application/sdp")
+        request.set_body(call.user.call_description(), "application/sdp")
         self.inviting = True
         client: InviteClient | None = None
 
@@ -135,39 +143,39 @@ class SessionRefresh:
 
         def response(event: ResponseReceived) -> None:
             assert client is not None
-            client.receive_response(event.response, self._call.now)
+            client.receive_response(event.response, call.now)
             while (outcome := client.next_event()) is not None:
                 if isinstance(outcome, Accepted | AckAgain):
-                    self._call.send_ack(outcome.ack, outcome.dialog)
+                    call.send_ack(outcome.ack, outcome.dialog)
 
-        self._call.send_in_dialog(
-            request, dialog, self._done(request), on_response=response, on_attempt=attempt
+        call.send_in_dialog(
+            request, dialog, self._done(call, request), on_response=response, on_attempt=attempt
         )
 
-    def _done(self, request: Request) -> Callable[[Response | None, str], None]:
+    def _done(self, call: "Call", request: Request) -> Callable[[Response | None, str], None]:
         def done(response: Response | None, error: str) -> None:
             self._under_way = self.inviting = False
             if response is None:
                 response = Response(408 if error == "no answer in time" else 503, error)
-            self._outcome(request.method, response)
+            self._outcome(call, request.method, response)
 
         return done
 
-    def _outcome(self, method: str, response: Response) -> None:
-        call, status = self._call, response.status
+    def _outcome(self, call: "Call", method: str, response: Response) -> None:
+        status = response.status
         if not call.confirmed:
-            self._settle(SessionClosed("the session is over"))
+            self._settle(None)
         elif status < 300:
-            self._refreshed(response)
+            self._refreshed(call, response)
         elif method == "UPDATE" and status in _NOT_KNOWN:
             self._update_known = False
             self._send()
         elif status == 422 and self._tries < _MAX_TRIES and self.timer.receive_422(response):
             self._send()
         elif status in (491, 500, 503) and self._tries < _MAX_TRIES:
-            self._send_later(status, response)
+            self._send_later(call, status, response)
         elif status in _GONE:
-            self._settle(refusal(response))
+            self._settle(response)
             call.lose(
                 f"the peer has no such session any more ({status})",
                 f'SIP;cause={status};text="Session lost"',
@@ -175,10 +183,9 @@ class SessionRefresh:
         else:
             self.timer.refresh_failed(call.now)
             self.schedule()
-            self._settle(refusal(response))
+            self._settle(response)
 
-    def _refreshed(self, response: Response) -> None:
-        call = self._call
+    def _refreshed(self, call: "Call", response: Response) -> None:
         self.timer.receive_2xx(response, call.now)
         self.note_allowed(response)
         if call.dialog is not None:
@@ -188,25 +195,22 @@ class SessionRefresh:
                 # It stays where it was.
                 pass
         self.schedule()
-        self._settle(None)
+        self._settle(response)
 
-    def _send_later(self, status: int, response: Response) -> None:
+    def _send_later(self, call: "Call", status: int, response: Response) -> None:
         """Both sides asked at once (491), or the other wants time (500, 503).
 
         RFC 3261 §14.1: who made the Call-ID waits the longer, so that the other comes first.
         """
-        fraction = self._call.fraction()
-        delay = (2.1 + 1.9 * fraction) if self._call.outgoing else 2.0 * fraction
+        fraction = call.fraction()
+        delay = (2.1 + 1.9 * fraction) if call.outgoing else 2.0 * fraction
         if status != 491:
             delay = min(retry_after(response) or delay, 32.0)
         self._pause = asyncio.get_running_loop().call_later(delay, self._send)
 
-    def _settle(self, error: InviteError | SessionClosed | None) -> None:
+    def _settle(self, response: Response | None) -> None:
+        """Tells who waits the peer's answer; None: the session is over."""
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
-            if waiter.done():
-                continue
-            if error is None:
-                waiter.set_result(None)
-            else:
-                waiter.set_exception(error)
+            if not waiter.done():
+                waiter.set_result(response)

@@ -78,7 +78,8 @@ class Registrar:
         self._gone = False
         self._held: _Held | None = None
         self._walk: Walk | None = None
-        self._waiters: list[asyncio.Future[None]] = []
+        # What failed, or None. No exception: what is raised holds the frames of who waited.
+        self._waiters: list[asyncio.Future[RegistrationFailed | None]] = []
 
     @property
     def registered(self) -> bool:
@@ -126,7 +127,9 @@ class Registrar:
         waiter = self._wait()
         self._machine.start(self._now())
         self._drain()
-        await waiter
+        failed = await waiter
+        if failed is not None:
+            raise refused(failed, self._agent.server_text)
 
     async def unregister(self, wait: float) -> None:
         """Removes our contact; waits for the answer at most ``wait`` seconds."""
@@ -139,10 +142,7 @@ class Registrar:
             async with asyncio.timeout(wait):
                 await waiter
         except TimeoutError:
-            # The binding runs out by itself.
-            pass
-        except RegistrationError:
-            # So it does when the server does not want to hear of it.
+            # The binding runs out by itself, as it does when the server refuses.
             pass
         self.stop()
 
@@ -263,13 +263,9 @@ class Registrar:
             waiter.set_result(None)
 
     def _failed(self, event: RegistrationFailed) -> None:
-        waiters = self._waiters
-        if waiters and not (self._retry and event.retry_in is not None):
-            self._take_waiters()
-            error = refused(event, self._agent.server_text)
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_exception(error)
+        if self._waiters and not (self._retry and event.retry_in is not None):
+            for waiter in self._take_waiters():
+                waiter.set_result(event)
             if event.retry_in is not None and not self._gone:
                 # Nobody asked for more attempts.
                 self._machine.unregister(self._now())
@@ -347,12 +343,13 @@ class Registrar:
     def _now(self) -> float:
         return self._agent.host.endpoint.now
 
-    def _wait(self) -> asyncio.Future[None]:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def _wait(self) -> "asyncio.Future[RegistrationFailed | None]":
+        waiter: asyncio.Future[RegistrationFailed | None]
+        waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         return waiter
 
-    def _take_waiters(self) -> list[asyncio.Future[None]]:
+    def _take_waiters(self) -> "list[asyncio.Future[RegistrationFailed | None]]":
         waiters, self._waiters = self._waiters, []
         return [waiter for waiter in waiters if not waiter.done()]
 

@@ -246,7 +246,24 @@ class MsrpCall(CallUser):
             session.connection_lost("the session ended")
             while (event := session.next_event()) is not None:
                 self._user.session_event(event)
-        self._user.session_ended(reason, by_peer=by_peer)
+        self._leave().session_ended(reason, by_peer=by_peer)
+
+    def _leave(self) -> SessionUser:
+        """Lets go of the call, and of who stands on the session, which it returns: they hold it."""
+        self.call.user = CallUser()
+        user, self._user = self._user, SessionUser()
+        return user
+
+    def drop(self) -> None:
+        """The INVITE came to nothing: no session has begun, so none ends."""
+        if self.link is not None:
+            self.link.close()
+        self._leave()
+
+    def reject(self, status: int, reason: str = "") -> None:
+        """Refuses the INVITE of the peer, unless it has been answered."""
+        if self.call.reject(status, reason):
+            self.drop()
 
     # --- from the call -----------------------------------------------------------------------
 

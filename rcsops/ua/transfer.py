@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+from copy import copy
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,7 +114,8 @@ class Transfer(SessionUser):
         except TimeoutError as error:
             raise TransferError(f"{self.name} is not through after {timeout:g} s") from error
         if self._error is not None:
-            raise self._error
+            # A copy: what is raised holds the frames it came through, and they this.
+            raise copy(self._error)
         return self
 
     async def cancel(self) -> None:
@@ -172,7 +174,7 @@ class Transfer(SessionUser):
 class OutgoingTransfer(Transfer):
     """A push: our INVITE offers the file, MSRP carries it, our BYE ends it."""
 
-    __slots__ = ("_call", "_file", "_message_id", "_reported", "_sent")
+    __slots__ = ("_call", "_file", "_message_id", "_patience", "_reported", "_sent")
 
     def __init__(
         self,
@@ -198,6 +200,7 @@ class OutgoingTransfer(Transfer):
         self._call: MsrpCall | None = None
         self._message_id = ""
         self._sent = False
+        self._patience: asyncio.TimerHandle | None = None
         self._reported: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def keep(self, conversation_id: str) -> None:
@@ -265,7 +268,8 @@ class OutgoingTransfer(Transfer):
         elif isinstance(event, MessageSent):
             self._sent = True
             # RFC 4975 lets a peer answer every chunk and yet send no report.
-            asyncio.get_running_loop().call_later(_REPORT_SECONDS, self._arrived)
+            loop = asyncio.get_running_loop()
+            self._patience = loop.call_later(_REPORT_SECONDS, self._arrived)
             if self._reported.done():
                 self._arrived()
         elif isinstance(event, SuccessReported):
@@ -282,6 +286,8 @@ class OutgoingTransfer(Transfer):
             self._fail(f"the session ended: {reason}" if reason else "the session ended")
 
     def _fail(self, reason: str, error: RcsopsError | None = None) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
         if not self._outcome.done():
             self._note(MessageStatus.FAILED, reason)
         super()._fail(reason, error)
@@ -293,6 +299,8 @@ class OutgoingTransfer(Transfer):
     def _arrived(self) -> None:
         if self._outcome.done():
             return
+        if self._patience is not None:
+            self._patience.cancel()
         self._note(MessageStatus.DELIVERED)
         self._succeed(
             events.FileSent(
