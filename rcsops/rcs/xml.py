@@ -31,6 +31,14 @@ class _Bounded(TreeBuilder):
 
 def parse_document(data: bytes, root: str) -> Element:
     """The root element, which has to be ``root`` (``{namespace}name``); raise CpimParseError."""
+    element = parse_tree(data)
+    if element.tag != root:
+        raise CpimParseError(f"not {root}: {str(element.tag)[:80]}")
+    return element
+
+
+def parse_tree(data: bytes) -> Element:
+    """The root element, whatever it is; raise CpimParseError."""
     if len(data) > XML_SIZE:
         raise CpimParseError("an XML document that is too long", status=413)
     parser = DefusedXMLParser(target=_Bounded(), forbid_dtd=True)
@@ -41,9 +49,12 @@ def parse_document(data: bytes, root: str) -> Element:
         raise
     except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
         raise CpimParseError(f"not an XML document that we read: {error}") from error
-    if element.tag != root:
-        raise CpimParseError(f"not {root}: {str(element.tag)[:80]}")
     return element
+
+
+def local_name(element: Element) -> str:
+    """The name of an element without its namespace."""
+    return str(element.tag).rpartition("}")[2]
 
 
 def child_text(element: Element, tag: str) -> str | None:

@@ -4,6 +4,7 @@ What was read is taken apart to the last property, written, and read again: the 
 the same as the first. Used by the property tests, the corpus and the fuzzer (tests/fuzz).
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
@@ -43,6 +44,12 @@ from rcsops.rcs import (
 )
 from rcsops.rcs.composing import MIN_REFRESH
 from rcsops.rcs.cpim import escape_text, header_text, parse_address
+from rcsops.rcs.fthttp import (
+    make_file_info,
+    make_resume_info,
+    parse_file_info,
+    parse_resume_info,
+)
 from rcsops.rcs.imdn import STATUSES
 from rcsops.sdp import SessionDescription, find_msrp, parse_sdp
 from rcsops.sip import (
@@ -409,11 +416,27 @@ def features(data: bytes) -> None:
         assert urn == urn.lower()
 
 
+def fthttp(data: bytes) -> None:
+    """The documents of file transfer over HTTP."""
+    try:
+        info = parse_file_info(data)
+    except CpimParseError:
+        pass
+    else:
+        # The page for people without RCS is not written again.
+        assert parse_file_info(make_file_info(info)) == dataclasses.replace(info, branded_url="")
+    try:
+        resume = parse_resume_info(data)
+    except CpimParseError:
+        return
+    assert parse_resume_info(make_resume_info(resume)) == resume
+
+
 ORACLES: dict[str, Callable[[bytes], None]] = {
     each.__name__: each
     for each in (
         sip, sip_stream, sip_values, digest, sdp, msrp, msrp_stream, msrp_values,
-        cpim, imdn, composing, location, chat, selector, features,
+        cpim, imdn, composing, location, chat, selector, features, fthttp,
     )
 }  # fmt: skip
 
