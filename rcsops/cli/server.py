@@ -12,7 +12,7 @@ from rcsops.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rcsops.operations.engine import CertificateStatus
+    from rcsops.operations.engine import CertificateStatus, ContentStatus
     from rcsops.operations.server import ServerStatus, Started, Stopped
 
 NOT_RUNNING = 3
@@ -133,6 +133,7 @@ def status(context: Context, as_json: bool) -> None:
                 *(_answered(result) if result.answers else []),
                 ("memory", "" if result.memory is None else f"{result.memory / 1e6:.0f} MB"),
                 *([("processes", result.processes)] if result.processes > 1 else []),
+                *([("content", _content(result.content))] if result.content else []),
                 ("database", result.database),
                 ("log", result.log),
             ]
@@ -248,6 +249,12 @@ def _write(text: str, output: Path | None) -> None:
 def _certificate(found: "CertificateStatus") -> str:
     left = f"{found.days_left} days left" if found.days_left >= 0 else "EXPIRED"
     return f"{found.path}, until {found.not_after:%Y-%m-%d}, {left}"
+
+
+def _content(found: "ContentStatus") -> str:
+    if not found.running:
+        return f"NOT RUNNING, see {found.log}"
+    return f"{found.url}, pid {found.pid}, {found.files} files, {found.octets / 1e6:.1f} MB"
 
 
 def _note_certificate(found: "CertificateStatus | None") -> None:

@@ -13,6 +13,7 @@ from typing import Final, Literal, TypeVar, cast
 
 from sqlalchemy import Connection
 
+from rcsops.database.shapes import EMBEDDED_LINE, Line
 from rcsops.database.store import Store, data_version
 from rcsops.database.subscribers import Subscriber, Subscribers, usable_algorithms
 
@@ -37,11 +38,14 @@ NeedsRefresh = Literal[_Refresh.NEEDED]
 class SubscriberCache:
     """``lookup`` answers at once from memory or says `NEEDS_REFRESH`; then ``await refresh``.
 
-    Both are for the event loop's thread.
+    Both are for the event loop's thread. ``line`` is that of the release whose tables these are.
     """
 
-    def __init__(self, store: Store, *, max_entries: int = _MAX_ENTRIES) -> None:
+    def __init__(
+        self, store: Store, *, max_entries: int = _MAX_ENTRIES, line: Line = EMBEDDED_LINE
+    ) -> None:
         self._store = store
+        self._line = line
         self._max_entries = max_entries
         self._entries: OrderedDict[tuple[str, str], Subscriber | None] = OrderedDict()
         self._lacking: dict[str, Mapping[str, int]] = {}
@@ -114,7 +118,7 @@ class SubscriberCache:
             version = data_version(connection)
             if version == known:
                 return version, cast(_V, held)
-            return version, read(Subscribers(connection))
+            return version, read(Subscribers(connection, self._line))
 
         version, value = await self._store.read(work)
         if version != self._data_version or not self._store.is_sqlite:

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -227,6 +228,8 @@ def _server_names(project: Project, more: Sequence[str]) -> Names:
     for listen in settings.listen_addresses:
         wildcard = listen.host in ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound
         found += _machine_addresses() if wildcard else [listen.host]
+    if content := urlsplit(settings.content.base_url).hostname:
+        found.append(content)
     names = Names()
     for text in (*found, *more):
         try:

@@ -3,13 +3,14 @@
 Each is a module with the functions of `Engine`; `rcsops.operations.server` chooses one.
 """
 
+import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ __all__ = [
     "START_SECONDS",
     "STOP_SECONDS",
     "CertificateStatus",
+    "ContentStatus",
     "Engine",
     "ServerStatus",
     "StartOptions",
@@ -32,6 +34,7 @@ __all__ = [
     "Stopped",
     "answers",
     "file_size",
+    "last_error",
     "remove_stale",
     "tell_systemd",
     "wait_for",
@@ -41,6 +44,7 @@ __all__ = [
 START_SECONDS = 15.0
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.02
+_ERROR = re.compile(r" ERROR:rcsops\.(?:server|content): ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +87,26 @@ class CertificateStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ContentStatus:
+    """The content server beside it. ``url`` is where users upload; ``files`` and ``octets`` are
+    what is kept."""
+
+    running: bool
+    pid: int | None
+    url: str
+    files: int
+    octets: int
+    log: str
+
+
+@dataclass(frozen=True, slots=True)
 class ServerStatus:
     """What a server says of itself; ``running`` without ``answers`` means that it is stuck.
 
     ``uptime`` and ``memory`` in seconds and octets; ``counts`` are statistics by OpenSIPS's names.
     ``fault`` says what is wrong, "" when nothing is: a main process that was killed, a server that
-    ended by itself, a database that cannot be used. ``certificate`` is for listeners with TLS.
+    ended by itself, a database that cannot be used. ``certificate`` is for listeners with TLS,
+    ``content`` for a project with a content server.
     """
 
     engine: str
@@ -105,6 +123,7 @@ class ServerStatus:
     processes: int = 0
     fault: str = ""
     certificate: CertificateStatus | None = None
+    content: ContentStatus | None = None
 
 
 class Engine(Protocol):
@@ -165,6 +184,27 @@ def file_size(path: Path) -> int:
         return 0
 
 
+def last_error(log: Path, start_at: int, said: str = "") -> tuple[str, str]:
+    """The last error that the log of a server got since ``start_at``, and its hint; else the last
+    line of what it printed."""
+    reason = hint = ""
+    with contextlib.suppress(OSError), log.open("rb") as file:
+        file.seek(min(start_at, file_size(log)))
+        for raw in file.read(1 << 20).decode("utf-8", "replace").splitlines():
+            found = _ERROR.search(raw)
+            if found is None:
+                continue
+            text = raw[found.end() :]
+            if text.startswith("hint: "):
+                hint = text.removeprefix("hint: ")
+            else:
+                reason, hint = text, ""
+    if reason:
+        return reason, hint
+    lines = [line for line in said.splitlines() if line.strip()]
+    return (lines[-1].removeprefix("error: ") if lines else ""), f"its log: {log}"
+
+
 def tell_systemd(message: str) -> None:
     """Tells systemd how far we are (sd_notify(3)); nothing where it did not start us."""
     address = os.environ.get("NOTIFY_SOCKET", "")
@@ -193,7 +233,7 @@ def wait_in_foreground(process: "subprocess.Popen[bytes]", end: Callable[[], obj
                     end()
 
 
-@contextmanager
+@contextlib.contextmanager
 def _signals() -> "Iterator[Callable[[], bool]]":
     came: list[int] = []
 

@@ -20,6 +20,7 @@ from rcsops.operations.engine import (
     Stopped,
     answers,
     file_size,
+    last_error,
     remove_stale,
     wait_for,
     wait_in_foreground,
@@ -201,7 +202,7 @@ def _await_answer(
                 return other
             assert process.stderr is not None
             said = process.stderr.read().decode("utf-8", "replace")
-            reason, hint = _reason(files.log, log_start, said)
+            reason, hint = last_error(files.log, log_start, said)
             raise EngineError(
                 f"the server did not start: {reason or f'exit code {code}'}", hint=hint
             )
@@ -210,7 +211,7 @@ def _await_answer(
         if time.monotonic() > deadline:
             process.kill()
             process.wait()
-            reason, _ = _reason(files.log, log_start, "")
+            reason, _ = last_error(files.log, log_start)
             raise EngineError(
                 f"the server did not answer within {timeout:g} s{f': {reason}' if reason else ''}",
                 hint=f"look at its log: {files.log}",
@@ -231,25 +232,6 @@ def _describe(project: Project, files: RunFiles, pid: int, *, already: bool) -> 
 def _listeners(client: MiClient) -> tuple[str, ...]:
     kind = str(client.call("ps")["Processes"][0]["Type"])
     return tuple(word for word in kind.split() if word.count(":") >= 2)
-
-
-def _reason(log: Path, start_at: int, said: str) -> tuple[str, str]:
-    """The last error that the log got since ``start_at``, and its hint; else what was printed."""
-    reason = hint = ""
-    with contextlib.suppress(OSError), log.open("rb") as file:
-        file.seek(min(start_at, file_size(log)))
-        for raw in file.read(1 << 20).decode("utf-8", "replace").splitlines():
-            _, found, text = raw.partition(" ERROR:rcsops.server: ")
-            if not found:
-                continue
-            if text.startswith("hint: "):
-                hint = text.removeprefix("hint: ")
-            else:
-                reason, hint = text, ""
-    if reason:
-        return reason, hint
-    lines = [line for line in said.splitlines() if line.strip()]
-    return (lines[-1].removeprefix("error: ") if lines else ""), f"its log: {log}"
 
 
 def _kill_by_mi(files: RunFiles) -> bool:

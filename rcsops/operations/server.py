@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rcsops.errors import EngineError
+from rcsops.operations.content import content_status, start_content, stop_content
 from rcsops.operations.engine import (
     START_SECONDS,
     STOP_SECONDS,
@@ -54,22 +55,44 @@ def start(
     """Starts the server in a session of its own and waits until it answers.
 
     One that runs already is left as it is. ``user`` and ``group`` are those that a real OpenSIPS
-    runs as when root starts it. Raises `EngineError` with the reason from its log.
+    runs as when root starts it. The content server that the settings ask for is started with it.
+    Raises `EngineError` with the reason from the log of the one that did not start.
     """
-    return _engine(project).start(project, StartOptions(trace, user, group), timeout)
+    started = _engine(project).start(project, StartOptions(trace, user, group), timeout)
+    if user:
+        notes = (*started.notes, *_without_content(project))
+        return replace(started, notes=notes)
+    try:
+        start_content(project, started.pid)
+    except EngineError as error:
+        raise EngineError(
+            f"the SIP server runs, pid {started.pid}, but {error}", hint=error.hint
+        ) from error
+    return started
 
 
 def run_in_foreground(
     project: Project, *, trace: Path | None = None, user: str = "", group: str = ""
 ) -> int:
     """Runs the server in this terminal until Ctrl-C; returns its exit code."""
-    return _engine(project).run_in_foreground(project, StartOptions(trace, user, group))
+    options = StartOptions(trace, user, group)
+    engine = _engine(project)
+    if user or not project.settings.content.listen:
+        return engine.run_in_foreground(project, options)
+    engine.check(project, options)
+    ours = start_content(project, os.getpid())
+    try:
+        return engine.run_in_foreground(project, options)
+    finally:
+        if ours:
+            stop_content(project)
 
 
 def stop(project: Project, *, timeout: float = STOP_SECONDS) -> Stopped:
     """Ends the server: by MI, then SIGTERM, then SIGKILL, each with its time. What a server that
     was killed left behind is removed, its orphaned processes included. Raises `EngineError` when
-    even that did not end it."""
+    even that did not end it. The content server ends with it."""
+    stop_content(project)
     return _engine(project).stop(project, timeout)
 
 
@@ -93,6 +116,8 @@ def reload(project: Project) -> tuple[str, ...]:
 def status(project: Project, *, timeout: float = 2.0) -> ServerStatus:
     """What the server says of itself, and what can be seen from outside."""
     found = _engine(project).status(project, timeout)
+    if found.running:
+        found = replace(found, content=content_status(project))
     if project.certificate and any(each.startswith(("tls:", "wss:")) for each in found.listeners):
         # cryptography is slow to import, and most servers need none of it.
         from rcsops.operations.certs import certificate_status
@@ -151,6 +176,12 @@ def _engine(project: Project) -> Engine:
     from rcsops.operations import engine_embedded
 
     return engine_embedded
+
+
+def _without_content(project: Project) -> tuple[str, ...]:
+    if not project.settings.content.listen:
+        return ()
+    return ("the content server is not started with --user: that user cannot read the project",)
 
 
 def _last_lines(log: Any, count: int) -> list[str]:

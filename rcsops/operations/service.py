@@ -55,7 +55,9 @@ def plan_service(project: Project, *, user: str = "", group: str = "") -> Servic
     words = [*_rcsops(), "--project", str(project.directory), "start", "--foreground"]
     if drops:
         words += ["--user", user, *(["--group", group] if group else [])]
-    low = any(each.port < _LOWEST_FREE_PORT for each in settings.listen_addresses)
+    addresses = [*settings.listen_addresses]
+    addresses += [settings.content.address] if settings.content.listen else []
+    low = any(each.port < _LOWEST_FREE_PORT for each in addresses)
     rights = ["CAP_NET_BIND_SERVICE"] if low else []
     if drops:
         rights += ["CAP_SETUID", "CAP_SETGID", "CAP_CHOWN", "CAP_FOWNER", "CAP_DAC_OVERRIDE"]

@@ -7,13 +7,24 @@ from typing import NamedTuple
 from rcsops.server.accounts import Accounts, Known
 from rcsops.server.guard import Guard
 from rcsops.server.statistics import Statistics
-from rcsops.sip import DigestServer, Request, Response, SipParseError, Verdict
+from rcsops.settings import DIGEST_ALGORITHMS, Settings
+from rcsops.sip import ALGORITHMS, DigestServer, Request, Response, SipParseError, Verdict
 
-__all__ = ["Authenticator", "Judgement"]
+__all__ = ["Authenticator", "Judgement", "offered_algorithms"]
 
 logger = logging.getLogger(__name__)
 
 _NO_HASHES: dict[str, str] = {}
+
+
+def offered_algorithms(settings: Settings) -> tuple[str, ...]:
+    """Those of the settings that work here and are strong enough, in order of preference."""
+    weakest = DIGEST_ALGORITHMS.index(settings.digest_min_algorithm)
+    return tuple(
+        name
+        for name in settings.digest_algorithms
+        if name in ALGORITHMS and DIGEST_ALGORITHMS.index(name) >= weakest
+    )
 
 
 class Judgement(NamedTuple):

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 
+from rcsops.settings import Limits
+
 __all__ = ["Ban", "Guard", "GuardLimits", "Standing", "source_of"]
 
 _MAX_SOURCES = 20_000
@@ -37,6 +39,18 @@ class GuardLimits:
     failure_seconds: float = 300.0
     ban_seconds: float = 300.0
     trusted: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+
+    @classmethod
+    def of(cls, limits: Limits) -> "GuardLimits":
+        """Those of a project."""
+        return cls(
+            rate=limits.rate,
+            burst=limits.burst,
+            failures=limits.login_failures,
+            failure_seconds=limits.failure_seconds,
+            ban_seconds=limits.ban_seconds,
+            trusted=limits.trusted,
+        )
 
 
 @dataclass(frozen=True, slots=True)

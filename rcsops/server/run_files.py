@@ -42,6 +42,11 @@ class RunFiles:
     def log(self) -> Path:
         return self.directory / "server.log"
 
+    @property
+    def ready(self) -> Path:
+        """What a content server says of itself while it serves."""
+        return self.directory / "ready.json"
+
 
 class RunLock:
     """The lock of a run directory; at most one process has it.

@@ -16,7 +16,7 @@ from rcsops.database.store import Store
 from rcsops.errors import EngineError, LocalProtocolError, SettingsError
 from rcsops.server.accounts import Accounts
 from rcsops.server.addresses import LocalNames
-from rcsops.server.auth import Authenticator
+from rcsops.server.auth import Authenticator, offered_algorithms
 from rcsops.server.core import ServerCore
 from rcsops.server.dialog_token import DialogTokens
 from rcsops.server.flow_token import FlowTokens
@@ -34,8 +34,8 @@ from rcsops.server.overload import INTERVAL, OverloadControl
 from rcsops.server.run_files import RunFiles
 from rcsops.server.screening import Screen
 from rcsops.server.statistics import Statistics
-from rcsops.settings import DIGEST_ALGORITHMS, Limits, Listen, Settings
-from rcsops.sip import ALGORITHMS, DigestServer, Event, Flow, SipParseError, Timers
+from rcsops.settings import Limits, Listen, Settings
+from rcsops.sip import DigestServer, Event, Flow, SipParseError, Timers
 from rcsops.transport import EndpointLimits, SipEndpoint, Tap, Tls, TlsOptions, system_tokens
 
 __all__ = ["Server"]
@@ -80,16 +80,7 @@ class Server:
         self.overload = OverloadControl(limits.queue_milliseconds / 1000, self._fraction)
         self._messages = 0
         self._ticker: asyncio.TimerHandle | None = None
-        self.guard = Guard(
-            GuardLimits(
-                rate=limits.rate,
-                burst=limits.burst,
-                failures=limits.login_failures,
-                failure_seconds=limits.failure_seconds,
-                ban_seconds=limits.ban_seconds,
-                trusted=limits.trusted,
-            )
-        )
+        self.guard = Guard(GuardLimits.of(limits))
         self.endpoint = SipEndpoint(
             limits=endpoint_limits(limits),
             on_wait=self._waited,
@@ -210,9 +201,7 @@ class Server:
     def _make_core(self, store: Store) -> ServerCore:
         settings, options = self._settings, self._options
         cache = SubscriberCache(store)
-        wanted = tuple(name for name in settings.digest_algorithms if name in ALGORITHMS)
-        weakest = DIGEST_ALGORITHMS.index(settings.digest_min_algorithm)
-        allowed = tuple(name for name in wanted if DIGEST_ALGORITHMS.index(name) >= weakest)
+        allowed = offered_algorithms(settings)
         accounts = Accounts(cache, allowed)
 
         def make_digest(realm: str) -> DigestServer:

@@ -1,5 +1,6 @@
 """What a project is: rcsops.toml, its directories, and the credentials kept for local use."""
 
+from rcsops.settings.content import CONTENT_PATH, Content
 from rcsops.settings.credentials import CredentialStore
 from rcsops.settings.database_url import (
     masked_url,
@@ -24,8 +25,10 @@ from rcsops.settings.secrets import SecretStore
 
 __all__ = [
     "CONFIG_NAME",
+    "CONTENT_PATH",
     "DIGEST_ALGORITHMS",
     "ENGINES",
+    "Content",
     "CredentialStore",
     "FileRule",
     "FileRules",

@@ -15,6 +15,7 @@ from typing import Any
 
 from rcsops.errors import SettingsError
 from rcsops.settings.chat import CHAT_FRONTS, CHAT_MOUSE, CHAT_NOTIFICATIONS, CHAT_THEMES, keymap
+from rcsops.settings.content import CONTENT_CHECKS, Content, content_url
 from rcsops.settings.file_rules import FileRule, FileRules
 from rcsops.settings.limits import LIMIT_CHECKS, Limits
 from rcsops.settings.listen import Listen, parse_listen
@@ -74,6 +75,7 @@ class Settings:
     offline_expires: int = 259_200
     proxy_redirects: str = "relay"
     limits: Limits = field(default_factory=Limits)
+    content: Content = field(default_factory=Content)
     agent_server: str = ""
     agent_transport: str = "tcp"
     agent_bind: str = "127.0.0.1"
@@ -89,6 +91,7 @@ class Settings:
     chat_notifications: str = "desktop"
     chat_mouse: str = "on"
     chat_keys: tuple[tuple[str, str], ...] = ()
+    agent_content: str = ""
 
     @property
     def listen_addresses(self) -> tuple[Listen, ...]:
@@ -351,8 +354,10 @@ _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "chat.notifications": ("chat_notifications", _choice(CHAT_NOTIFICATIONS)),
     "chat.mouse": ("chat_mouse", _choice(CHAT_MOUSE)),
     "chat.keys": ("chat_keys", keymap),
+    "agent.content": ("agent_content", content_url),
 }
 _KEYS |= {f"limits.{name}": (f"limits.{name}", check) for name, check in LIMIT_CHECKS.items()}
+_KEYS |= {f"content.{name}": (f"content.{name}", check) for name, check in CONTENT_CHECKS.items()}
 _LISTS = {
     "chat.keys",
     "limits.trusted",
@@ -401,8 +406,20 @@ def parse_settings(
                 values[attribute] = check(given.split(",") if key in _LISTS else given)
             except ValueError as error:
                 raise SettingsError(f"{variable} in the environment: {error}") from None
-    limits = {key: values.pop(f"limits.{key}") for key in LIMIT_CHECKS if f"limits.{key}" in values}
-    settings = replace(Settings(), limits=replace(Limits(), **limits), **values)
+    limits, content = (
+        {key: values.pop(f"{table}.{key}") for key in checks if f"{table}.{key}" in values}
+        for table, checks in (("limits", LIMIT_CHECKS), ("content", CONTENT_CHECKS))
+    )
+    settings = replace(
+        Settings(),
+        limits=replace(Limits(), **limits),
+        content=replace(Content(), **content),
+        **values,
+    )
+    try:
+        settings.content.check()
+    except ValueError as error:
+        raise SettingsError(f"{name}: {error}") from None
     if settings.registrar_min_expires > settings.registrar_max_expires:
         raise SettingsError(
             f"{name}: registrar.min_expires ({settings.registrar_min_expires}) is more than "

@@ -119,6 +119,11 @@ class Project:
         return shared if shared.is_dir() else short_run_directory(wanted)
 
     @property
+    def content_dir(self) -> Path:
+        """Where the content server keeps the files of users."""
+        return self.state_dir / "content"
+
+    @property
     def tls_dir(self) -> Path:
         """Where `rcsops certs` puts what it makes."""
         return self.state_dir / "tls"

@@ -143,3 +143,11 @@ def test_the_project_finds_them_unless_its_settings_name_others(tmp_path: Path) 
     settings.write_text('[tls]\ncertificate = "own.pem"\n')
     with pytest.raises(SettingsError, match="both certificate and private_key"):
         _ = Project.find(tmp_path, environment={}).certificate
+
+
+def test_the_content_server_is_certified_where_others_find_it(tmp_path: Path) -> None:
+    (tmp_path / "rcsops.toml").write_text(
+        '[content]\nlisten = "https:0.0.0.0:8443"\nurl = "https://files.lab.example:8443"\n'
+    )
+    server = made(Project.find(tmp_path, environment={}))["server"]
+    assert "files.lab.example" in server.names

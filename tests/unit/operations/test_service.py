@@ -49,6 +49,11 @@ def test_ports_below_1024_need_that_right(tmp_path: Path) -> None:
     assert values(unit.text)["CapabilityBoundingSet"] == "CAP_NET_BIND_SERVICE"
 
 
+def test_a_low_port_of_the_content_server_needs_it_too(tmp_path: Path) -> None:
+    unit = plan_service(project(tmp_path, '[content]\nlisten = "https:127.0.0.1:443"\n'))
+    assert values(unit.text)["CapabilityBoundingSet"] == "CAP_NET_BIND_SERVICE"
+
+
 def test_a_directory_with_spaces_and_signs(tmp_path: Path) -> None:
     odd = tmp_path / "a b%$"
     odd.mkdir()
