@@ -15,6 +15,11 @@ def unicode_output() -> bool:
     return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
 
 
+def shown(text: str) -> str:
+    """``text`` as stdout can take it."""
+    return text if unicode_output() else text.encode("ascii", "backslashreplace").decode("ascii")
+
+
 def console(width: int | None = None) -> "Console":
     """A console that obeys nothing in what it prints; ``width`` counts where there is no terminal,
     80 without."""

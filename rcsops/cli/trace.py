@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rcsops.cli.context import Context
 from rcsops.cli.output import json_option, note, print_json
 from rcsops.cli.trace_options import FORMATS
 from rcsops.errors import UsageError
@@ -40,11 +41,30 @@ _WIDEST = 140
     metavar="FILE",
     help="With --export: a new FILE (stdout).",
 )
+@click.option(
+    "-f",
+    "--follow",
+    is_flag=True,
+    help="Go on with what is added to the FILEs; without any, with what the running server does.",
+)
+@click.option(
+    "--hep",
+    metavar="ADDRESS",
+    help="Take what OpenSIPS or Kamailio send as HEP 3 to udp:HOST:PORT.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="With --follow or --hep: end after N seconds (Ctrl-C).",
+)
 @click.option("--show-credentials", is_flag=True, help="Leave nonces, digests and keys readable.")
 @click.option("--limit", type=click.IntRange(min=1), default=100_000, show_default=True,
               metavar="N", help="Read no more than N messages.")  # fmt: skip
 @json_option
+@click.pass_obj
 def trace(
+    context: Context,
     files: tuple[Path, ...],
     users: tuple[str, ...],
     call_ids: tuple[str, ...],
@@ -54,6 +74,9 @@ def trace(
     compare: tuple[int, int] | None,
     form: str | None,
     output: Path | None,
+    follow: bool,
+    hep: str | None,
+    seconds: float | None,
     show_credentials: bool,
     limit: int,
     as_json: bool,
@@ -61,17 +84,42 @@ def trace(
     """Draw the ladder of SIP and MSRP messages.
 
     FILEs are traces (of `rcsops start`, `chat`, `send` or `listen` with --trace) and captures
-    (pcap, pcapng); what several hold of one conversation is put together.
+    (pcap, pcapng); what several hold of one conversation is put together. With --follow or --hep
+    the ladder grows as messages pass.
     """
     from rcsops.operations.trace import Wanted, read_ladder
 
-    if not files:
-        raise UsageError("name a FILE", hint="type: rcsops trace --help")
+    live = follow or hep is not None
+    if not files and not live:
+        raise UsageError("name a FILE", hint="or follow the running server: rcsops trace --follow")
     if output is not None and form is None:
         raise UsageError("-o needs --export", hint=f"one of: {', '.join(FORMATS)}")
     if (form is not None) + as_json + (show is not None) + (compare is not None) > 1:
         raise UsageError("--export, --json, --show and --compare exclude each other")
+    if live and (show is not None or compare is not None):
+        raise UsageError("--show and --compare are for what has been written")
+    if seconds is not None and not live:
+        raise UsageError("--seconds needs --follow or --hep")
+    if output is not None and str(output) != "-" and output.exists():
+        raise UsageError(f"{output} is there already", hint="name another file")
     wanted = Wanted(users, call_ids, methods)
+    if live:
+        from rcsops.cli.trace_live import follow_live
+
+        follow_live(
+            context,
+            files,
+            hep,
+            wanted,
+            seconds=seconds,
+            limit=limit,
+            show_credentials=show_credentials,
+            explained=explain,
+            as_json=as_json,
+            form=form,
+            output=output,
+        )
+        return
     ladder = read_ladder(files, wanted, limit=limit, show_credentials=show_credentials)
     for sentence in ladder.notes:
         note(sentence)
@@ -109,7 +157,7 @@ def export_ladder(
     if form == "pcap" and sys.stdout.isatty():
         raise UsageError("a capture is not for a terminal", hint="add: -o FILE")
     stream = sys.stdout.buffer
-    for piece in export(arrows, form, title=title, width=_width(), explained=explained):
+    for piece in export(arrows, form, title=title, width=ladder_width(), explained=explained):
         stream.write(piece)
     stream.flush()
 
@@ -125,20 +173,16 @@ def _as_json(arrows: "Sequence[Arrow]", *, explained: bool) -> list[dict[str, ob
 
 
 def _draw(arrows: "Sequence[Arrow]", *, explained: bool) -> None:
-    from rcsops.cli.ladder import print_ladder, unicode_output
+    from rcsops.cli.ladder import print_ladder, shown
     from rcsops.trace import explain
     from rcsops.trace.export_text import explained_lines
 
-    print_ladder(arrows, width=_width(), numbers=range(1, len(arrows) + 1))
+    print_ladder(arrows, width=ladder_width(), numbers=range(1, len(arrows) + 1))
     if explained:
         for number, (arrow, told) in enumerate(zip(arrows, explain(arrows), strict=True), 1):
             click.echo()
-            for line in explained_lines(number, arrow, told, min(_width(), 100)):
-                click.echo(line if unicode_output() else _ascii(line), nl=False)
-
-
-def _ascii(line: str) -> str:
-    return line.encode("ascii", "backslashreplace").decode("ascii")
+            for line in explained_lines(number, arrow, told, min(ladder_width(), 100)):
+                click.echo(shown(line), nl=False)
 
 
 def _message(arrows: "Sequence[Arrow]", number: int) -> "Arrow":
@@ -148,18 +192,18 @@ def _message(arrows: "Sequence[Arrow]", number: int) -> "Arrow":
 
 
 def _show(arrows: "Sequence[Arrow]", number: int) -> None:
-    from rcsops.cli.ladder import unicode_output
+    from rcsops.cli.ladder import shown
     from rcsops.trace import explain
     from rcsops.trace.export_text import message_lines
 
     arrow = _message(arrows, number)
     told = explain(arrows[:number])[-1]
-    for line in message_lines(number, arrow, told, min(_width(), 100)):
-        click.echo(line if unicode_output() else _ascii(line), nl=False)
+    for line in message_lines(number, arrow, told, min(ladder_width(), 100)):
+        click.echo(shown(line), nl=False)
 
 
 def _compare(arrows: "Sequence[Arrow]", first: int, second: int) -> None:
-    from rcsops.cli.ladder import unicode_output
+    from rcsops.cli.ladder import shown
     from rcsops.trace import compare
     from rcsops.trace.export_text import difference_lines
 
@@ -167,10 +211,11 @@ def _compare(arrows: "Sequence[Arrow]", first: int, second: int) -> None:
     if before.protocol != after.protocol:
         raise UsageError(f"message {first} is {before.protocol}, {second} is {after.protocol}")
     for line in difference_lines(compare(before.protocol, before.data, after.data)):
-        click.echo(line if unicode_output() else _ascii(line), nl=False)
+        click.echo(shown(line), nl=False)
 
 
-def _width() -> int:
+def ladder_width() -> int:
+    """How wide the ladder is drawn here."""
     import shutil
 
     if not sys.stdout.isatty():

@@ -51,6 +51,11 @@ def without_credentials(entry: TraceEntry) -> TraceEntry:
     return dataclasses.replace(entry, data=hide_credentials(entry.data))
 
 
+def without_credentials_of(arrow: Arrow) -> Arrow:
+    """As :func:`without_credentials`, of an arrow."""
+    return dataclasses.replace(arrow, data=hide_credentials(arrow.data))
+
+
 def _entries(files: Sequence[Path], notes: list[str]) -> Iterator[TraceEntry]:
     for path in files:
         try:

@@ -11,6 +11,7 @@ from rcsops import __version__
 from rcsops.errors import MiError, RcsopsError, SipParseError
 from rcsops.server.addresses import LocalNames
 from rcsops.server.guard import Guard
+from rcsops.server.live_tap import LiveTap
 from rcsops.server.location import Binding, LocationService
 from rcsops.server.logs import MI_LEVELS, set_mi_level
 from rcsops.server.mi import INVALID_PARAMS, MiDispatcher
@@ -41,6 +42,7 @@ class MiCommands:
         guard: Guard,
         stop: Callable[[], None],
         reload_domains: Callable[[], None] | None = None,
+        live: LiveTap | None = None,
     ) -> None:
         self._dispatcher = dispatcher
         self._endpoint = endpoint
@@ -87,6 +89,14 @@ class MiCommands:
         add("pike_list", self.pike_list, "The sources that are turned away.")
         add("pike_rm", self.pike_rm, "Lets a source in again.", required=("IP",))
         add("ban_list", self.ban_list, "The sources that are turned away, why and how long.")
+        if live is not None:
+            add(
+                "tap_start",
+                live.start,
+                "Shows messages at a socket of the run directory.",
+                required=("socket", "seconds"),
+            )
+            add("tap_stop", live.stop, "Ends what tap_start began.", required=("socket",))
         add("list_tcp_conns", self.list_tcp_conns, "The connections that are open.")
         add("ul_dump", self.ul_dump, "Every contact.", optional=("brief",))
         record = ("table_name", "aor")

@@ -22,6 +22,7 @@ from rcsops.server.dialog_token import DialogTokens
 from rcsops.server.flow_token import FlowTokens
 from rcsops.server.gruu import Gruus
 from rcsops.server.guard import Guard, GuardLimits
+from rcsops.server.live_tap import LiveTap
 from rcsops.server.location import LocationService
 from rcsops.server.location_writer import LocationWriter
 from rcsops.server.loops import LoopMarks
@@ -99,6 +100,7 @@ class Server:
         self._writer: LocationWriter | None = None
         self._fifo: MiFifo | None = None
         self._datagram: MiDatagram | None = None
+        self._live: LiveTap | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._started = time.time()
 
@@ -158,6 +160,8 @@ class Server:
         if self._core is not None:
             self._core.close()
         await self.endpoint.close()
+        if self._live is not None:
+            self._live.close()
         if self._writer is not None:
             last = self._writer.flush()
             if last is not None:
@@ -244,6 +248,7 @@ class Server:
 
     def _open_mi(self, files: RunFiles) -> None:
         dispatcher = MiDispatcher()
+        self._live = LiveTap(self.endpoint, files.directory)
         MiCommands(
             dispatcher,
             endpoint=self.endpoint,
@@ -253,6 +258,7 @@ class Server:
             guard=self.guard,
             stop=self.ask_to_stop,
             reload_domains=self._reload_domains if self._read_settings else None,
+            live=self._live,
         )
         try:
             # /tmp is where clients put their reply FIFO unless they are told otherwise.

@@ -25,7 +25,8 @@ class KamailioServer:
     A context manager. ``address`` (host:port) is where it listens on UDP and TCP. With
     ``certificate`` and its key (PEM files) it also has TLS, WebSocket and secure WebSocket, at
     ``where(transport)``; ``client_ca`` makes it ask clients for a certificate. ``outbound`` turns
-    on RFC 5626. ``missing()`` says why it cannot be run on this machine, "" when it can.
+    on RFC 5626; ``hep`` (host:port) is sent a copy of every message.
+    ``missing()`` says why it cannot be run on this machine, "" when it can.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class KamailioServer:
         certificate: tuple[Path, Path] | None = None,
         client_ca: Path | None = None,
         outbound: bool = False,
+        hep: str = "",
     ) -> None:
         self.directory = directory
         self.domain = domain
@@ -46,6 +48,7 @@ class KamailioServer:
         self._client_ca = client_ca
         self._choose_ports()
         self._outbound = outbound
+        self._hep = hep
         self.database = directory / "kamailio.sqlite"
         self._process: ManagedProcess | None = None
 
@@ -150,7 +153,7 @@ class KamailioServer:
         load = "\n".join(f'loadmodule "{name}.so"' for name in f"{names} nathelper".split())
         secure = self._secure_part() if self._certificate is not None else ""
         return _CONFIGURATION.format(
-            secure=secure,
+            secure=secure + (_HEP_PART.format(where=self._hep) if self._hep else ""),
             outbound=_OUTBOUND_PART if self._outbound else "",
             address=self.address,
             port=self.port,
@@ -321,6 +324,17 @@ modparam("outbound", "flow_token_secret", "of the flows")
 modparam("registrar", "outbound_mode", 1)
 modparam("registrar", "flow_timer", 2)
 modparam("registrar", "gruu_enabled", 0)
+"""
+
+_HEP_PART = """
+loadmodule "siptrace.so"
+modparam("siptrace", "duplicate_uri", "sip:{where}")
+modparam("siptrace", "hep_mode_on", 1)
+modparam("siptrace", "hep_version", 3)
+modparam("siptrace", "hep_capture_id", 42)
+modparam("siptrace", "trace_on", 1)
+modparam("siptrace", "trace_to_database", 0)
+modparam("siptrace", "trace_mode", 1)
 """
 
 # TLS, WebSocket and secure WebSocket, for any configuration of a Kamailio.

@@ -6,14 +6,14 @@ are put together by :func:`merge`, and shown by :func:`render_ladder` or :func:`
 
 from rcsops.trace.compare import Difference, compare
 from rcsops.trace.draw import DrawnLine, draw_ladder, order_nodes, render_ladder
-from rcsops.trace.explain import Explained, ExplainedHeader, explain, explain_headers
+from rcsops.trace.explain import Explained, ExplainedHeader, Story, explain, explain_headers
 from rcsops.trace.hide import hide_credentials
 from rcsops.trace.highlight import Piece, highlight
-from rcsops.trace.ladder import Arrow, ladder_json, merge
+from rcsops.trace.ladder import Arrow, Merger, ladder_json, merge, pair_key
 from rcsops.trace.record import TraceEntry, iter_trace, read_trace
 from rcsops.trace.summary import Summary, summarize
 from rcsops.trace.text import cell_width, fit
-from rcsops.trace.writer import TraceWriter, mask_secrets
+from rcsops.trace.writer import TraceWriter, mask_secrets, tapped_line
 
 __all__ = [
     "Arrow",
@@ -21,7 +21,9 @@ __all__ = [
     "DrawnLine",
     "Explained",
     "ExplainedHeader",
+    "Merger",
     "Piece",
+    "Story",
     "Summary",
     "TraceEntry",
     "TraceWriter",
@@ -38,7 +40,9 @@ __all__ = [
     "mask_secrets",
     "merge",
     "order_nodes",
+    "pair_key",
     "read_trace",
     "render_ladder",
     "summarize",
+    "tapped_line",
 ]

@@ -37,7 +37,12 @@ class DrawnLine:
 
 def order_nodes(arrows: Iterable[Arrow]) -> list[str]:
     """The columns from left to right: the agents by name, the servers after the first of them."""
-    names = {name for arrow in arrows for name in (arrow.source, arrow.target)}
+    return in_order({name for arrow in arrows for name in (arrow.source, arrow.target)})
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """As :func:`order_nodes`, of names."""
+    names = set(names)
     servers = sorted(name for name in names if is_server(name))
     agents = sorted(names.difference(servers), key=lambda name: (":" in name, name))
     return [*agents[:1], *servers, *agents[1:]]

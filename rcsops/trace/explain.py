@@ -17,7 +17,9 @@ from rcsops.trace.explain_headers import (
     HeaderNote,
 )
 from rcsops.trace.ladder import Arrow
+from rcsops.trace.names import forget_oldest
 
+_REMEMBERED = 100_000
 _BRANCH = re.compile(r";\s*branch\s*=\s*([^;,\s]+)")
 _TAG = re.compile(r";\s*tag\s*=")
 _PATH = re.compile(r"^a=path:msrps?://(\[[^\]\s]+\]|[^/:\s]+):(\d+)/", re.MULTILINE)
@@ -53,8 +55,8 @@ class ExplainedHeader:
 
 def explain(arrows: Sequence[Arrow]) -> list[Explained]:
     """One explanation for each arrow, in order."""
-    story = _Story()
-    return [story.tell(number, arrow) for number, arrow in enumerate(arrows)]
+    story = Story()
+    return [story.tell(arrow) for arrow in arrows]
 
 
 def explain_headers(protocol: str, data: bytes) -> list[ExplainedHeader]:
@@ -94,10 +96,11 @@ def _sdp_line(line: str) -> tuple[str, str, str]:
     return name, name.strip().lower(), value if separator else ""
 
 
-class _Story:
-    """What has happened so far."""
+class Story:
+    """Tells of one message after the other, from what went before; its memory is bounded."""
 
     def __init__(self) -> None:
+        self._number = 0
         self._first: dict[tuple[str, str, bytes], int] = {}
         self._requests: dict[tuple[str, ...], tuple[int, Arrow]] = {}
         self._hops: dict[tuple[str, str, str], int] = {}
@@ -106,8 +109,12 @@ class _Story:
         self._forwarded: dict[tuple[str, str], int] = {}
         self._final: dict[tuple[str, str], int] = {}
 
-    def tell(self, number: int, arrow: Arrow) -> Explained:
+    def tell(self, arrow: Arrow) -> Explained:
         """The explanation of the next message."""
+        number, self._number = self._number, self._number + 1
+        for table in (self._first, self._requests, self._hops, self._last_time, self._challenged,
+                      self._forwarded, self._final):  # fmt: skip
+            forget_oldest(table, _REMEMBERED)
         before = self._last_time.get(arrow.call_id)
         self._last_time[arrow.call_id] = arrow.timestamp
         key = (arrow.source, arrow.target, arrow.data)

@@ -115,7 +115,8 @@ def _call_of(summary: Summary, calls: dict[str, str]) -> str:
     return next((calls[session] for session in summary.session_ids if session in calls), "")
 
 
-def _key(entry: TraceEntry) -> tuple[str, bytes]:
+def pair_key(entry: TraceEntry) -> tuple[str, bytes]:
+    """What the sightings of one message have in common."""
     if entry.protocol == "msrp":
         # The body of a large frame is summed up in a trace, by each side in its own portions; the
         # start line has the transaction-id, which is new for each frame.
@@ -137,7 +138,7 @@ def _pair(ordered: Sequence[TraceEntry]) -> tuple[list[_Sighting], list[_Sightin
     open_: dict[tuple[str, bytes], list[TraceEntry]] = {}
     for entry in ordered:
         if entry.direction == "out":
-            open_.setdefault(_key(entry), []).append(entry)
+            open_.setdefault(pair_key(entry), []).append(entry)
     known = {key: list(entries) for key, entries in open_.items()}
     arrivals: dict[int, float] = {}
     received: list[_Sighting] = []
@@ -146,7 +147,7 @@ def _pair(ordered: Sequence[TraceEntry]) -> tuple[list[_Sighting], list[_Sightin
     for entry in ordered:
         if entry.direction == "out":
             continue
-        key = _key(entry)
+        key = pair_key(entry)
         if entry.direction == "seen":
             for candidate in known.get(key, []):
                 mark = (id(candidate), entry.node)

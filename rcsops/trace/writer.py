@@ -26,6 +26,22 @@ def mask_secrets(data: bytes) -> bytes:
     return masked + separator + body
 
 
+def tapped_line(record: "TapRecord", node: str, *, reveal: bool = False) -> bytes:
+    """What a tap has seen as a line of a trace, with its line end; digests masked unless
+    ``reveal``."""
+    entry = TraceEntry(
+        time=record.time,
+        protocol=record.protocol,
+        direction=record.direction,
+        transport=record.transport,
+        local=record.local,
+        remote=record.remote,
+        node=node,
+        data=record.data if reveal else mask_secrets(record.data),
+    )
+    return entry.to_json().encode("utf-8") + b"\n"
+
+
 class TraceWriter:
     """Writes each message that passes a tap as one line of JSON.
 
@@ -52,17 +68,7 @@ class TraceWriter:
     def __call__(self, record: "TapRecord") -> None:
         if self._file < 0 or self.error is not None:
             return
-        entry = TraceEntry(
-            time=record.time,
-            protocol=record.protocol,
-            direction=record.direction,
-            transport=record.transport,
-            local=record.local,
-            remote=record.remote,
-            node=self.node,
-            data=record.data if self._reveal else mask_secrets(record.data),
-        )
-        line = memoryview(entry.to_json().encode("utf-8") + b"\n")
+        line = memoryview(tapped_line(record, self.node, reveal=self._reveal))
         try:
             while line:
                 line = line[os.write(self._file, line) :]

@@ -59,6 +59,7 @@ class SipEndpoint:
     ``tls`` has the certificates; ``dials`` are transports that it opens connections for though it
     does not listen on them; ``origins`` are the web pages whose WebSockets are taken.
     ``on_wait(seconds, lost)`` is told how long datagrams wait in the kernel, and of those lost.
+    ``tap`` may be changed while it runs; who sets the attribute guards it (`tap.guarded`).
 
     Make it inside a running loop. A callback that raises is logged and never reaches the loop.
     """
@@ -93,7 +94,7 @@ class SipEndpoint:
         self._on_event = on_event
         self._on_bad_message = on_bad_message
         self._on_flow_closed = on_flow_closed
-        self._tap = guarded(tap)
+        self.tap = guarded(tap)
         self._udp: dict[Address, UdpSocket] = {}
         self._open_udp = open_udp
         self._servers: dict[Address, asyncio.Server] = {}
@@ -125,11 +126,6 @@ class SipEndpoint:
     def now(self) -> float:
         """The loop's monotonic clock, in seconds: the ``now`` of every machine here."""
         return self._time()
-
-    @property
-    def tap(self) -> Tap | None:
-        """The tap that every message passes, guarded so that it never raises."""
-        return self._tap
 
     async def listen(self, transport: str, host: str, port: int) -> ListenAddress:
         """Listens on one numeric address; port 0 takes a free one.
@@ -347,8 +343,8 @@ class SipEndpoint:
     def message_written(self, data: bytes, flow: Flow) -> None:
         """A message has been handed to the system: counts it and shows it to the tap."""
         self.statistics.sent += 1
-        if self._tap is not None:
-            self._tap(record_now("sip", "out", flow.transport, flow.local, flow.remote, data))
+        if self.tap is not None:
+            self.tap(record_now("sip", "out", flow.transport, flow.local, flow.remote, data))
 
     # --- receiving ---------------------------------------------------------------------------
 
@@ -366,8 +362,8 @@ class SipEndpoint:
             self.statistics.bad_datagrams += 1
             self._report_bad(error, flow)
             return
-        if self._tap is not None:
-            self._tap(record_now("sip", "in", "udp", flow.local, flow.remote, data))
+        if self.tap is not None:
+            self.tap(record_now("sip", "in", "udp", flow.local, flow.remote, data))
         self._receive(message, flow)
 
     def _receive(self, message: Message, flow: Flow) -> None:
@@ -438,9 +434,9 @@ class SipEndpoint:
         """A connection has framed a message."""
         if flow.transport in ("tls", "wss"):
             self._table.note_alias(message, flow)
-        if self._tap is not None:
+        if self.tap is not None:
             # Untouched, a parsed message gives back the bytes that came.
-            self._tap(
+            self.tap(
                 record_now("sip", "in", flow.transport, flow.local, flow.remote, bytes(message))
             )
         self._receive(message, flow)
