@@ -134,4 +134,5 @@ class AgentSetup:
             max_file_size=settings.files_max_size,
             disk_reserve=settings.files_reserve,
             msrp_security=settings.agent_msrp_security,
+            transfers=self.directory / "transfers",
         )

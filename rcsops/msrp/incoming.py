@@ -68,11 +68,14 @@ class Receiver:
     limits: ReceiveLimits
     events: deque[SessionEvent]
     replies: deque[bytes]
+    # Whether success of a streamed message is reported only by ``confirm``.
+    confirmed: bool = False
     _unfinished: dict[str, _Incoming] = field(default_factory=dict)
     # Message-ID -> 200 for a message that is complete, else the status it was refused with.
     _finished: OrderedDict[str, int] = field(default_factory=OrderedDict)
     _chunk: _Chunk | None = None
     _buffered: int = 0
+    _unconfirmed: dict[str, _Incoming] = field(default_factory=dict)
 
     def receive(self, request: Request) -> None:
         """Take a whole SEND."""
@@ -145,6 +148,11 @@ class Receiver:
             chunk.answered, chunk.message = True, None
         return True
 
+    def stop_all(self) -> None:
+        """Refuse the rest of every message that is under way."""
+        for message_id in tuple(self._unfinished):
+            self.stop(message_id)
+
     def _open(self, chunk: _Chunk) -> None:
         request = chunk.request
         message_id = request.message_id
@@ -215,17 +223,29 @@ class Receiver:
             )
         else:
             self.events.append(BodyComplete(message.message_id, message.content_type, size))
-        if message.success_report:
+        if not message.success_report:
+            return
+        if self.stream and self.confirmed:
+            self._unconfirmed[message.message_id] = message
+        else:
             self._report(message, size)
 
-    def _report(self, message: _Incoming, size: int) -> None:
+    def confirm(self, message_id: str, status: int, text: str) -> bool:
+        """Report what became of a message that is complete; False when no report is wanted."""
+        message = self._unconfirmed.pop(message_id, None)
+        if message is None:
+            return False
+        self._report(message, message.store.held, status, text)
+        return True
+
+    def _report(self, message: _Incoming, size: int, status: int = 200, text: str = "OK") -> None:
         paths = {name.lower(): value for name, value in message.headers}
         headers = [
             ("To-Path", paths["from-path"]),
             ("From-Path", paths["to-path"].partition(" ")[0]),
             ("Message-ID", message.message_id),
             ("Byte-Range", f"1-{size}/{size}"),
-            ("Status", "000 200 OK"),
+            ("Status", f"000 {status} {text}"),
         ]
         self.replies.append(bytes(Request(self.tokens.transact_id(), "REPORT", headers)))
 

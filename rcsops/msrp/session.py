@@ -21,7 +21,8 @@ class MsrpSession:
     ``local_path`` is the ``a=path`` of our SDP, ``remote_path`` the peer's; it may be empty while
     no answer has come, and is then set by ``set_remote_path``. ``active`` says that we open the
     connection and so send first. ``stream_incoming`` hands bodies on piece by piece (files)
-    instead of keeping each message in memory until it is whole. ``accept_types`` and
+    instead of keeping each message in memory until it is whole; with ``confirm_streams`` the REPORT
+    that its sender asked for waits for ``confirm``. ``accept_types`` and
     ``limits.max_size`` are what our SDP says, ``remote_max_size`` what the peer's says.
     ``direction`` is ours: sendrecv, sendonly or recvonly. ``window`` is how many chunks may await
     their answer.
@@ -40,6 +41,7 @@ class MsrpSession:
         limits: ReceiveLimits = DEFAULT_RECEIVE_LIMITS,
         remote_max_size: int | None = None,
         stream_incoming: bool = False,
+        confirm_streams: bool = False,
         direction: str = "sendrecv",
         chunk_size: int = EXACT_CHUNK,
         window: int = 512,
@@ -67,7 +69,14 @@ class MsrpSession:
         own = format_path(local_path[-1:])
         self._sender = Sender(tokens, "", own, chunk_size, window, self._events)
         self._receiver = Receiver(
-            tokens, accept_types, stream_incoming, True, limits, self._events, self._replies
+            tokens,
+            accept_types,
+            stream_incoming,
+            True,
+            limits,
+            self._events,
+            self._replies,
+            confirm_streams,
         )
         self.direction = direction
         if remote_path:
@@ -262,6 +271,15 @@ class MsrpSession:
     def stop_receiving(self, message_id: str) -> bool:
         """Refuse the rest of an incoming message: the peer's next chunk is answered 413."""
         return self._receiver.stop(message_id)
+
+    def refuse_rest(self) -> None:
+        """The same for every message that is under way."""
+        self._receiver.stop_all()
+
+    def confirm(self, message_id: str, status: int = 200, text: str = "OK") -> bool:
+        """Report what became of a streamed message that is complete: 200, or why it was not kept
+        (RFC 4975 §7.1.2). False when its sender asked for no report."""
+        return self._receiver.confirm(message_id, status, text)
 
     def keep_alive(self) -> None:
         """Queue an empty SEND; a ProtocolFault 408 tells when nobody answers it in 30 s."""

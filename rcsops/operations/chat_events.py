@@ -158,6 +158,21 @@ def _file_failed(_teller: Teller, event: Any, _text: str) -> str:
     return f"{event.name} not {'received' if event.incoming else 'sent'}: {event.reason}"
 
 
+def _file_paused(teller: Teller, event: Any, _text: str) -> str:
+    return f"{event.name} is paused{f' by {teller.short(event.peer)}' if event.by_peer else ''}"
+
+
+def _file_resumed(_teller: Teller, event: Any, _text: str) -> str:
+    return f"{event.name} goes on at {amount(event.octets)} of {amount(event.total)}"
+
+
+def _file_interrupted(_teller: Teller, event: Any, _text: str) -> str:
+    at = f"{event.name} is interrupted at {amount(event.octets)} of {amount(event.total)}"
+    if event.retry_in is not None:
+        return f"{at}: {event.reason}; trying again in {event.retry_in:.0f} s"
+    return f"{at}: {event.reason}; what is through is kept"
+
+
 _MARKS = {"sent": "✓", "delivered": "✓✓", "displayed": "✓✓"}
 
 Words = Callable[[Teller, Any, str], str]
@@ -184,6 +199,9 @@ _ENTRIES: dict[type[events.Event], tuple[str, Words]] = {
         ),
     ),
     events.FileProgress: ("file-progress", lambda t, e, _: t.progress(e)),
+    events.FilePaused: ("file-paused", _file_paused),
+    events.FileResumed: ("file-resumed", _file_resumed),
+    events.FileInterrupted: ("file-interrupted", _file_interrupted),
     events.FileSent: (
         "file-sent",
         lambda t, e, _: f"delivered {e.name} ({amount(e.size)}) to {t.short(e.peer)}",

@@ -27,6 +27,7 @@ from rcsops.rcs.features import (
 from rcsops.rcs.filetransfer import (
     FileOffer,
     FileSelector,
+    answered_start,
     file_accepted,
     file_answer,
     file_offer,
@@ -67,6 +68,7 @@ __all__ = [
     "Received",
     "Service",
     "TextReceived",
+    "answered_start",
     "chat_accepted",
     "chat_answer",
     "chat_offer",

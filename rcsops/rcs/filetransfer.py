@@ -32,12 +32,16 @@ _RESERVED = re.compile(r"[<>:\"|?*]")
 
 @dataclass(frozen=True, slots=True)
 class FileSelector:
-    """What file is meant: name, MIME type, size in octets, SHA-1 in lower-case hex (§6)."""
+    """What file is meant: name, MIME type, size in octets, hashes in lower-case hex (§6).
+
+    The RFC knows SHA-1 alone; a second hash, SHA-256, is skipped by who does not know it.
+    """
 
     name: str | None = None
     type: str | None = None
     size: int | None = None
     sha1: str | None = None
+    sha256: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> "FileSelector":
@@ -57,9 +61,10 @@ class FileSelector:
                 raise SdpParseError(f"not a file-selector: {text[:80]!r}")
             parts = match.groupdict()
             found.update({key: value for key, value in parts.items() if value is not None})
-            if parts["alg"] and parts["alg"].lower().replace("-", "") == "sha1":
-                found["sha1"] = parts["hash"].replace(":", "").lower()
-        sha1 = found.get("sha1")
+            if parts["alg"]:
+                algorithm = parts["alg"].lower().replace("-", "")
+                found[algorithm] = parts["hash"].replace(":", "").lower()
+        sha1, sha256 = found.get("sha1"), found.get("sha256")
         if sha1 is not None and len(sha1) != 40:
             raise SdpParseError("a SHA-1 has 20 octets")
         size = found.get("size")
@@ -68,6 +73,7 @@ class FileSelector:
             found.get("type"),
             None if size is None else int(size),
             sha1,
+            sha256 if sha256 is not None and len(sha256) == 64 else None,
         )
 
     def __str__(self) -> str:
@@ -79,11 +85,24 @@ class FileSelector:
             parts.append(f"type:{self.type}")
         if self.size is not None:
             parts.append(f"size:{self.size}")
-        if self.sha1 is not None:
-            digits = self.sha1.upper()
-            pairs = ":".join(digits[i : i + 2] for i in range(0, len(digits), 2))
-            parts.append(f"hash:sha-1:{pairs}")
+        for algorithm, digest in (("sha-1", self.sha1), ("sha-256", self.sha256)):
+            if digest is not None:
+                digits = digest.upper()
+                pairs = ":".join(digits[i : i + 2] for i in range(0, len(digits), 2))
+                parts.append(f"hash:{algorithm}:{pairs}")
         return " ".join(parts)
+
+    def selects(self, file: "FileSelector") -> bool:
+        """Whether ``file`` is one that is asked for: all that is said here is true of it (§8.3)."""
+        pairs = (
+            (self.name, file.name),
+            (self.type and self.type.lower(), file.type and file.type.lower()),
+            (self.size, file.size),
+            (self.sha1, file.sha1),
+            (self.sha256, file.sha256),
+        )
+        said = [(wanted, found) for wanted, found in pairs if wanted is not None]
+        return bool(said) and all(wanted == found for wanted, found in said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +220,12 @@ def file_accepted(stream: LocalStream, answer: SessionDescription) -> Agreement:
     if agreement.remote.direction in (stream.direction, "inactive"):
         raise SdpParseError("both sides want the same direction", status=488)
     return agreement
+
+
+def answered_start(answer: MsrpMedia) -> int:
+    """The octet, counted from 1, that the answer to an offer begins with: who does not know
+    file-range sends or takes the whole file. Raises SdpParseError (488)."""
+    return 1 if answer.file_range is None else _file_range(answer.file_range)[0]
 
 
 def _with_file(media: MsrpMedia, file: FileOffer) -> MsrpMedia:

@@ -10,12 +10,13 @@ from typing import Self
 from weakref import WeakSet
 
 from rcsops.errors import AgentError, RegistrationError, SipParseError, UsageError
-from rcsops.rcs import Capabilities, Location, Service
+from rcsops.rcs import Capabilities, FileSelector, Location, Service
 from rcsops.settings import FileRules
 from rcsops.sip import Credential, DigestClient, NameAddr, Registration, Uri
 from rcsops.sip.session_timer import MIN_SE
 from rcsops.transport import Tap, TlsOptions
 from rcsops.ua import dialing
+from rcsops.ua.calling import ProgressCallback
 from rcsops.ua.chat import Chat
 from rcsops.ua.core import AgentCore
 from rcsops.ua.events import Event, TextReceived, burden
@@ -81,6 +82,9 @@ class Agent(AgentCore):
         capabilities: str | os.PathLike[str] | None = None,
         file_rules: FileRules | None = None,
         disk_reserve: int = 100_000_000,
+        file_chunk: int = 65536,
+        transfers: str | os.PathLike[str] | None = None,
+        resume_seconds: float = 300.0,
         answer_setup: str = "active",
         msrp_security: str = "auto",
         invite_seconds: float = 180.0,
@@ -122,7 +126,10 @@ class Agent(AgentCore):
         which files are taken without asking: those that ``file_rules`` accept, or without rules
         those of a peer with an open chat. What the rules refuse is answered 603, and a file of more
         than ``max_file_size`` 403. None is taken that would leave less than ``disk_reserve`` free
-        on the disk. ``answer_setup`` is our
+        on the disk. Files go in chunks of ``file_chunk`` octets. When a connection breaks, the side
+        that made it tries for ``resume_seconds`` to go on. ``transfers`` is a directory in which
+        what is not through is kept, so that it can also be resumed after a restart.
+        ``answer_setup`` is our
         part when a peer leaves us the choice: "active" (we connect) or "passive".
         ``msrp_security`` is how the connections between the agents are made: "tcp", "tls" (nothing
         else is offered or taken) or "auto": TLS where the way to the server is encrypted, plain
@@ -159,6 +166,9 @@ class Agent(AgentCore):
             capabilities=None if capabilities is None else Path(capabilities),
             file_rules=file_rules,
             disk_reserve=disk_reserve,
+            file_chunk=file_chunk,
+            transfers=None if transfers is None else Path(transfers),
+            resume_seconds=resume_seconds,
             answer_setup=answer_setup,
             msrp_security=msrp_security,
             invite_seconds=invite_seconds,
@@ -226,7 +236,7 @@ class Agent(AgentCore):
         for pending in self._pending:
             pending.reject(480)
         outcomes = await asyncio.gather(
-            *(transfer.cancel() for transfer in self.files.transfers),
+            *(transfer.suspend() for transfer in self.files.transfers),
             *(chat.close("the agent was closed") for chat in (*self._chats, *self._opening)),
             return_exceptions=True,
         )
@@ -234,6 +244,7 @@ class Agent(AgentCore):
             # One session that does not end as it should must not keep the sockets open.
             if isinstance(outcome, Exception):
                 logger.error("a session could not be closed", exc_info=outcome)
+        self.files.close()
         if self._inbox is not None:
             await self._inbox.close()
         if self._pager is not None:
@@ -329,7 +340,7 @@ class Agent(AgentCore):
         self,
         peer: str,
         *,
-        on_progress: dialing.ProgressCallback | None = None,
+        on_progress: ProgressCallback | None = None,
         subject: str = "",
         conversation_id: str | None = None,
     ) -> Chat:
@@ -431,12 +442,58 @@ class Agent(AgentCore):
         *,
         chat: Chat | None = None,
         conversation_id: str | None = None,
+        disposition: str = "attachment",
     ) -> Transfer:
-        """Offers a file to ``peer`` and sends it once accepted; see ``Chat.send_file``."""
+        """Offers a file to ``peer`` and sends it once accepted; see ``Chat.send_file``.
+
+        One that was not through when it was last sent to that peer goes on where it was, if the
+        agent keeps ``transfers``. ``disposition`` "render" is for what is to be shown at once.
+        """
         self.check_open()
-        uri = self.peer_uri(peer)
+        return await self.files.send(
+            self.peer_uri(peer),
+            path,
+            chat=chat,
+            conversation_id=conversation_id,
+            disposition=disposition,
+        )
+
+    async def share(self, peer: str, path: str | os.PathLike[str]) -> str:
+        """Lets ``peer``, and nobody else, fetch a file from now on; returns its SHA-1.
+
+        So may be fetched, besides, what was sent to that peer. The last 32 are kept. Raises
+        TransferError when the file cannot be read.
+        """
+        self.check_open()
         file = await OutgoingFile.open(path)
-        return await dialing.send_file(self, uri, file, chat=chat, conversation_id=conversation_id)
+        self.files.lend(self.peer_uri(peer).aor, file)
+        return file.sha1
+
+    async def fetch_file(
+        self,
+        peer: str,
+        directory: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        sha1: str | None = None,
+        chat: Chat | None = None,
+    ) -> Transfer:
+        """Asks ``peer`` for a file that it has shared with us, by name, SHA-1 (hex) or both.
+
+        Returns at once; ``await transfer.done()`` raises TransferError when there is none. Raises
+        UsageError when it is not said which file.
+        """
+        self.check_open()
+        if not name and not sha1:
+            raise UsageError("which file? say its name or its SHA-1")
+        selector = FileSelector(name, sha1=sha1.lower() if sha1 else None)
+        return self.files.fetch(self.peer_uri(peer), selector, Path(directory), chat=chat)
+
+    @property
+    def transfers(self) -> tuple[Transfer, ...]:
+        """The files that are on their way, or that were interrupted, also at an earlier time."""
+        self.files.find_unfinished()
+        return self.files.transfers
 
     def events(self) -> AsyncIterator[Event]:
         """Everything that happens to this agent and its chats from this call on.

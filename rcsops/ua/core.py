@@ -98,6 +98,7 @@ class AgentCore(Addressing, ABC):
         *,
         chat: Chat | None = None,
         conversation_id: str | None = None,
+        disposition: str = "attachment",
     ) -> Transfer:
         """Offers a file to a peer."""
 

@@ -22,10 +22,13 @@ __all__ = [
     "Event",
     "Failed",
     "FileFailed",
+    "FileInterrupted",
     "FileOffered",
+    "FilePaused",
     "FileProgress",
     "FileReceived",
     "FileRefused",
+    "FileResumed",
     "FileSent",
     "InviteCancelled",
     "Invited",
@@ -253,6 +256,49 @@ class FileProgress(Event):
     octets: int
     total: int
     incoming: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FilePaused(Event):
+    """A file stands still because we, or the peer (``by_peer``), wish it so."""
+
+    peer: str
+    chat_id: str
+    transfer_id: str
+    name: str
+    incoming: bool
+    by_peer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FileResumed(Event):
+    """A file goes on, after a pause or over a new connection; ``octets`` of it are through."""
+
+    peer: str
+    chat_id: str
+    transfer_id: str
+    name: str
+    octets: int
+    total: int
+    incoming: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FileInterrupted(Event):
+    """The connection broke; ``octets`` are through and need not come again.
+
+    A new attempt is made in ``retry_in`` seconds; None: when we or the peer resume it.
+    """
+
+    peer: str
+    chat_id: str
+    transfer_id: str
+    name: str
+    octets: int
+    total: int
+    incoming: bool
+    reason: str
+    retry_in: float | None
 
 
 @dataclass(frozen=True, slots=True)

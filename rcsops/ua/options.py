@@ -31,6 +31,9 @@ class AgentOptions:
     capabilities: Path | None
     file_rules: FileRules | None
     disk_reserve: int
+    file_chunk: int
+    transfers: Path | None
+    resume_seconds: float
     answer_setup: str
     msrp_security: str
     invite_seconds: float

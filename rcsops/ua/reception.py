@@ -10,7 +10,9 @@ from rcsops.settings import FileVerdict
 from rcsops.sip import Flow, Request
 from rcsops.ua import events
 from rcsops.ua.incoming import UNKNOWN_TYPE, FileOffer, Invitation
+from rcsops.ua.receiving import take
 from rcsops.ua.security import check_security
+from rcsops.ua.sending import ALREADY_RECEIVED, serve
 from rcsops.ua.session import MsrpCall, sdp_of
 
 if TYPE_CHECKING:
@@ -86,11 +88,25 @@ def _receive_file(
     file: OfferedFile,
 ) -> None:
     host = agent.host
+    chat = _chat_for(agent, peer, flow, request.get("Conversation-ID"))
+    peer = peer if chat is None else chat.peer
     if not file.push:
-        host.refuse(request, flow, 488, "Files cannot be fetched here")
+        _receive_request(agent, request, flow, peer, description, file)
         return
-    if file.selector.size is None or file.start != 1 or file.stop is not None:
-        host.refuse(request, flow, 488, "The whole file and its size are needed")
+    if agent.files.has_received(peer, file.transfer_id):
+        _refuse_range(agent, request, flow, ALREADY_RECEIVED)
+        return
+    known = agent.files.resumed(peer, file)
+    if known is not None:
+        call = _ring(agent, request, flow)
+        if call is not None:
+            agent.host.spawn(take(agent, call, known, description, file))
+        return
+    if file.start != 1 or file.stop is not None:
+        _refuse_range(agent, request, flow, "Nothing of that file is here")
+        return
+    if file.selector.size is None:
+        host.refuse(request, flow, 488, "The size of the file is needed")
         return
     if file.selector.size > agent.options.max_file_size:
         host.refuse(request, flow, 403, headers=[("Warning", _SIZE_EXCEEDED)])
@@ -98,8 +114,6 @@ def _receive_file(
     if agent.files.is_full:
         host.refuse(request, flow, 486)
         return
-    chat = _chat_for(agent, peer, flow, request.get("Conversation-ID"))
-    peer = peer if chat is None else chat.peer
     selector = file.selector
     content_type = selector.type or UNKNOWN_TYPE
     verdict = agent.files.verdict(peer, content_type, file.selector.size, chat=chat, flow=flow)
@@ -113,6 +127,33 @@ def _receive_file(
         return
     offer = FileOffer(agent, call, peer, description, file, chat, verdict)
     agent.take_file_offer(offer)
+
+
+def _receive_request(
+    agent: "AgentCore",
+    request: Request,
+    flow: Flow,
+    peer: str,
+    description: SessionDescription,
+    file: OfferedFile,
+) -> None:
+    """Somebody wants to fetch a file. With a server, only who comes by it is who it says."""
+    vouched = agent.options.server is None or agent.is_from_server(flow)
+    if agent.files.is_full:
+        agent.host.refuse(request, flow, 486)
+        return
+    uri = peer if agent.options.server is not None else str(request.contacts[0].uri)
+    transfer = agent.files.wanted(peer, uri, file) if vouched else None
+    if transfer is None:
+        _refuse_range(agent, request, flow, "No such file is shared with you")
+        return
+    call = _ring(agent, request, flow)
+    if call is not None:
+        agent.host.spawn(serve(agent, call, transfer, description, file))
+
+
+def _refuse_range(agent: "AgentCore", request: Request, flow: Flow, why: str) -> None:
+    agent.host.refuse(request, flow, 488, headers=[("Warning", f'399 rcsops "{why}"')])
 
 
 def _ring(agent: "AgentCore", request: Request, flow: Flow) -> MsrpCall | None:

@@ -42,6 +42,7 @@ class SessionRefresh:
     __slots__ = (
         "_alarm",
         "_call",
+        "_offering",
         "_pause",
         "_tries",
         "_under_way",
@@ -61,6 +62,7 @@ class SessionRefresh:
         self._pause: asyncio.TimerHandle | None = None
         self._tries = 0
         self._under_way = False
+        self._offering = False
         self._update_known = False
         self._waiters: list[asyncio.Future[Response | None]] = []
 
@@ -87,13 +89,15 @@ class SessionRefresh:
             self._pause = None
         self._settle(None)
 
-    async def ask(self) -> None:
-        """Refreshes now and waits for the peer's answer.
+    async def ask(self, *, offer: bool = False) -> None:
+        """Refreshes now and waits for the peer's answer; with ``offer`` the peer is told our side
+        of the session again, which has changed.
 
         Raises InviteError with its status when it refuses, SessionClosed when the dialog is over.
         """
         waiter: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
+        self._offering = self._offering or offer
         self._begin()
         response = await waiter
         if response is None:
@@ -128,11 +132,12 @@ class SessionRefresh:
         self._under_way = True
         self._tries += 1
         headers = [("Contact", call.contact), *call.headers, *self.timer.offer()]
-        if self._update_known:
+        if self._update_known and not self._offering:
             request = dialog.create_request("UPDATE", headers)
             call.send_in_dialog(request, dialog, self._done(call, request))
             return
         request = dialog.create_request("INVITE", headers)
+        self._offering = False
         request.set_body(call.user.call_description(), "application/sdp")
         self.inviting = True
         client: InviteClient | None = None

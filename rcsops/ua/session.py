@@ -1,7 +1,8 @@
 """A call with the MSRP session that its SDP agreed on: what chats and file transfers stand on."""
 
 import asyncio
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 
 from rcsops.errors import (
     AgentError,
@@ -50,6 +51,10 @@ class SessionUser:
 
     def session_event(self, event: SessionEvent) -> None:
         """An event of the MSRP session other than ProtocolFault."""
+
+    def session_held(self, held: bool) -> bool:
+        """The peer holds the session, or lets it go on; False when it cannot be held (488)."""
+        return False
 
     def session_ended(self, reason: str, *, by_peer: bool) -> None:
         """The session is over; called once."""
@@ -133,6 +138,7 @@ class MsrpCall(CallUser):
             accept_types=accept_types,
             limits=limits if limits is not None else ReceiveLimits(),
             stream_incoming=stream_incoming,
+            confirm_streams=stream_incoming,
             direction=direction,
         )
         self.link = msrp.add(session, self._msrp_event, self._msrp_lost)
@@ -175,6 +181,17 @@ class MsrpCall(CallUser):
         if self._ended or not session.bound:
             raise InviteError("the session ended before it was open", status=487)
 
+    async def hold(self, held: bool) -> None:
+        """Tells the peer that nothing is to flow for now, or that it may again (RFC 3264 §8.4).
+
+        Raises InviteError when the peer refuses, SessionClosed when the session is over.
+        """
+        if self._ended:
+            raise SessionClosed("the session is over")
+        direction = "inactive" if held else self.session.direction
+        self._description = redirected(self._description, direction)
+        await self.call.refresh.ask(offer=True)
+
     async def acknowledged(self) -> Request:
         """Waits for the ACK of our 200. Raises InviteError when the call ends before it."""
         if self._acknowledged is None:
@@ -199,15 +216,16 @@ class MsrpCall(CallUser):
             await self.end(str(error), header='SIP;cause=488;text="Unusable answer"')
             raise InviteError(f"the peer's answer cannot be used: {error}", status=488) from error
 
-    async def end(self, reason: str = "", *, header: str = "") -> None:
-        """Lets what is under way finish, sends BYE and closes the connection.
+    async def end(self, reason: str = "", *, header: str = "", settle: bool = True) -> None:
+        """Lets what is under way finish, unless ``settle`` is False, sends BYE and closes the
+        connection.
 
         ``header`` is the value of the Reason header of the BYE.
         """
         if self._ended:
             return
         link = self.link
-        if link is not None and link.connected:
+        if settle and link is not None and link.connected:
             session = link.session
             try:
                 async with asyncio.timeout(_SETTLE_SECONDS):
@@ -260,9 +278,11 @@ class MsrpCall(CallUser):
             self.link.close()
         self._leave()
 
-    def reject(self, status: int, reason: str = "") -> None:
+    def reject(
+        self, status: int, reason: str = "", headers: Iterable[tuple[str, str]] = ()
+    ) -> None:
         """Refuses the INVITE of the peer, unless it has been answered."""
-        if self.call.reject(status, reason):
+        if self.call.reject(status, reason, headers):
             self.drop()
 
     # --- from the call -----------------------------------------------------------------------
@@ -287,11 +307,16 @@ class MsrpCall(CallUser):
         if request.body:
             try:
                 _, media = find_msrp(sdp_of(request))
-                moved = parse_path(media.path) != session.remote_path
-                if moved or reverse_direction(media.direction) != session.direction:
+                held = media.direction == "inactive"
+                turned = not held and reverse_direction(media.direction) != session.direction
+                if parse_path(media.path) != session.remote_path or turned:
                     return 488, b""
             except (SdpParseError, MsrpParseError):
                 return 488, b""
+            if not self._user.session_held(held) and held:
+                return 488, b""
+            if held:
+                return 200, redirected(self.call_description(), "inactive")
         return 200, self.call_description()
 
     def call_cancelled(self, reason: str) -> None:
@@ -342,3 +367,15 @@ def sdp_of(message: Message) -> SessionDescription:
     ):
         raise SdpParseError(f"{content_type} is not SDP", status=415)
     return parse_sdp(message.body)
+
+
+def redirected(description: bytes, direction: str) -> bytes:
+    """Our side of a session in another direction, as its next version (RFC 3264 §8)."""
+    session = parse_sdp(description)
+    changed = re.sub(
+        rb"(?m)^a=(?:sendrecv|sendonly|recvonly|inactive)\r$",
+        b"a=%s\r" % direction.encode(),
+        description,
+    )
+    version = session.origin.version
+    return changed.replace(b" %d IN " % version, b" %d IN " % (version + 1), 1)

@@ -11,7 +11,7 @@ import pytest
 from rcsops import Agent
 from rcsops.errors import DatabaseError
 from rcsops.msrp import MsrpSession
-from rcsops.rcs import ChatCodec
+from rcsops.rcs import ChatCodec, FileSelector
 from rcsops.sip import Flow
 from rcsops.transport import wall_clock
 from rcsops.ua import Chat, Event, Failed, FileReceived, SessionEnded, TextReceived, chat
@@ -269,7 +269,8 @@ async def test_progress_that_is_none_is_not_told() -> None:
     agent = SimpleNamespace(publish=told.append)
     transfer = Transfer(
         agent,  # type: ignore[arg-type]
-        peer="p", chat=None, transfer_id="t", name="n", size=5, sha1="", incoming=True,
+        peer="p", uri="u", chat=None, transfer_id="t", conversation_id="c",
+        selector=FileSelector("n", size=5), incoming=True,
     )  # fmt: skip
     for _ in range(3):
         transfer._progress(5)

@@ -20,7 +20,7 @@ from rcsops.sip import (
 )
 from rcsops.transport.msrp import MsrpEndpoint
 from rcsops.transport.requester import Walk
-from rcsops.ua import FileOffered, transfer
+from rcsops.ua import FileOffered, receiving, sending
 from rcsops.ua.call import Call
 from rcsops.ua.dialing import Attempt
 from rcsops.ua.incoming import FileOffer, Invitation
@@ -254,14 +254,14 @@ async def test_no_digest_goes_straight_to_the_peer() -> None:
 async def test_a_sender_that_never_says_bye_is_seen_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "_PARTING_SECONDS", 0.05)
-    monkeypatch.setattr(transfer.OutgoingTransfer, "_end", lambda self, reason: None)
+    monkeypatch.setattr(receiving, "_PARTING_SECONDS", 0.05)
+    monkeypatch.setattr(sending.OutgoingTransfer, "_end", lambda self, reason: None)
     path = tmp_path / "a.txt"
     path.write_text("hello")
     async with Agent("sip:alex@rcs.example") as alex, Agent("sip:bob@rcs.example") as bob:
         feed = bob.events()
         port = bob.host.addresses[0].port
-        sending = await alex.send_file(f"sip:bob@127.0.0.1:{port}", path)
+        offered = await alex.send_file(f"sip:bob@127.0.0.1:{port}", path)
         async with asyncio.timeout(5):
             async for event in feed:
                 if isinstance(event, FileOffered):
@@ -269,6 +269,6 @@ async def test_a_sender_that_never_says_bye_is_seen_off(
                     taken = await event.offer.accept(tmp_path / "in")
                     break
             await taken.done()
-            await sending.done()
+            await offered.done()
             while bob.host._calls or alex.host._calls:
                 await asyncio.sleep(0.01)

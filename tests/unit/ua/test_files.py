@@ -8,14 +8,23 @@ from pathlib import Path
 import pytest
 
 from rcsops.errors import TransferError
-from rcsops.ua.files import IncomingFile, OutgoingFile
+from rcsops.rcs import FileSelector
+from rcsops.ua.files import OutgoingFile
+from rcsops.ua.incoming_file import Checkpoint, IncomingFile
 
 DATA = bytes(range(256)) * 10
 SHA1 = hashlib.sha1(DATA).hexdigest()
+SHA256 = hashlib.sha256(DATA).hexdigest()
+
+
+def incoming(
+    directory: Path, name: str, size: int, sha1: str | None, sha256: str | None = None
+) -> IncomingFile:
+    return IncomingFile(directory, name, FileSelector(size=size, sha1=sha1, sha256=sha256))
 
 
 async def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
-    file = IncomingFile(tmp_path, "a.bin", len(DATA), SHA1.upper())
+    file = incoming(tmp_path, "a.bin", len(DATA), SHA1.upper())
     assert not (tmp_path / "a.bin").exists()
     # Chunks may come in any order.
     file.write(1000, DATA[1000:])
@@ -30,7 +39,7 @@ async def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
 async def test_it_never_replaces_another(tmp_path: Path) -> None:
     (tmp_path / "a.tar.gz").write_text("mine")
     (tmp_path / "a.tar (1).gz").symlink_to("/nowhere")
-    file = IncomingFile(tmp_path, "a.tar.gz", len(DATA), SHA1)
+    file = incoming(tmp_path, "a.tar.gz", len(DATA), SHA1)
     file.write(0, DATA)
     path, _ = await file.commit()
     assert path.name == "a.tar (2).gz"
@@ -47,15 +56,77 @@ async def test_it_never_replaces_another(tmp_path: Path) -> None:
 async def test_what_is_not_as_promised_leaves_nothing(
     tmp_path: Path, size: int, sha1: str, data: bytes, message: str
 ) -> None:
-    file = IncomingFile(tmp_path, "a.bin", size, sha1)
+    file = incoming(tmp_path, "a.bin", size, sha1)
     file.write(0, data)
     with pytest.raises(TransferError, match=message):
         await file.commit()
     assert os.listdir(tmp_path) == []
 
 
+async def test_the_second_hash_counts_as_well(tmp_path: Path) -> None:
+    for sha256, kept in ((SHA256, True), ("0" * 64, False)):
+        file = incoming(tmp_path, "a.bin", len(DATA), SHA1, sha256)
+        file.write(0, DATA)
+        if kept:
+            await file.commit()
+        else:
+            with pytest.raises(TransferError, match="hash"):
+                await file.commit()
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+async def test_what_is_written_twice_is_hashed_as_it_is_in_the_end(tmp_path: Path) -> None:
+    file = incoming(tmp_path, "a.bin", len(DATA), SHA1)
+    file.write(0, b"x" * 100 + DATA[100:])
+    await file.flush()
+    file.write(0, DATA[:100])
+    assert (await file.commit())[1] == SHA1
+
+
+async def test_a_part_is_kept_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    file = incoming(tmp_path, "a.bin", len(DATA), SHA1, SHA256)
+    file.write(0, DATA[:1000])
+    await file.flush()
+    assert file.rewind() == 1000
+    checkpoint = file.checkpoint
+    assert checkpoint == Checkpoint(1000, hashlib.sha1(DATA[:1000]).hexdigest())
+    # More had come when the process was killed.
+    file.write(1000, b"lost")
+    await file.suspend()
+    promised = FileSelector(size=len(DATA), sha1=SHA1, sha256=SHA256)
+    again = IncomingFile(tmp_path, "a.bin", promised, kept=file.partial)
+    await again.verify(checkpoint)
+    assert (again.written, file.partial.stat().st_size) == (1000, 1000)
+    again.write(1000, DATA[1000:])
+    path, sha1 = await again.commit()
+    assert (path.read_bytes(), sha1) == (DATA, SHA1)
+
+
+async def test_a_part_that_has_changed_is_not_believed(tmp_path: Path) -> None:
+    file = incoming(tmp_path, "a.bin", len(DATA), SHA1)
+    file.write(0, DATA[:1000])
+    await file.flush()
+    file.rewind()
+    await file.suspend()
+    for damaged in (b"X" + DATA[1:1000], DATA[:999]):
+        file.partial.write_bytes(damaged)
+        again = IncomingFile(tmp_path, "a.bin", FileSelector(size=len(DATA)), kept=file.partial)
+        with pytest.raises(TransferError, match="has changed"):
+            await again.verify(file.checkpoint)
+        await again.suspend()
+
+
+async def test_what_came_in_disorder_is_not_gone_on_with(tmp_path: Path) -> None:
+    file = incoming(tmp_path, "a.bin", len(DATA), SHA1)
+    file.write(1000, DATA[1000:])
+    await file.flush()
+    assert file.rewind() == 0
+    file.write(0, DATA)
+    assert (await file.commit())[1] == SHA1
+
+
 async def test_more_than_promised_is_refused_and_an_abort_leaves_nothing(tmp_path: Path) -> None:
-    file = IncomingFile(tmp_path, "a.bin", 10, None)
+    file = incoming(tmp_path, "a.bin", 10, None)
     with pytest.raises(TransferError, match="more"):
         file.write(5, b"123456")
     file.write(5, b"12345")
@@ -65,7 +136,7 @@ async def test_more_than_promised_is_refused_and_an_abort_leaves_nothing(tmp_pat
 
 
 async def test_without_a_promised_hash_the_size_counts(tmp_path: Path) -> None:
-    file = IncomingFile(tmp_path, "a.bin", len(DATA), None)
+    file = incoming(tmp_path, "a.bin", len(DATA), None)
     file.write(0, DATA)
     assert (await file.commit())[1] == SHA1
 
@@ -73,13 +144,13 @@ async def test_without_a_promised_hash_the_size_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../a", "a/b", "", ".", "..", "a\0b"])
 def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(TransferError, match="safe"):
-        IncomingFile(tmp_path, name, 1, None)
+        incoming(tmp_path, name, 1, None)
 
 
 def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(TransferError, match="no file can be made"):
-        IncomingFile(tmp_path / "file" / "sub", "a", 1, None)
+        incoming(tmp_path / "file" / "sub", "a", 1, None)
 
 
 async def test_a_file_to_send_is_read_with_its_hash(tmp_path: Path) -> None:
@@ -88,8 +159,14 @@ async def test_a_file_to_send_is_read_with_its_hash(tmp_path: Path) -> None:
     file = await OutgoingFile.open(path)
     assert (file.name, file.size, file.sha1) == ("photo.jpg", len(DATA), SHA1)
     assert file.content_type == "image/jpeg"
-    assert file.read(100) + file.read(10_000) == DATA
-    assert file.read(1) == b""
+    assert file.sha256 == SHA256
+    read = file.reader()
+    assert read(100) + read(10_000) == DATA
+    assert read(1) == b""
+    assert file.reader(1000)(10_000) == DATA[1000:]
+    assert file.unchanged
+    path.write_bytes(DATA + b"more")
+    assert not file.unchanged
     file.close()
 
 
@@ -107,7 +184,7 @@ async def test_a_file_system_without_hard_links_keeps_files_as_well(
 
     monkeypatch.setattr(os, "link", no_links)
     for name in ("a.bin", "a (1).bin"):
-        file = IncomingFile(tmp_path, "a.bin", len(DATA), SHA1)
+        file = incoming(tmp_path, "a.bin", len(DATA), SHA1)
         file.write(0, DATA)
         path, _ = await file.commit()
         assert (path.name, path.read_bytes()) == (name, DATA)

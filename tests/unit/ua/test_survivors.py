@@ -27,9 +27,10 @@ from rcsops.ua.call import Call
 from rcsops.ua.dialing import Attempt
 from rcsops.ua.incoming import FileOffer
 from rcsops.ua.outgoing_invite import OutgoingInvite
+from rcsops.ua.receiving import IncomingTransfer
 from rcsops.ua.refresh import SessionRefresh
+from rcsops.ua.sending import OutgoingTransfer
 from rcsops.ua.session import MsrpCall
-from rcsops.ua.transfer import IncomingTransfer, OutgoingTransfer
 from tests.survivors import alive, no_collector, none_more_than
 from tests.unit.server.conftest import DOMAIN, FAST, Lab, add_account
 

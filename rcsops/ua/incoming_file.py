@@ -1,0 +1,336 @@
+"""A file that is being received: written whole, or kept in part until the rest comes."""
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from rcsops.errors import TransferError
+from rcsops.rcs import FileSelector
+
+__all__ = ["Checkpoint", "IncomingFile"]
+
+_BLOCK = 1 << 20
+_MAX_COPIES = 10_000
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+# The system takes so many pieces in one call at most (IOV_MAX), and some fewer.
+_MAX_PIECES = 256
+_CHECKPOINT_OCTETS = 8 << 20
+_HIGH_WATER = 4 << 20
+_LOW_WATER = 1 << 20
+
+
+class Checkpoint(NamedTuple):
+    """The first ``octets`` of a file that is not whole, and the SHA-1 of these, in hex."""
+
+    octets: int
+    sha1: str
+
+
+class IncomingFile:
+    """A file that is being received.
+
+    The octets gather in a hidden file of the target directory, ``partial``; only a file of the
+    promised size and hashes gets its name, and never the name of another one. Writing and hashing
+    are done by a thread. ``written`` are the octets that have come in order from the start.
+
+    ``on_written`` is called, on the loop, whenever some of it has been written.
+    """
+
+    __slots__ = (
+        "_descriptor",
+        "_disordered",
+        "_error",
+        "_name",
+        "_queue",
+        "_selector",
+        "_sha1",
+        "_sha256",
+        "_size",
+        "_working",
+        "backlog",
+        "checkpoint",
+        "directory",
+        "on_written",
+        "partial",
+        "written",
+    )
+
+    def __init__(
+        self, directory: Path, name: str, promised: FileSelector, *, kept: Path | None = None
+    ) -> None:
+        """Raises TransferError when the directory cannot be written to, or ``kept`` not be read.
+
+        ``promised`` has the size, and the hashes that are then checked. ``name`` must be a plain
+        name: see ``rcsops.rcs.filetransfer.safe_name``. ``kept`` is the part of it that is there
+        from an earlier time, which counts only after ``verify``.
+        """
+        if os.sep in name or name in ("", ".", "..") or "\0" in name:
+            raise TransferError("the name of the file is not safe")
+        self.directory = directory
+        self.partial = kept or directory / f".rcsops-{secrets.token_hex(8)}.part"
+        self.written = 0
+        self.backlog = 0
+        self.checkpoint = Checkpoint(0, hashlib.sha1(usedforsecurity=False).hexdigest())
+        self.on_written: Callable[[], None] = _nothing
+        self._name = name
+        self._selector = promised
+        self._size = promised.size or 0
+        self._sha1 = hashlib.sha1(usedforsecurity=False)
+        self._sha256 = hashlib.sha256() if promised.sha256 else None
+        # Octets came in another order than that of the file: the hashes are made at the end.
+        self._disordered = False
+        self._queue: list[tuple[int, bytes | memoryview]] = []
+        self._working: asyncio.Future[None] | None = None
+        self._error: TransferError | None = None
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            if kept is None:
+                directory.mkdir(parents=True, exist_ok=True)
+                flags |= os.O_CREAT | os.O_EXCL
+            self._descriptor = os.open(self.partial, flags, 0o600)
+        except OSError as error:
+            raise TransferError(f"no file can be made in {directory}: {error.strerror}") from error
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits to be written that no more should be taken for now."""
+        return self.backlog > _HIGH_WATER
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more should be taken again."""
+        return self.backlog < _LOW_WATER
+
+    async def verify(self, checkpoint: Checkpoint) -> None:
+        """Takes what is there up to ``checkpoint`` as received, off the event loop.
+
+        Raises TransferError when it is not what it was.
+        """
+        await asyncio.to_thread(self._verify, checkpoint)
+
+    def _verify(self, checkpoint: Checkpoint) -> None:
+        try:
+            self._hash_up_to(checkpoint.octets)
+            if (self.written, self._sha1.hexdigest()) != checkpoint:
+                raise TransferError(f"what was kept of {self._name} has changed")
+            os.ftruncate(self._descriptor, self.written)
+        except OSError as error:
+            raise TransferError(f"{self._name} cannot be read: {error.strerror}") from error
+        self.checkpoint = checkpoint
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Takes octets from an offset counted from 0; they are written soon.
+
+        Raises TransferError beyond the promised size, or when the disk was full before.
+        """
+        if self._error is not None:
+            raise self._error
+        if offset + len(data) > self._size:
+            raise TransferError("more came than was promised")
+        self._queue.append((offset, data))
+        self.backlog += len(data)
+        if self._working is None:
+            self._work()
+
+    def _work(self) -> None:
+        batch, self._queue = self._queue, []
+        loop = asyncio.get_running_loop()
+        self._working = loop.run_in_executor(None, self._write, batch)
+        self._working.add_done_callback(lambda done: self._worked(done, batch))
+
+    def _worked(
+        self, done: "asyncio.Future[None]", batch: list[tuple[int, bytes | memoryview]]
+    ) -> None:
+        self._working = None
+        self.backlog -= sum(len(data) for _, data in batch)
+        if not done.cancelled() and isinstance(error := done.exception(), OSError):
+            self._error = TransferError(f"{self._name} cannot be written: {error.strerror}")
+            self._queue.clear()
+        elif self._queue:
+            self._work()
+        self.on_written()
+
+    def rewind(self) -> int:
+        """How much there is of it, in order, for the rest to be written behind; called when all
+        that came has been written. What came in disorder is not believed."""
+        if self._disordered:
+            self._start_over()
+        self.mark()
+        return self.written
+
+    def _start_over(self) -> None:
+        self._disordered = False
+        self.written = 0
+        self._sha1 = hashlib.sha1(usedforsecurity=False)
+        self._sha256 = hashlib.sha256() if self._selector.sha256 else None
+
+    async def flush(self) -> None:
+        """Waits until all that came has been written. Raises TransferError when it cannot be."""
+        while self._working is not None:
+            await asyncio.wait((self._working,))
+            # Its callback, which may begin the next round, comes right after.
+            await asyncio.sleep(0)
+        if self._error is not None:
+            raise self._error
+
+    async def commit(self) -> tuple[Path, str]:
+        """Checks size and hashes and gives the file its name; returns that and the SHA-1.
+
+        Raises TransferError, and leaves nothing, when the file is not what was promised.
+        """
+        try:
+            await self.flush()
+        except TransferError:
+            self.abort()
+            raise
+        descriptor, self._descriptor = self._descriptor, -1
+        # Shielded: a caller that gives up must not leave half of it behind.
+        return await asyncio.shield(asyncio.to_thread(self._commit, descriptor))
+
+    async def suspend(self) -> None:
+        """Closes the file and keeps what is there of it."""
+        with contextlib.suppress(TransferError):
+            await self.flush()
+        self._close()
+
+    def abort(self) -> None:
+        """Leaves nothing behind."""
+        if self._close():
+            with contextlib.suppress(OSError):
+                self.partial.unlink()
+
+    def release(self) -> None:
+        """Nobody is told any more what has been written."""
+        self.on_written = _nothing
+
+    def _close(self) -> bool:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor < 0:
+            return False
+        if self._working is None:
+            os.close(descriptor)
+        else:
+            self._queue.clear()
+            self._working.add_done_callback(lambda _: os.close(descriptor))
+        return True
+
+    # --- in a thread -------------------------------------------------------------------------
+
+    def _write(self, batch: list[tuple[int, bytes | memoryview]]) -> None:
+        descriptor = self._descriptor
+        if descriptor < 0:
+            return
+        index = 0
+        while index < len(batch):
+            start = end = batch[index][0]
+            pieces: list[bytes | memoryview] = []
+            while index < len(batch) and batch[index][0] == end and len(pieces) < _MAX_PIECES:
+                pieces.append(batch[index][1])
+                end += len(batch[index][1])
+                index += 1
+            _write_all(descriptor, pieces, start)
+            if start != self.written:
+                self._disordered = True
+            if not self._disordered:
+                for piece in pieces:
+                    self._hash(piece)
+                self.written = end
+        if not self._disordered and self.written - self.checkpoint.octets >= _CHECKPOINT_OCTETS:
+            self.mark()
+
+    def mark(self) -> None:
+        """Makes a checkpoint of what has been written; called while nothing is being written."""
+        self.checkpoint = Checkpoint(self.written, self._sha1.copy().hexdigest())
+
+    def _hash(self, data: bytes | memoryview) -> None:
+        self._sha1.update(data)
+        if self._sha256 is not None:
+            self._sha256.update(data)
+
+    def _hash_up_to(self, end: int) -> None:
+        """Hashes the file on from where that has come to."""
+        while self.written < end:
+            wanted = min(_BLOCK, end - self.written)
+            block = os.pread(self._descriptor, wanted, self.written)
+            if not block:
+                return
+            self._hash(block)
+            self.written += len(block)
+
+    def _commit(self, descriptor: int) -> tuple[Path, str]:
+        self._descriptor = descriptor
+        try:
+            if self._disordered:
+                self._start_over()
+            self._hash_up_to(self._size)
+            if self.written != self._size:
+                raise TransferError(f"{self._name}: {self.written} of {self._size} octets came")
+            sha1 = self._sha1.hexdigest()
+            sha256 = self._sha256.hexdigest() if self._sha256 is not None else None
+            promised = self._selector.sha1
+            if (promised and promised.lower() != sha1) or sha256 != self._selector.sha256:
+                raise TransferError(f"{self._name}: the hash is not the one that was promised")
+            os.fsync(descriptor)
+            return self._publish(), sha1
+        except OSError as error:
+            raise TransferError(f"{self._name} cannot be kept: {error.strerror}") from error
+        finally:
+            self._descriptor = -1
+            os.close(descriptor)
+            with contextlib.suppress(OSError):
+                self.partial.unlink()
+
+    def _publish(self) -> Path:
+        stem, suffix = os.path.splitext(self._name)
+        for number in range(_MAX_COPIES):
+            name = self._name if number == 0 else f"{stem} ({number}){suffix}"
+            final = self.directory / name
+            try:
+                self._name_it(final)
+            except FileExistsError:
+                continue
+            self._sync_directory()
+            return final
+        raise TransferError(f"{self._name}: every name like it is taken")
+
+    def _name_it(self, final: Path) -> None:
+        try:
+            # link, not rename: it fails when the name is taken, without a gap in between.
+            os.link(self.partial, final, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            # A file system without hard links (FAT, some of the network): take the name first.
+            os.close(os.open(final, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            os.replace(self.partial, final)
+
+    def _sync_directory(self) -> None:
+        # The file has its name; where directories cannot be synced it stays a good file.
+        with contextlib.suppress(OSError):
+            descriptor = os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def _write_all(descriptor: int, pieces: list[bytes | memoryview], offset: int) -> None:
+    left = pieces
+    while left:
+        count = os.pwritev(descriptor, left, offset)
+        offset += count
+        while left and count >= len(left[0]):
+            count -= len(left[0])
+            left = left[1:]
+        if left and count:
+            left = [memoryview(left[0])[count:], *left[1:]]
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,371 @@
+"""Files between two agents, whose connections break, stand still and go on."""
+
+import asyncio
+import hashlib
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from rcsops import Agent
+from rcsops.errors import TransferError, UsageError
+from rcsops.msrp import MsrpUri
+from rcsops.settings import FileRules
+from rcsops.testing import TcpRelay
+from rcsops.testing.waiting import eventually
+from rcsops.ua import (
+    Event,
+    FileFailed,
+    FileInterrupted,
+    FilePaused,
+    FileReceived,
+    FileResumed,
+    FileSent,
+    Transfer,
+    TransferStatus,
+)
+from tests.unit.ua.lab import Lab, lab
+
+pytestmark = [pytest.mark.timeout(60), pytest.mark.rfc("5547", "8")]
+
+ANY = FileRules.parse(["accept"])
+SIZE = 24 << 20
+
+
+class Side:
+    """An agent with all that it has told, and the way to it."""
+
+    server: ClassVar[Lab]
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        self.events: list[Event] = []
+        self._follower = asyncio.create_task(self._follow())
+
+    async def _follow(self) -> None:
+        async for event in self.agent.events():
+            self.events.append(event)
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    async def sees(self, kind: type[Any]) -> Any:
+        await eventually(lambda: self.of(kind), timeout=20, what=kind.__name__)
+        return self.of(kind)[-1]
+
+    async def transfer(self) -> Transfer:
+        await eventually(lambda: self.agent.transfers, timeout=20)
+        return self.agent.transfers[-1]
+
+    @property
+    def uri(self) -> str:
+        return self.agent.aor
+
+
+@pytest.fixture(autouse=True)
+async def server() -> AsyncIterator[Lab]:
+    async with lab(**{name: f"of {name}" for name in ("alex", "bob", "eve")}) as made:
+        Side.server = made
+        yield made
+
+
+@asynccontextmanager
+async def side(name: str, directory: Path, **options: Any) -> AsyncIterator[Side]:
+    # Small chunks, so that a transfer takes long enough to be caught midway.
+    options = {"file_chunk": 2048, "retry_base": 0.05} | options
+    agent = Agent(
+        f"sip:{name}@rcs.example",
+        server=Side.server.address,
+        password=f"of {name}",
+        file_rules=ANY,
+        transfers=directory / f"{name}-state",
+        **options,
+    )
+    async with agent:
+        await agent.register()
+        yield Side(agent)
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    path = tmp_path / "film.bin"
+    path.write_bytes(os.urandom(1 << 20) * (SIZE >> 20))
+    return path
+
+
+async def offer_of(bob: Side) -> Any:
+    await eventually(lambda: bob.agent.invitations, timeout=20)
+    return bob.agent.invitations[0]
+
+
+async def begin(alex: Side, bob: Side, film: Path, target: Path) -> tuple[Transfer, Transfer]:
+    """A transfer of which something is through."""
+    ours = await alex.agent.send_file(bob.uri, film)
+    theirs = await (await offer_of(bob)).accept(target)
+    await eventually(lambda: theirs.octets > 1 << 20, timeout=20, interval=0.001)
+    return ours, theirs
+
+
+@asynccontextmanager
+async def relayed(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TcpRelay]:
+    """MSRP connections to the agent come through a relay, as through a NAT that forwards a port."""
+    msrp = await agent.host.msrp()
+    async with TcpRelay(f"127.0.0.1:{msrp.port}") as relay:
+        port = int(relay.address.rpartition(":")[2])
+        straight = msrp.new_path
+
+        def through(host: str, *, secure: bool = False) -> tuple[MsrpUri, ...]:
+            return (replace(straight(host, secure=secure)[0], port=port),)
+
+        monkeypatch.setattr(msrp, "new_path", through)
+        yield relay
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+async def test_both_sides_pause_and_go_on(film: Path, tmp_path: Path) -> None:
+    async with side("alex", tmp_path) as alex, side("bob", tmp_path) as bob:
+        ours, theirs = await begin(alex, bob, film, tmp_path / "in")
+        for one, other, by in ((ours, theirs, bob), (theirs, ours, alex)):
+            await one.pause()
+            paused = await by.sees(FilePaused)
+            assert paused.by_peer
+            assert one.status is other.status is TransferStatus.PAUSED
+            # What was in the pipes still comes; then nothing does.
+            await eventually(lambda: theirs.octets == ours.octets, timeout=20)
+            stood = theirs.octets
+            with pytest.raises(TransferError, match="paused by the peer"):
+                await other.resume()
+            await asyncio.sleep(0.1)
+            assert theirs.octets == stood < SIZE
+            await one.resume()
+            if one is ours:
+                await eventually(
+                    lambda stood=stood: theirs.octets > stood, timeout=20, interval=0.001
+                )
+        await ours.done(20)
+        await theirs.done(20)
+        received = await bob.sees(FileReceived)
+        assert digest(received.path) == digest(film)
+        assert len(bob.of(FileResumed)) == len(alex.of(FileResumed)) == 2
+        assert list((tmp_path / "alex-state").iterdir()) == []
+        assert list((tmp_path / "bob-state").iterdir()) == []
+
+
+async def test_it_goes_on_by_itself_when_the_connection_breaks(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        side("alex", tmp_path) as alex,
+        side("bob", tmp_path) as bob,
+        relayed(alex.agent, monkeypatch) as relay,
+    ):
+        ours, theirs = await begin(alex, bob, film, tmp_path / "in")
+        for times in (1, 2):
+            relay.cut()
+            await eventually(lambda times=times: len(bob.of(FileResumed)) >= times, timeout=20)
+            had = bob.of(FileResumed)[-1].octets
+            await eventually(lambda had=had: theirs.octets > had, timeout=20, interval=0.001)
+        await ours.done(20)
+        await theirs.done(20)
+        received = await bob.sees(FileReceived)
+        assert digest(received.path) == digest(film)
+        interrupted = alex.of(FileInterrupted)
+        assert all(0 < each.octets < SIZE and each.retry_in < 1 for each in interrupted)
+        # It went on where it had been, and the peer was not asked again.
+        assert all(each.octets > 0 for each in bob.of(FileResumed))
+        assert os.listdir(tmp_path / "in") == ["film.bin"]
+
+
+async def test_a_break_without_an_end_leaves_both_sides_able_to_go_on(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        side("alex", tmp_path, resume_seconds=0.0) as alex,
+        side("bob", tmp_path) as bob,
+        relayed(alex.agent, monkeypatch) as relay,
+        relayed(bob.agent, monkeypatch),
+    ):
+        ours, theirs = await begin(alex, bob, film, tmp_path / "in")
+        relay.shut = True
+        relay.cut()
+        # Nothing is tried any more.
+        with pytest.raises(TransferError, match=f"interrupted at [1-9][0-9]* of {SIZE}"):
+            await ours.done(20)
+        await bob.sees(FileInterrupted)
+        assert ours.status is theirs.status is TransferStatus.INTERRUPTED
+        # The one who waits for the rest fetches it.
+        await theirs.resume()
+        await theirs.done(20)
+        await ours.done(20)
+        assert digest(tmp_path / "in" / "film.bin") == digest(film)
+        resumed = bob.of(FileResumed)[0]
+        assert 1 << 20 <= resumed.octets < SIZE
+
+
+@pytest.mark.parametrize("who", ["sender", "receiver"])
+async def test_either_side_resumes_after_both_were_restarted(
+    film: Path, tmp_path: Path, who: str
+) -> None:
+    async with side("alex", tmp_path) as alex, side("bob", tmp_path) as bob:
+        await begin(alex, bob, film, tmp_path / "in")
+    assert alex.of(FileFailed) == bob.of(FileFailed) == []
+    async with side("alex", tmp_path) as alex, side("bob", tmp_path) as bob:
+        ours, theirs = await alex.transfer(), await bob.transfer()
+        assert ours.status is theirs.status is TransferStatus.INTERRUPTED
+        assert 0 < theirs.octets < SIZE
+        await (ours if who == "sender" else theirs).resume()
+        await asyncio.gather(ours.done(20), theirs.done(20))
+        assert bob.of(FileResumed)[0].octets > 0
+        assert digest(tmp_path / "in" / "film.bin") == digest(film)
+        assert os.listdir(tmp_path / "in") == ["film.bin"]
+        assert os.listdir(tmp_path / "bob-state") == os.listdir(tmp_path / "alex-state") == []
+
+
+async def test_sending_the_same_file_again_goes_on_with_it(film: Path, tmp_path: Path) -> None:
+    async with side("alex", tmp_path) as alex, side("bob", tmp_path) as bob:
+        await begin(alex, bob, film, tmp_path / "in")
+        await alex.agent.close()
+        theirs = await bob.transfer()
+        await eventually(lambda: theirs.status is TransferStatus.INTERRUPTED, timeout=20)
+        async with side("alex", tmp_path) as again:
+            ours = await again.agent.send_file(bob.uri, film)
+            assert ours.transfer_id == theirs.transfer_id
+            await ours.done(20)
+        assert bob.of(FileResumed)[0].octets > 0
+        assert digest(tmp_path / "in" / "film.bin") == digest(film)
+
+
+@pytest.mark.parametrize("damage", ["gone", "changed", "forged", "no facts"])
+async def test_a_part_that_is_not_right_comes_anew(film: Path, tmp_path: Path, damage: str) -> None:
+    async with side("alex", tmp_path) as alex:
+        async with side("bob", tmp_path) as bob:
+            ours, _ = await begin(alex, bob, film, tmp_path / "in")
+        [state], [part] = (tmp_path / "bob-state").iterdir(), (tmp_path / "in").iterdir()
+        facts = json.loads(state.read_text())
+        if damage == "gone":
+            part.unlink()
+        elif damage == "no facts":
+            state.write_text(state.read_text()[:40])
+        else:
+            with part.open("r+b") as file:
+                file.write(b"something else")
+        if damage == "forged":
+            forged = part.read_bytes()[: facts["octets"]]
+            facts["octets_sha1"] = hashlib.sha1(forged).hexdigest()
+            state.write_text(json.dumps(facts))
+        await eventually(lambda: ours.status is TransferStatus.INTERRUPTED, timeout=20)
+        async with side("bob", tmp_path, downloads=tmp_path / "in") as bob:
+            await ours.resume()
+            await ours.done(20)
+            await bob.sees(FileReceived)
+        assert digest(tmp_path / "in" / "film.bin") == digest(film)
+
+
+async def test_a_file_that_has_changed_is_not_gone_on_with(film: Path, tmp_path: Path) -> None:
+    async with side("alex", tmp_path) as alex, side("bob", tmp_path) as bob:
+        await begin(alex, bob, film, tmp_path / "in")
+        await alex.agent.close()
+        with film.open("r+b") as file:
+            file.write(b"another film")
+        async with side("alex", tmp_path) as again:
+            ours = await again.transfer()
+            with pytest.raises(TransferError, match="has changed"):
+                await ours.resume()
+
+
+@pytest.mark.parametrize("who", ["sender", "receiver"])
+async def test_either_side_cancels_for_good(film: Path, tmp_path: Path, who: str) -> None:
+    async with side("alex", tmp_path) as alex, side("bob", tmp_path) as bob:
+        ours, theirs = await begin(alex, bob, film, tmp_path / "in")
+        await (ours if who == "sender" else theirs).cancel()
+        for each in (ours, theirs):
+            with pytest.raises(TransferError, match=r"cancelled|gave it up|refused the data: 413"):
+                await each.done(20)
+        await alex.sees(FileFailed)
+        await bob.sees(FileFailed)
+        assert os.listdir(tmp_path / "in") == []
+        assert os.listdir(tmp_path / "alex-state") == os.listdir(tmp_path / "bob-state") == []
+        assert alex.agent.transfers == bob.agent.transfers == ()
+
+
+async def test_what_is_shared_can_be_fetched_and_nothing_else(film: Path, tmp_path: Path) -> None:
+    secret, letter = tmp_path / "secret.txt", tmp_path / "letter.txt"
+    secret.write_text("not for bob")
+    letter.write_text("for bob")
+    async with (
+        side("alex", tmp_path) as alex,
+        side("bob", tmp_path) as bob,
+        side("eve", tmp_path) as eve,
+    ):
+        sha1 = await alex.agent.share("sip:bob@rcs.example", film)
+        await alex.agent.share("sip:eve@rcs.example", secret)
+        target = tmp_path / "in"
+        for wanted in ({"name": "film.bin"}, {"sha1": sha1}, {"name": "film.bin", "sha1": sha1}):
+            got = await bob.agent.fetch_file(alex.uri, target, **wanted)
+            await got.done(20)
+            assert got.path is not None
+            assert digest(got.path) == digest(film)
+        # Neither what is another's, nor what is not shared, nor a path to it.
+        for name in ("secret.txt", "letter.txt", str(secret), "../secret.txt", "FILM.BIN"):
+            with pytest.raises(TransferError, match="No such file is shared with you"):
+                await (await bob.agent.fetch_file(alex.uri, target, name=name)).done(20)
+        with pytest.raises(TransferError, match="No such file"):
+            await (await eve.agent.fetch_file(alex.uri, target, name="film.bin")).done(20)
+        with pytest.raises(UsageError):
+            await bob.agent.fetch_file(alex.uri, target)
+        # What has changed since is not what was shared.
+        film.write_text("another")
+        with pytest.raises(TransferError, match="No such file"):
+            await (await bob.agent.fetch_file(alex.uri, target, sha1=sha1)).done(20)
+        # What was sent may be fetched again by who got it.
+        sent = await alex.agent.send_file(bob.uri, letter)
+        await (await offer_of(bob)).accept(target)
+        await sent.done(20)
+        again = await bob.agent.fetch_file(alex.uri, target, sha1=sent.sha1)
+        await again.done(20)
+        assert again.path == target / "letter (1).txt"
+        await eventually(lambda: len(alex.of(FileSent)) == 5, timeout=20)
+
+
+async def test_what_is_fetched_goes_on_when_the_connection_breaks(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        side("alex", tmp_path) as alex,
+        side("bob", tmp_path) as bob,
+        relayed(bob.agent, monkeypatch) as relay,
+    ):
+        await alex.agent.share("sip:bob@rcs.example", film)
+        theirs = await bob.agent.fetch_file(alex.uri, tmp_path / "in", name="film.bin")
+        await eventually(lambda: theirs.octets > 1 << 20, timeout=20, interval=0.001)
+        relay.cut()
+        await theirs.done(20)
+        assert bob.of(FileInterrupted)[0].retry_in is not None
+        assert bob.of(FileResumed)[0].octets > 0
+        assert digest(tmp_path / "in" / "film.bin") == digest(film)
+
+
+async def test_several_at_a_time_each_way(tmp_path: Path) -> None:
+    async with side("alex", tmp_path) as alex, side("bob", tmp_path) as bob:
+        files = []
+        for number in range(4):
+            path = tmp_path / f"{number}.bin"
+            path.write_bytes(os.urandom(1 << 20) * (number + 1))
+            files.append(path)
+            for one, other in ((alex, bob), (bob, alex)):
+                await one.agent.send_file(other.uri, path)
+                await (await offer_of(other)).accept(tmp_path / f"to-{other.agent.uri.username}")
+        for each in (alex, bob):
+            await eventually(lambda each=each: len(each.of(FileReceived)) == 4, timeout=20)
+            await eventually(lambda each=each: len(each.of(FileSent)) == 4, timeout=20)
+        for path in files:
+            for name in ("alex", "bob"):
+                assert digest(tmp_path / f"to-{name}" / path.name) == digest(path)
