@@ -5,15 +5,20 @@
 
 Both send the same messages through the same server, in turns, so that whatever else the machine
 does falls on both alike: INVITE with credentials for a nonce that is known, 100, 180, 200, ACK
-(and a 407 and its ACK before that where the server wants another nonce). The clock runs from the
-call to `Agent.invite` (or the first octet put together by the bare caller) until the callee has the
-ACK. The bare pair cuts what it needs out of the octets with regular expressions and knows neither
+(and a 407 and its ACK before that where the server wants another nonce). The sockets repeat the
+header fields and the SDP that the agents have just sent, and go by TCP where the size of the INVITE
+makes the agents do so (RFC 3261 §18.1.1). Caller and callee are processes of their own, as they are
+in life, of the agents as of the sockets.
+
+The clock runs from the call to `Agent.invite` (or the first octet put together by the bare caller)
+until the callee has the ACK; it is the system's monotonic one, which is the same in all processes.
+The bare pair cuts what it needs out of the octets with regular expressions and knows neither
 transactions nor dialogs. Exit code 1 if the agents' p50 or p99 is more than 1.5 times that of the
 sockets.
 
 OpenSIPS is looked for in $RCSOPS_TEST_OPENSIPS (prefixes) and on the PATH, and runs on a MariaDB of
 its own where there is one, else on SQLite; where there is no OpenSIPS the benchmark says so and
-does nothing. ``--profile`` shows where the agents' time goes instead.
+does nothing. ``--profile`` shows where the agents' time goes instead, the callee's first.
 """
 
 import argparse
@@ -26,14 +31,20 @@ import re
 import secrets
 import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rcsops import Agent
+from rcsops.errors import InviteError
 from rcsops.testing import MariaDbServer
 from rcsops.testing.opensips import OpenSipsServer, find_opensips
+from rcsops.transport import Tap
+from rcsops.transport.limits import EndpointLimits
+from rcsops.transport.loop import loop_runner, settle_collector
 from rcsops.transport.tap import TapRecord
 
 GOAL = 1.5
@@ -56,10 +67,11 @@ def fields(message: bytes, name: bytes) -> list[bytes]:
 class Bare:
     """A user of a socket: messages are made by pasting, and cut apart by regular expressions."""
 
-    def __init__(self, server: OpenSipsServer, name: str, transport: str) -> None:
+    def __init__(self, server: str, name: str, transport: str) -> None:
         self.name = name
         self.transport = transport.upper()
-        self._to = (server.host, server.port)
+        host, _, port = server.rpartition(":")
+        self._to = (host, int(port))
         kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
         self._socket = socket.socket(socket.AF_INET, kind)
         self._socket.settimeout(10)
@@ -165,12 +177,50 @@ class Bare:
             raise SystemExit("the bare socket could not register")
 
 
-def bare_call(alice: Bare, bob: Bare, offer: bytes, answer: bytes) -> float:
-    """One call of the sockets; the seconds to the callee's ACK. It is ended after that."""
+# What a bare user makes itself; the other header fields are those of the agents' messages.
+_OWN = (
+    *("via", "max-forwards", "from", "to", "call-id", "cseq", "contact", "record-route"),
+    *("content-length", "content-type", "proxy-authorization"),
+)
+
+
+class Model:
+    """What the sockets repeat of the messages that an agent has sent."""
+
+    def __init__(self) -> None:
+        self._messages: dict[bytes, bytes] = {}
+
+    def note(self, message: bytes) -> None:
+        """An agent has sent that."""
+        if message.startswith(b"INVITE ") or b" INVITE\r\n" in message:
+            self._messages[message.split(b" ", 2)[message.startswith(b"SIP/2.0")]] = message
+
+    def is_large(self) -> bool:
+        """Whether the INVITE is too large for a datagram."""
+        return len(self._messages[b"INVITE"]) > EndpointLimits().max_datagram_request
+
+    def body(self, kind: bytes) -> bytes:
+        """The SDP of the newest message of that kind."""
+        return self._messages[kind].partition(b"\r\n\r\n")[2]
+
+    def lines(self, kind: bytes) -> list[str]:
+        """The header fields of it that a bare user does not make itself."""
+        head = self._messages[kind].partition(b"\r\n\r\n")[0].decode().split("\r\n")[1:]
+        return [line for line in head if line.partition(":")[0].lower() not in _OWN]
+
+    def features(self) -> str:
+        """The parameters of the Contact."""
+        message = next(iter(self._messages.values()))
+        return field(message, b"Contact").decode().partition(">")[2]
+
+
+def bare_invite(alice: Bare, model: Model, peer: str) -> tuple[float, Callable[[], None]]:
+    """A call of the sockets as its caller; when it began, and what ends it."""
+    offer, more, features = model.body(b"INVITE"), model.lines(b"INVITE"), model.features()
     started = time.perf_counter()
-    uri, call = f"sip:{bob.name}@{DOMAIN}", secrets.token_hex(8)
+    uri, call = f"sip:{peer}@{DOMAIN}", secrets.token_hex(8)
     to, from_ = f"<{uri}>", f"<sip:{alice.name}@{DOMAIN}>;tag={secrets.token_hex(4)}"
-    more = [f"Contact: {alice.contact}", "Content-Type: application/sdp"]
+    more = [f"Contact: {alice.contact}{features}", *more, "Content-Type: application/sdp"]
     for number in (1, 2):
         invite = alice.head("INVITE", uri, number, to, from_, call)
         proof = alice.credentials("INVITE", uri, "Proxy-Authorization")
@@ -181,95 +231,146 @@ def bare_call(alice: Bare, bob: Bare, offer: bytes, answer: bytes) -> float:
         ack = alice.head("ACK", uri, number, field(answered, b"To").decode(), from_, call)
         ack[1] = invite[1]
         alice.send(*ack)
-    came = bob.request("INVITE")
-    copied = [f"Via: {each.decode()}" for each in fields(came, b"Via")]
-    copied += [f"Record-Route: {each.decode()}" for each in fields(came, b"Record-Route")]
-    copied += [f"{name}: {field(came, name.encode()).decode()}" for name in ("From", "Call-ID")]
-    copied += [f"CSeq: {field(came, b'CSeq').decode()}", f"Contact: {bob.contact}"]
-    copied += [f"To: {field(came, b'To').decode()};tag={secrets.token_hex(4)}"]
-    bob.send("SIP/2.0 180 Ringing", *copied)
-    bob.send("SIP/2.0 200 OK", *copied, "Content-Type: application/sdp", body=answer)
     accepted = alice.final()
     target = re.search(rb"<([^>]+)>", field(accepted, b"Contact"))
     assert target is not None
     to = field(accepted, b"To").decode()
     routes = [f"Route: {each.decode()}" for each in fields(accepted, b"Record-Route")[::-1]]
-    alice.send(*alice.head("ACK", target[1].decode(), number, to, from_, call), *routes)
+    alice.send(*alice.head("ACK", target[1].decode(), number, to, from_, call), *routes, *proof)
+
+    def hang_up() -> None:
+        alice.send(*alice.head("BYE", target[1].decode(), 3, to, from_, call), *routes)
+        alice.final()
+
+    return started, hang_up
+
+
+def bare_answer(bob: Bare, model: Model) -> float:
+    """A call of the sockets as its callee, to the end; when the ACK came."""
+    ringing, accepting = model.lines(b"180"), model.lines(b"200")
+    features, answer = model.features(), model.body(b"200")
+    came = bob.request("INVITE")
+    copied = [f"Via: {each.decode()}" for each in fields(came, b"Via")]
+    copied += [f"Record-Route: {each.decode()}" for each in fields(came, b"Record-Route")]
+    copied += [f"{name}: {field(came, name.encode()).decode()}" for name in ("From", "Call-ID")]
+    copied += [f"CSeq: {field(came, b'CSeq').decode()}", f"Contact: {bob.contact}{features}"]
+    copied += [f"To: {field(came, b'To').decode()};tag={secrets.token_hex(4)}"]
+    bob.send("SIP/2.0 180 Ringing", *copied, *ringing)
+    bob.send("SIP/2.0 200 OK", *copied, *accepting, "Content-Type: application/sdp", body=answer)
     bob.request("ACK")
-    took = time.perf_counter() - started
-    alice.send(*alice.head("BYE", target[1].decode(), 3, to, from_, call), *routes)
+    at = time.perf_counter()
     bye = bob.request("BYE")
     copied = [f"Via: {each.decode()}" for each in fields(bye, b"Via")]
     names = (b"From", b"To", b"Call-ID", b"CSeq")
     copied += [f"{name.decode()}: {field(bye, name).decode()}" for name in names]
     bob.send("SIP/2.0 200 OK", *copied)
-    alice.final()
-    return took
+    return at
 
 
-class Watch:
-    """The callee's tap: when the ACK came; and the bodies that went by."""
-
-    def __init__(self) -> None:
-        self.acknowledged = asyncio.Event()
-        self.at = 0.0
-        self.offer = self.answer = b""
-
-    def __call__(self, record: TapRecord) -> None:
-        if record.data.startswith(b"ACK ") and record.direction == "in":
-            self.at = time.perf_counter()
-            self.acknowledged.set()
-        elif record.data.startswith(b"INVITE "):
-            self.offer = record.data.partition(b"\r\n\r\n")[2]
-        elif record.data.startswith(b"SIP/2.0 200 ") and b" INVITE\r\n" in record.data:
-            self.answer = record.data.partition(b"\r\n\r\n")[2]
+def agent(server: str, transport: str, name: str, tap: Tap) -> Agent:
+    """One of the agents of both sides."""
+    return Agent(
+        f"sip:{name}@{DOMAIN}",
+        server=server,
+        transport=transport,
+        password=f"of {name}",
+        tap=tap,
+    )
 
 
-async def agents_call(alex: Agent, peer: str, watch: Watch) -> float:
-    """One call of the agents; the seconds to the callee's ACK. It is ended after that."""
-    watch.acknowledged.clear()
-    started = time.perf_counter()
-    chat = await alex.invite(peer)
-    await watch.acknowledged.wait()
-    took = watch.at - started
-    await chat.close()
-    return took
-
-
-async def measure(server: OpenSipsServer, calls: int, transport: str) -> dict[str, list[float]]:
-    """Milliseconds of all calls of each, one of the one after one of the other."""
-    alice, bob = Bare(server, "alice", transport), Bare(server, "bob", transport)
-    alice.register()
+async def serve(server: str, transport: str) -> None:
+    """The callees: told by lines of stdin what comes next, they say when its ACK came."""
+    bob, model = Bare(server, "bob", transport), Model()
     bob.register()
-    times: dict[str, list[float]] = {"sockets": [], "agents": []}
-    watch = Watch()
+    loop = asyncio.get_running_loop()
+    orders: asyncio.Queue[str] = asyncio.Queue()
+    loop.add_reader(sys.stdin.fileno(), lambda: orders.put_nowait(sys.stdin.readline().strip()))
 
-    def agent(name: str, tap: Watch | None = None) -> Agent:
-        return Agent(
-            f"sip:{name}@{DOMAIN}",
-            server=server.address,
-            transport=transport,
-            password=f"of {name}",
-            tap=tap,
-        )
+    def say(*words: object) -> None:
+        print(*words, flush=True)
 
-    async with agent("carol") as carol, agent("dave", watch) as dave:
-        await carol.register()
+    def watch(record: TapRecord) -> None:
+        if record.direction == "out":
+            model.note(record.data)
+        elif record.data.startswith(b"ACK "):
+            say(time.perf_counter())
+
+    async with agent(server, transport, "dave", watch) as dave:
         await dave.register()
 
         async def accept() -> None:
             async for invitation in dave.incoming():
-                await invitation.accept()
+                # The caller may hang up before the callee has seen that the session is open.
+                with contextlib.suppress(InviteError):
+                    await invitation.accept()
 
         accepting = asyncio.create_task(accept())
-        for number in range(WARM_UP + calls):
-            async with asyncio.timeout(20):
-                by_agents = await agents_call(carol, f"sip:dave@{DOMAIN}", watch)
-            by_sockets = bare_call(alice, bob, watch.offer, watch.answer)
-            if number >= WARM_UP:
-                times["agents"].append(by_agents * 1000)
-                times["sockets"].append(by_sockets * 1000)
+        settle_collector()
+        say("ready")
+        while await orders.get() == "sockets":
+            say("ready")
+            say(bare_answer(bob, model))
         accepting.cancel()
+
+
+class Callees:
+    """The process of those who are called."""
+
+    def __init__(self, server: str, transport: str, *, profile: bool) -> None:
+        command = [sys.executable, __file__, "--callees", server, "--transport", transport]
+        command += ["--profile"] if profile else []
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+        self.heard()
+
+    def order(self, what: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{what}\n")
+
+    def heard(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit("the process of the callees has ended")
+        return line
+
+    def close(self) -> None:
+        self.order("end")
+        self._process.wait()
+
+
+async def measure(server: str, calls: int, transport: str, profile: bool) -> dict[str, list[float]]:
+    """Milliseconds of all calls of each, one of the one after one of the other."""
+    alice, model = None, Model()
+    times: dict[str, list[float]] = {"sockets": [], "agents": []}
+
+    def watch(record: TapRecord) -> None:
+        if record.direction == "out":
+            model.note(record.data)
+
+    with contextlib.closing(Callees(server, transport, profile=profile)) as callees:
+        async with agent(server, transport, "carol", watch) as carol:
+            await carol.register()
+            settle_collector()
+            for number in range(WARM_UP + calls):
+                started = time.perf_counter()
+                async with asyncio.timeout(20):
+                    chat = await carol.invite(f"sip:dave@{DOMAIN}")
+                    by_agents = float(callees.heard()) - started
+                    await chat.close()
+                callees.order("sockets")
+                callees.heard()
+                if alice is None:
+                    over = "tcp" if model.is_large() else transport
+                    alice = Bare(server, "alice", over)
+                    alice.register()
+                started, hang_up = bare_invite(alice, model, "bob")
+                hang_up()
+                by_sockets = float(callees.heard()) - started
+                if number >= WARM_UP:
+                    times["agents"].append(by_agents * 1000)
+                    times["sockets"].append(by_sockets * 1000)
     return times
 
 
@@ -292,18 +393,34 @@ def p99(values: list[float]) -> float:
     return statistics.quantiles(values, n=100)[98]
 
 
+@contextlib.contextmanager
+def profiled(profile: cProfile.Profile | None) -> Iterator[None]:
+    """Shows on stderr where the time went."""
+    if profile is None:
+        yield
+        return
+    with profile:
+        yield
+    pstats.Stats(profile, stream=sys.stderr).sort_stats("tottime").print_stats(40)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="call set-up through OpenSIPS")
     parser.add_argument("--calls", type=int, default=300)
     parser.add_argument("--transport", choices=("tcp", "udp"), default="udp")
     parser.add_argument("--release", help="which OpenSIPS, the first one unless told otherwise")
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--callees", metavar="SERVER", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    profile = cProfile.Profile() if options.profile else None
+    if options.callees:
+        with loop_runner() as runner, profiled(profile):
+            runner.run(serve(options.callees, options.transport))
+        return 0
     found = [each for each in find_opensips() if options.release in (None, each.version)]
     if not found:
         print("skipped: no OpenSIPS here; RCSOPS_TEST_OPENSIPS names prefixes")
         return 0
-    profile = cProfile.Profile()
     with contextlib.ExitStack() as stack:
         url = None
         if not MariaDbServer.missing() and "db_mysql" in found[0].modules:
@@ -311,16 +428,15 @@ def main() -> int:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rcsops-")))
         # Room for all calls: the limits are not what is measured.
         limits = {"flood": 100_000, "user_rate": 100_000}
-        server = OpenSipsServer(found[0], place, database_url=url, **limits)
+        server = OpenSipsServer(found[0], place, database_url=url, memory=256, **limits)
         for user in ("alice", "bob", "carol", "dave"):
             server.add_user(user, f"of {user}")
         stack.enter_context(server)
-        if options.profile:
-            profile.enable()
-        times = asyncio.run(measure(server, options.calls, options.transport))
-    if options.profile:
-        profile.disable()
-        pstats.Stats(profile).sort_stats("tottime").print_stats(40)
+        runner = stack.enter_context(loop_runner())
+        with profiled(profile):
+            times = runner.run(
+                measure(server.address, options.calls, options.transport, options.profile)
+            )
     print(
         f"OpenSIPS {found[0].version} on {'MariaDB' if url else 'SQLite'}, {options.transport}, "
         f"{options.calls} calls of each, in turns"
