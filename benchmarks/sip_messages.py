@@ -25,6 +25,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rcsops.sip import Request, parse_message
+from rcsops.sip.typed import forget_addresses
 
 VIA = "SIP/2.0/UDP 192.0.2.99:5060;branch=z9hG4bKproxy1f2e3d4c;rport"
 
@@ -165,6 +166,8 @@ class Rcsops:
         return bytes(message)
 
     def typed(self, data: bytes) -> object:
+        # In a call the same addresses come again; here each message counts as the first with its.
+        forget_addresses()
         message = parse_message(data)
         return (
             [(via.host, via.branch) for via in message.vias],

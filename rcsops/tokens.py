@@ -71,6 +71,10 @@ class Tokens:
         text = raw.hex()
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
+    def number(self, bits: int) -> int:
+        """A number below 2**bits."""
+        return int.from_bytes(self._random_bytes((bits + 7) // 8), "big") % (1 << bits)
+
     def fraction(self) -> float:
         """A number in [0, 1), evenly spread: for jitter and for choosing by weight."""
         return int.from_bytes(self._random_bytes(4), "big") / 2**32

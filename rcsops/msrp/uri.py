@@ -105,6 +105,8 @@ class MsrpUri:
         return hash(self._key())
 
     def __str__(self) -> str:
+        if self.port and self.session_id and not (self.userinfo or self.params or ":" in self.host):
+            return f"{self.scheme}://{self.host}:{self.port}/{self.session_id};{self.transport}"
         user = f"{self.userinfo}@" if self.userinfo else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port is None else f":{self.port}"

@@ -1,6 +1,7 @@
 """Feature tags and headers that say "this is RCS" in SIP (OMA CPM, GSMA RCC.07, RFC 3840, 3841)."""
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from urllib.parse import unquote
 
 ICSI_PREFIX = "urn:urn-7:3gpp-service.ims.icsi."
@@ -57,6 +58,11 @@ def read_features(params: Mapping[str, str | None] | Iterable[tuple[str, str | N
     return found
 
 
+@lru_cache(maxsize=32)
+def _accept_contact(urn: str) -> str:
+    return "*" + feature_text([urn])
+
+
 def service_headers(
     urn: str,
     *,
@@ -70,7 +76,7 @@ def service_headers(
     ``contribution_id`` is new for each session or message; both are UUIDs in text form.
     """
     headers = [
-        ("Accept-Contact", "*" + feature_text([urn])),
+        ("Accept-Contact", _accept_contact(urn)),
         ("P-Preferred-Service", urn),
         ("Conversation-ID", conversation_id),
         ("Contribution-ID", contribution_id),

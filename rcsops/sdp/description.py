@@ -16,6 +16,7 @@ from rcsops.limits import SDP_LINES, SDP_MEDIA, SDP_SIZE
 
 _MEDIA = re.compile(r"([^\s/]+) +([0-9]{1,5})(?:/([0-9]{1,5}))? +(\S+)((?: +\S+)+)")
 _UNSAFE = re.compile(r"[\x00\r\n]")
+_LINES = re.compile(r"(?:[a-z]=[^\x00\r\n]*+(?:\n|\Z))*+")
 _DIRECTIONS = frozenset({"sendrecv", "sendonly", "recvonly", "inactive"})
 
 Line = tuple[str, str]
@@ -244,27 +245,25 @@ def parse_sdp(data: bytes | str) -> SessionDescription:
     if len(data) > SDP_SIZE:
         raise SdpParseError("a description that is too long", status=413)
     text = data if isinstance(data, str) else data.decode("utf-8", "surrogateescape")
-    text = text.replace("\r\n", "\n")
-    unsafe = "\r" in text or "\0" in text
-    lines = text.split("\n")
+    lines = text.replace("\r\n", "\n").split("\n")
     while lines and not lines[-1]:
         lines.pop()
     if len(lines) > SDP_LINES or not lines or lines[0] != "v=0":
         raise SdpParseError("not a description of version 0")
+    if not _LINES.fullmatch("\n".join(lines)):
+        wrong = next(line for line in lines if not line or not _LINES.fullmatch(line))
+        raise SdpParseError(f"not a line of SDP: {wrong[:80]!r}")
     session = SessionDescription([])
     section: _Section = session
     for line in lines:
-        letter = line[:1]
-        if line[1:2] != "=" or not "a" <= letter <= "z" or (unsafe and _UNSAFE.search(line)):
-            raise SdpParseError(f"not a line of SDP: {line[:80]!r}")
-        if letter == "m":
+        if line[0] == "m":
             if len(session.media) >= SDP_MEDIA:
                 raise SdpParseError("too many media")
             media = MediaDescription.parse(line[2:])
             session.media.append(media)
             section = media
         else:
-            section.lines.append((letter, line[2:]))
+            section.lines.append((line[0], line[2:]))
     if session.get("o") is None or session.get("s") is None:
         raise SdpParseError("no origin or no session name")
     return session

@@ -13,6 +13,7 @@ from rcsops.sdp.description import Connection, Line, MediaDescription, SessionDe
 
 PROTOCOLS = ("TCP/MSRP", "TCP/TLS/MSRP")
 DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
+_DIRECTIONS = frozenset(DIRECTIONS)
 REVERSED = {"sendonly": "recvonly", "recvonly": "sendonly"}
 
 _KNOWN = {
@@ -75,6 +76,10 @@ class MsrpMedia(NamedTuple):
             setup = setup.strip().lower()
             if setup not in ("actpass", "active", "passive"):
                 raise SdpParseError(f"a=setup:{setup[:20]} cannot be used here", status=488)
+        flags = _DIRECTIONS & found.keys()
+        direction = next(iter(flags)) if len(flags) == 1 else ""
+        if not direction or found[direction]:
+            direction = session.direction_of(media)
         return cls(
             path=path,
             host="" if connection is None else connection.address,
@@ -83,7 +88,7 @@ class MsrpMedia(NamedTuple):
             accept_types=tuple(found.get("accept-types", "").split()),
             accept_wrapped_types=tuple(found.get("accept-wrapped-types", "").split()),
             max_size=_size(found.get("max-size")),
-            direction=session.direction_of(media),
+            direction=direction,
             secure=media.proto.upper() == "TCP/TLS/MSRP",
             cema="msrp-cema" in found,
             fingerprints=tuple(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from rcsops.errors import LocalProtocolError, SipParseError
@@ -60,6 +61,9 @@ _CSEQ = re.compile(rf"([0-9]++)[ \t]++([{TOKEN_CLASS}]++)")
 _MEDIA_TYPE = re.compile(
     rf"([{TOKEN_CLASS}]++)[ \t]*+/[ \t]*+([{TOKEN_CLASS}]++)[ \t]*+(;.*+)?", re.S
 )
+# How many addresses are remembered, and up to which length: a peer chooses what stands there.
+_REMEMBERED = 512
+_LONGEST = 512
 _METHODS = {"INVITE", "ACK", "BYE", "CANCEL", "REGISTER", "OPTIONS", "MESSAGE", "UPDATE", "NOTIFY"}
 _new = object.__new__
 _new_tuple = tuple.__new__
@@ -247,7 +251,14 @@ class Via:
     @property
     def branch(self) -> str | None:
         """The ``branch`` parameter: the transaction's identifier (§8.1.1.7)."""
-        return self._branch or dict.get(self.params, "branch")
+        if self._branch:
+            return self._branch
+        if self._params is None and '"' not in (text := self._param_text):
+            # Most servers put other parameters before it.
+            _, found, rest = text.partition(";branch=")
+            if found:
+                return rest.partition(";")[0]
+        return dict.get(self.params, "branch")
 
     @property
     def received(self) -> str | None:
@@ -310,7 +321,14 @@ class Via:
 
 
 def parse_address(text: str) -> NameAddr:
-    """`NameAddr.parse` for a text that is stripped."""
+    """`NameAddr.parse` for a text that is stripped.
+
+    The same addresses stand in all messages of a call, so those met last are remembered.
+    """
+    return _read_address(text) if len(text) > _LONGEST else known_address(text)
+
+
+def _read_address(text: str) -> NameAddr:
     address = _new(NameAddr)
     address._text = text
     match = _COMMON_ADDR.fullmatch(text)
@@ -349,6 +367,9 @@ def parse_address(text: str) -> NameAddr:
         if not rest:
             address._tag = tag
     return address
+
+
+known_address = lru_cache(maxsize=_REMEMBERED)(_read_address)
 
 
 def parse_via(text: str) -> Via:
@@ -413,6 +434,8 @@ class MediaType(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> MediaType:
         """Parse a media type. Raises SipParseError."""
+        if text == "application/sdp":
+            return _SDP
         match = _MEDIA_TYPE.fullmatch(text)
         if match is None:
             raise SipParseError(f"not a media type: {text[:60]!r}")
@@ -441,3 +464,6 @@ class MediaType(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.type_}{self.params}"
+
+
+_SDP = MediaType("application/sdp", Params())

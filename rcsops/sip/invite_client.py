@@ -151,7 +151,7 @@ class InviteClient:
             return
         dialog = None
         if response.status > 100 and response.to_tag:
-            dialog = self._dialog_of(response)
+            dialog = self._dialog_of(DialogId.of_received(response), response)
         self._events.append(Progress(response.status, dialog, response))
 
     def _receive_2xx(self, response: Response) -> None:
@@ -160,7 +160,7 @@ class InviteClient:
         if ack is not None:
             self._events.append(AckAgain(ack, self.dialogs[known]))
             return
-        dialog = self._dialog_of(response)
+        dialog = self._dialog_of(known, response)
         if dialog is None:
             return
         if dialog is self._inside:
@@ -177,8 +177,7 @@ class InviteClient:
         self._events.append(ExtraFork(response, dialog, ack, bye))
         self._finish(Response(487))
 
-    def _dialog_of(self, response: Response) -> Dialog | None:
-        known = DialogId.of_received(response)
+    def _dialog_of(self, known: DialogId, response: Response) -> Dialog | None:
         dialog = self.dialogs.get(known)
         if dialog is None and len(self.dialogs) < MAX_FORKS:
             dialog = self.dialogs[known] = Dialog.from_uac(self.request, response)

@@ -108,8 +108,11 @@ class InviteServer:
 
     def next_timer(self) -> float | None:
         """When :meth:`handle_timer` is to be called next."""
-        times = (self._again_at, self._limit_at, self._expires_at)
-        return min((time for time in times if time is not None), default=None)
+        due = self._again_at
+        for other in (self._limit_at, self._expires_at):
+            if other is not None and (due is None or other < due):
+                due = other
+        return due
 
     def handle_timer(self, now: float) -> None:
         """Repeat the 2xx, or give up waiting for its ACK; let the caller's Expires pass."""
@@ -214,12 +217,10 @@ class InviteServer:
     def _make(
         self, status: int, reason: str, headers: Iterable[tuple[str, str]], body: bytes
     ) -> Response:
-        response = Response.to_request(
-            self.request, status, reason, to_tag=self._to_tag, headers=headers
+        before = self._response if status < 300 else None
+        return Response.to_request(
+            self.request, status, reason, self._to_tag, headers, body, before=before
         )
-        if body:
-            response.body = body
-        return response
 
     def _check_open(self) -> None:
         if self.state is not InviteServerState.PROCEEDING:

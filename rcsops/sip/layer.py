@@ -82,6 +82,8 @@ class TransactionLayer:
         self._merge_keys: dict[Key, Key] | None = {} if detect_merged else None
         # The newest request, for its accept(): neither Via nor key need be worked out again.
         self._arrived: tuple[Request, Via, Key] | None = None
+        # The request that `is_merged` was asked of last, with its merge key, for the same purpose.
+        self._merging: tuple[Request, Key | None] | None = None
         self._out: list[tuple[bytes, Flow]] = []
         self._events: deque[Event] = deque()
 
@@ -174,7 +176,11 @@ class TransactionLayer:
         self._servers[key] = transaction
         self._index(transaction, back)
         if self._merge_keys is not None:
-            merged = transaction.merge_key = merge_key(request)
+            before = self._merging
+            known = before is not None and before[0] is request
+            merged = before[1] if before is not None and known else merge_key(request)
+            transaction.merge_key = merged
+            self._merging = None
             if merged is not None:
                 self._merge_keys.setdefault(merged, key)
         transaction.start(now)
@@ -207,8 +213,11 @@ class TransactionLayer:
 
     def is_merged(self, request: Request) -> bool:
         """Whether this new request came before by another way: the UAS answers 482 (§8.2.2.2)."""
-        merged = None if self._merge_keys is None else merge_key(request)
-        if self._merge_keys is None or merged is None:
+        if self._merge_keys is None:
+            return False
+        merged = merge_key(request)
+        self._merging = (request, merged)
+        if merged is None:
             return False
         known = self._merge_keys.get(merged)
         return known is not None and known != server_key(request, request.top_via, request.method)

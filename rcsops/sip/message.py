@@ -52,33 +52,35 @@ class Message(TypedHeaders):
     _version: str
 
     def _fill(self, headers: Iterable[tuple[str, str]], body: bytes) -> None:
-        lines: list[str] = []
-        names: list[str] = []
-        self._lines, self._names = lines, names
-        self._typed = {}
-        values: dict[str, str | list[str]] = {}
-        self._values = values
-        self._version = "SIP/2.0"
-        known = HEADER_NAMES
-        for name, value in headers:
-            canonical = known[name] if name in known else _canonical(name)
-            if "\r" in value or "\n" in value:
-                raise LocalProtocolError(f"a line break in the value of {name}")
-            if canonical == "content-length":
-                continue
-            names.append(canonical)
-            lines.append(f"{name}: {value}")
-            before = values.get(canonical)
-            if before is None:
-                values[canonical] = value
-            elif isinstance(before, list):
-                before.append(value)
-            else:
-                values[canonical] = [before, value]
+        pairs = list(headers)
+        try:
+            names = [HEADER_NAMES[name] for name, _ in pairs]
+        except SipParseError as error:
+            raise LocalProtocolError(str(error)) from None
+        if _CONTENT_LENGTH in names:
+            pairs = [
+                pair for pair, name in zip(pairs, names, strict=True) if name != _CONTENT_LENGTH
+            ]
+            names = [name for name in names if name != _CONTENT_LENGTH]
+        lines = [f"{name}: {value}" for name, value in pairs]
+        joined = "".join(lines)
+        if "\r" in joined or "\n" in joined:
+            wrong = next(name for name, value in pairs if "\r" in value or "\n" in value)
+            raise LocalProtocolError(f"a line break in the value of {wrong}")
+        values: dict[str, str | list[str]] = {
+            name: value for name, (_, value) in zip(names, pairs, strict=True)
+        }
+        if len(values) != len(names):
+            for name in repeated(names, values):
+                del values[name]
         self._body = bytes(body)
+        length = str(len(self._body))
         names.append(_CONTENT_LENGTH)
-        values[_CONTENT_LENGTH] = length = str(len(self._body))
         lines.append(f"Content-Length: {length}")
+        values[_CONTENT_LENGTH] = length
+        self._names, self._lines, self._values = names, lines, values
+        self._typed = {}
+        self._version = "SIP/2.0"
 
     @property
     def version(self) -> str:
@@ -113,14 +115,7 @@ class Message(TypedHeaders):
 
     def get_all(self, name: str) -> list[str]:
         """Every field of that name in order, one string for each line."""
-        canonical = _canonical(name)
-        if canonical not in self._names:
-            return []
-        return [
-            _value(line)
-            for line, each in zip(self._lines, self._names, strict=True)
-            if each == canonical
-        ]
+        return self._field_values(_canonical(name))
 
     def values(self, name: str) -> list[str]:
         """The values of that name with comma lists split; empty elements are left out.
@@ -160,10 +155,15 @@ class Message(TypedHeaders):
         """Put a field after the last one of that name, at the end when there is none."""
         canonical = _checked(name, value)
         names = self._names
+        if canonical not in names:
+            names.append(canonical)
+            self._lines.append(f"{name}: {value}")
+            self._changed(canonical)
+            self._values[canonical] = value
+            return
         index = len(names)
-        if canonical in names:
-            while names[index - 1] != canonical:
-                index -= 1
+        while names[index - 1] != canonical:
+            index -= 1
         names.insert(index, canonical)
         self._lines.insert(index, f"{name}: {value}")
         self._changed(canonical)
@@ -316,10 +316,12 @@ class Request(Message):
 class Response(Message):
     """A SIP response (RFC 3261 §7.2)."""
 
-    __slots__ = ("_reason", "_status")
+    __slots__ = ("_copied", "_reason", "_status")
 
     _status: int
     _reason: str
+    # How many of its first lines `to_request` has copied.
+    _copied: int
 
     def __init__(
         self,
@@ -363,27 +365,29 @@ class Response(Message):
         reason: str = "",
         to_tag: str | None = None,
         headers: Iterable[tuple[str, str]] = (),
+        body: bytes = b"",
+        *,
+        before: Response | None = None,
     ) -> Response:
         """The answer to a request (RFC 3261 §8.2.6.2).
 
         Copies every Via, From, To (with ``to_tag`` if it has no tag yet), Call-ID and CSeq; for
         100 the Timestamp, and for 101 to 299 to an INVITE the Record-Route (§12.1.1). Also makes
-        an answer to a request that is broken, from what can be copied.
+        an answer to a request that is broken, from what can be copied. ``before`` is an answer of
+        101 to 299 to the same INVITE, for another one: what it has copied is taken from there.
         """
         wanted = _COPIED
         if status == 100:
             wanted = _COPIED_100
         elif status < 300 and request.method == "INVITE":
             wanted = _COPIED_DIALOG
-        response = cls(status, reason, headers)
-        names = []
-        lines = []
-        for name, line in zip(request._names, request._lines, strict=True):
-            if name in wanted:
-                if name == "to" and to_tag and not _has_tag(request, line):
-                    line = f"{line.rstrip()};tag={to_tag}"
-                names.append(name)
-                lines.append(line)
+        response = cls(status, reason, headers, body)
+        if before is not None:
+            count = before._copied
+            names, lines = before._names[:count], before._lines[:count]
+        else:
+            names, lines = _copied(request, wanted, to_tag)
+        response._copied = len(names)
         response._names[:0] = names
         response._lines[:0] = lines
         for name in response._values.keys() & wanted:
@@ -405,6 +409,21 @@ _COPIED_100 = _COPIED | {"timestamp"}
 _COPIED_DIALOG = _COPIED | {"record-route"}
 
 
+def _copied(
+    request: Request, wanted: frozenset[str], to_tag: str | None
+) -> tuple[list[str], list[str]]:
+    """The names and lines of a request that an answer repeats."""
+    pairs = zip(request._names, request._lines, strict=True)
+    kept = [pair for pair in pairs if pair[0] in wanted]
+    names = [name for name, _ in kept]
+    lines = [line for _, line in kept]
+    if to_tag:
+        for index, name in enumerate(names):
+            if name == "to" and not _has_tag(request, lines[index]):
+                lines[index] = f"{lines[index].rstrip()};tag={to_tag}"
+    return names, lines
+
+
 def _has_tag(request: Request, line: str) -> bool:
     # Whoever answers has mostly read To before; a broken request may have it twice.
     to = request._typed.get("to")
@@ -413,6 +432,14 @@ def _has_tag(request: Request, line: str) -> bool:
     except SipParseError:
         # An address that cannot be parsed is copied as it is: the answer is a 400 anyway.
         return True
+
+
+def repeated(names: list[str], distinct: Iterable[str]) -> set[str]:
+    """The names that stand more than once; ``distinct`` has each of them."""
+    more = names[:]
+    for name in distinct:
+        more.remove(name)
+    return set(more)
 
 
 def _canonical(name: str) -> str:

@@ -7,6 +7,7 @@ the other ends it when that does not come. It talks in events; the caller sends 
 import re
 from collections import deque
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from rcsops.errors import RemoteProtocolError, SipParseError
@@ -18,6 +19,7 @@ MIN_SE = 90
 """The shortest interval that there may be, in seconds (RFC 4028 §4)."""
 
 _MOST = 1 << 31
+_LONGEST = 40
 _DELTA = re.compile(r"[0-9]{1,10}")
 _LEAST_PAUSE = 5.0
 
@@ -90,7 +92,10 @@ class SessionTimer:
 
     def next_timer(self) -> float | None:
         """When :meth:`handle_timer` is to be called next."""
-        return min((time for time in (self._due, self._ends) if time is not None), default=None)
+        due, ends = self._due, self._ends
+        if due is None or ends is None:
+            return ends if due is None else due
+        return min(due, ends)
 
     def handle_timer(self, now: float) -> None:
         """Let time pass."""
@@ -167,7 +172,7 @@ class SessionTimer:
         asked = _session_expires(request)
         if asked is None:
             return
-        if asked.seconds < self._min_se and "timer" in _supported(request):
+        if asked.seconds < self._min_se and _supports_timer(request):
             raise RemoteProtocolError(
                 f"{asked.seconds} s between refreshes is too short",
                 status=422,
@@ -180,7 +185,7 @@ class SessionTimer:
         The timer runs from then on.
         """
         asked = _session_expires(request)
-        supports = "timer" in _supported(request)
+        supports = _supports_timer(request)
         if asked is None and (not self._interval or not supports):
             # §9: nobody has asked for one. Without support at the other side it would be for us
             # alone to refresh, and for nothing.
@@ -210,7 +215,9 @@ class SessionTimer:
     def _agree(self, agreed: SessionExpires, *, mine: bool, now: float) -> None:
         # A response must not make us send refreshes one after the other.
         seconds = max(agreed.seconds, MIN_SE)
-        self.agreed = agreed._replace(seconds=seconds)
+        if seconds != agreed.seconds:
+            agreed = agreed._replace(seconds=seconds)
+        self.agreed = agreed
         self._refreshing = mine
         if mine:
             self._due = now + seconds / 2
@@ -223,15 +230,22 @@ class SessionTimer:
 
 def _session_expires(message: Request | Response) -> SessionExpires | None:
     value = message.get("Session-Expires")
-    return None if value is None else SessionExpires.parse(value)
+    return None if value is None else _parse(value)
 
 
 def _min_se(message: Request | Response) -> int | None:
     value = message.get("Min-SE")
-    if value is None:
-        return None
-    return SessionExpires.parse(value).seconds
+    return None if value is None else _parse(value).seconds
 
 
-def _supported(request: Request) -> set[str]:
-    return {tag.lower() for name in ("Supported", "Require") for tag in request.option_tags(name)}
+def _parse(value: str) -> SessionExpires:
+    # Nearly all ask for the same, and a message is looked at more than once.
+    return SessionExpires.parse(value) if len(value) > _LONGEST else _known(value)
+
+
+_known = lru_cache(maxsize=64)(SessionExpires.parse)
+
+
+def _supports_timer(request: Request) -> bool:
+    tags = (*request.option_tags("Supported"), *request.option_tags("Require"))
+    return "timer" in tags or "timer" in [tag.lower() for tag in tags]

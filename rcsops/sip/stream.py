@@ -7,6 +7,8 @@ from rcsops.limits import SIP_BODY, SIP_HEAD
 from rcsops.sip.message import ENCODING, ERRORS, Request, Response
 from rcsops.sip.parser import body_length, parse_head, with_partial
 
+_CR = 0x0D
+
 
 class StreamParser:
     """Cuts a stream into messages.
@@ -54,6 +56,8 @@ class StreamParser:
         """
         if self._error is not None:
             raise self._error
+        if not self._buffer and self._message is None:
+            return None
         try:
             return self._next()
         except SipParseError as error:
@@ -64,7 +68,8 @@ class StreamParser:
     def _next(self) -> Request | Response | None:
         buffer = self._buffer
         if self._message is None:
-            self._take_line_ends()
+            if buffer[0] == _CR:
+                self._take_line_ends()
             end = buffer.find(b"\r\n\r\n", self._searched)
             if end < 0:
                 # The last three octets may be the beginning of the empty line.
@@ -100,8 +105,6 @@ class StreamParser:
     def _take_line_ends(self) -> None:
         """Skip line ends before a message: they are keep-alives (RFC 5626 §3.5.1)."""
         buffer = self._buffer
-        if buffer[:1] != b"\r":
-            return
         count = 0
         while buffer.startswith(b"\r\n", 2 * count):
             count += 1

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from rcsops.errors import SipParseError
 from rcsops.limits import SIP_VALUES
 from rcsops.sip.auth import Challenge, Credentials
 from rcsops.sip.grammar import parse_number, split_first, split_list, unfold
-from rcsops.sip.headers import CSeq, MediaType, NameAddr, Via, parse_address, parse_via
+from rcsops.sip.headers import (
+    CSeq,
+    MediaType,
+    NameAddr,
+    Via,
+    known_address,
+    parse_address,
+    parse_via,
+)
 
 T = TypeVar("T")
 
+_LONGEST_LIST = 512
 _TOP_VIA = ":via"
 _MISSING = object()
 
@@ -60,6 +70,13 @@ class TypedHeaders:
         values = [value.strip(" \t") for value in found]
         return [unfold(value) if "\n" in value else value for value in values]
 
+    def _addresses(self, name: str, parse: Callable[[str], NameAddr]) -> tuple[NameAddr, ...]:
+        value = self._values.get(name)
+        if type(value) is str and len(value) <= _LONGEST_LIST:
+            known = self._typed[name] = _known_addresses(value, parse)
+            return known
+        return self._list(name, parse)
+
     def _list(self, name: str, parse: Callable[[str], T]) -> tuple[T, ...]:
         value = self._values.get(name)
         if type(value) is str and "," not in value and "\n" not in value:
@@ -88,13 +105,13 @@ class TypedHeaders:
         if found is not _MISSING:
             return found  # type: ignore[no-any-return]
         text = self._values.get(name)
+        if text is None and name not in self._names:
+            self._typed[name] = None
+            return None
         if type(text) is not str or "\n" in text:
             values = self._field_values(name)
             if len(values) > 1:
                 raise SipParseError(f"more than one {name} header")
-            if not values:
-                self._typed[name] = None
-                return None
             text = values[0]
         value = self._typed[name] = parse(text.strip(" \t"))
         return value
@@ -165,7 +182,7 @@ class TypedHeaders:
         if found is None:
             # An asterisk is no address, so it is looked for only where parsing failed.
             try:
-                found = self._list("contact", parse_address)
+                found = self._addresses("contact", parse_address)
             except SipParseError:
                 if not self.contact_star:
                     raise
@@ -182,13 +199,13 @@ class TypedHeaders:
     def routes(self) -> tuple[NameAddr, ...]:
         """Route."""
         found = self._typed.get("route")
-        return self._list("route", _route) if found is None else found
+        return self._addresses("route", _route) if found is None else found
 
     @property
     def record_routes(self) -> tuple[NameAddr, ...]:
         """Record-Route."""
         found = self._typed.get("record-route")
-        return self._list("record-route", _route) if found is None else found
+        return self._addresses("record-route", _route) if found is None else found
 
     @property
     def paths(self) -> tuple[NameAddr, ...]:
@@ -254,8 +271,33 @@ class TypedHeaders:
 
     def option_tags(self, name: str) -> tuple[str, ...]:
         """The tokens of Require, Supported, Allow and their like, as written."""
-        values = [value for line in self.get_all(name) for value in split_list(line)]
-        return tuple([value for value in values if value])
+        lines = self.get_all(name)
+        if len(lines) == 1 and len(lines[0]) <= _LONGEST_LIST:
+            return _known_tags(lines[0])
+        return tuple([tag for line in lines for tag in _tags(line)])
+
+
+def _tags(line: str) -> tuple[str, ...]:
+    return tuple([value for value in split_list(line) if value])
+
+
+# Allow and Supported are the same text in all messages of a peer.
+_known_tags = lru_cache(maxsize=128)(_tags)
+
+
+@lru_cache(maxsize=256)
+def _known_addresses(line: str, parse: Callable[[str], NameAddr]) -> tuple[NameAddr, ...]:
+    # The Contact of a peer and the routes through a server stand in all messages of a call.
+    elements = split_list(unfold(line) if "\n" in line else line.strip(" \t"))
+    if len(elements) > SIP_VALUES:
+        raise SipParseError("too many addresses")
+    return tuple([parse(element) for element in elements])
+
+
+def forget_addresses() -> None:
+    """Forgets the addresses that were met last, so that each is read anew: for measurements."""
+    known_address.cache_clear()
+    _known_addresses.cache_clear()
 
 
 def _call_id(text: str) -> str:

@@ -45,8 +45,9 @@ def check_response(response: Response) -> bool:
 
 
 def _missing(request: Request) -> RemoteProtocolError | None:
+    values = request._values
     for name in _ONCE:
-        if not request._stands_once(name):
+        if type(values.get(name)) is not str and not request._stands_once(name):
             count = request.count(name)
             return RemoteProtocolError(f"{count or 'no'} {name} header{'s' * (count > 1)}")
     if not request.vias:
@@ -65,12 +66,14 @@ def _contradiction(request: Request) -> RemoteProtocolError | None:
     if (request.max_forwards or 0) > 255:
         return RemoteProtocolError("Max-Forwards is above 255")  # §20.22
     # Read for their errors: whoever works with the request will need them.
-    _ = (request.top_via.params, request.from_.uri, request.to.uri, request.call_id)
-    _ = (request.from_.tag, request.to.tag, uri.params)
-    _ = request.has("Route") and [route.uri.params for route in request.routes]
-    _ = [(contact.uri.params, contact.params) for contact in request.contacts]
-    if request.contact_star and request.method != "REGISTER":
+    from_, to = request.from_, request.to
+    _ = (request.vias[0].params, from_.uri, from_.tag, to.uri, to.tag, request.call_id, uri.params)
+    if "route" in request._names:
+        _ = [route.uri.params for route in request.routes]
+    contacts = request.contacts
+    _ = [(contact.uri.params, contact.params) for contact in contacts]
+    if not contacts and request.contact_star and request.method != "REGISTER":
         return RemoteProtocolError("Contact * in a request other than REGISTER")  # §10.2.2
-    if request.body and request.has("Content-Type"):
+    if request.body:
         _ = request.content_type
     return None

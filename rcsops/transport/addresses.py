@@ -78,7 +78,7 @@ class AddressBook:
         ``domain`` is what was looked up to come to ``remote``. Raises LocalProtocolError when
         nothing here listens for that transport and family.
         """
-        listener = self._listener(transport, remote)
+        listener = self._chosen.get((transport, remote[0])) or self._listener(transport, remote)
         # Only there does the name matter, and two flows to one address must be equal.
         name = domain if transport in _NAMED else ""
         flow = Flow(transport, (listener.host, listener.port), remote, 0, name)

@@ -275,20 +275,23 @@ class SipEndpoint:
         Called after every input; calls from within an event only add to the round that runs.
         """
         if self._pumping:
+            # From within an event: what is to be sent need not wait for the end of its handler.
+            for data, flow in self.layer.data_to_send():
+                self._send(data, flow)
             return
         self._pumping = True
         layer = self.layer
         try:
             while True:
-                busy = False
                 for data, flow in layer.data_to_send():
-                    busy = True
                     self._send(data, flow)
-                # Many messages may have failed on one flow: what waits there is told once of all.
-                failed, self._failures = self._failures, {}
-                for flow, error in failed.items():
+                busy = False
+                if self._failures:
                     busy = True
-                    layer.transport_failed(flow, error, self._time())
+                    # Many messages may have failed on one flow: what waits is told once of all.
+                    failed, self._failures = self._failures, {}
+                    for flow, error in failed.items():
+                        layer.transport_failed(flow, error, self._time())
                 while (event := layer.next_event()) is not None:
                     busy = True
                     self._deliver(event)

@@ -205,6 +205,8 @@ class MsrpEndpoint:
 
         Raises AgentError when the port cannot be had.
         """
+        if (self._tls_server if secure else self._server) is not None:
+            return
         async with self._starting:
             if self._closed:
                 return

@@ -242,6 +242,10 @@ class StreamConnection(asyncio.Protocol):
         if self._transport.get_write_buffer_size() > self._endpoint.limits.max_buffered:
             self.abort("the peer does not read")
             return self.error
+        if not self._layers:
+            self._transport.write(data)
+            self._endpoint.message_written(data, self.flow)
+            return ""
         try:
             self._write(data)
         except ConnectionFailed as failure:

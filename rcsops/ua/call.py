@@ -106,11 +106,13 @@ class Call:
         digest: DigestClient | None,
         time_limit: float,
         on_progress: Callable[[int, Response], None] | None = None,
+        on_sent: Callable[[], None] | None = None,
     ) -> Response:
         """Sends the INVITE and waits for the 2xx, which it acknowledges.
 
-        Raises InviteError with the status of any other outcome. When the caller is cancelled, so
-        is the INVITE, which takes a moment: a 200 that crosses the CANCEL has to be ended with BYE.
+        ``on_sent()`` is called when the INVITE has left, before anything can come back. Raises
+        InviteError with the status of any other outcome. When the caller is cancelled, so is the
+        INVITE, which takes a moment: a 200 that crosses the CANCEL has to be ended with BYE.
         """
         self.outgoing = True
         self._digest = digest
@@ -119,17 +121,18 @@ class Call:
             self.request.add(name, value)
         self._invite = OutgoingInvite(self, self._host, time_limit, on_progress)
         try:
-            return await self._invite.run(targets, digest)
+            return await self._invite.run(targets, digest, on_sent)
         finally:
             self._invite = None
 
     def accepted(self, event: Accepted) -> None:
         """Our INVITE has its 2xx."""
         self.dialog = event.dialog
+        # Both media and the other side wait for the ACK.
+        self.send_ack(event.ack, event.dialog)
         self.refresh.timer.receive_2xx(event.response, self.now)
         self.refresh.note_allowed(event.response)
         self._confirm()
-        self.send_ack(event.ack, event.dialog)
 
     def refused(self, response: Response) -> None:
         """Our INVITE has another final response."""
@@ -239,8 +242,8 @@ class Call:
         self.refresh.timer.check(self.request)
         server.progress(180, self._host.endpoint.now, self.headers)
         self.dialog = server.dialog
-        self._know_dialog()
         self._drain_server()
+        self._know_dialog()
 
     def accept(self, body: bytes, content_type: str = "application/sdp") -> None:
         """Sends 200 and repeats it until the ACK comes. Raises InviteError when it is too late."""
@@ -251,9 +254,8 @@ class Call:
             self.dialog = server.accept(now, [*headers, ("Content-Type", content_type)], body)
         except LocalProtocolError as error:
             raise InviteError("the invitation is over", status=487) from error
-        self._know_dialog()
-        self._confirm()
         self._drain_server()
+        self._confirm()
 
     def reject(self, status: int, reason: str = "", headers: Headers = ()) -> bool:
         """Refuses the INVITE; False when it has been answered before."""

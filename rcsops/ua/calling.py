@@ -23,6 +23,8 @@ async def dial(
     targets: tuple[Target, ...],
     peer: str,
     on_progress: ProgressCallback | None,
+    *,
+    on_sent: Callable[[], None] | None = None,
 ) -> Response:
     """Dials, and again where a refusal says how or where to; see ``Call.dial``."""
 
@@ -46,8 +48,10 @@ async def dial(
                 digest=agent.digest,
                 time_limit=max(0.0, deadline - call.now),
                 on_progress=progress,
+                on_sent=on_sent,
             )
         except InviteError as error:
+            on_sent = None
             final = call.final
             if final is None or call.now >= deadline:
                 raise

@@ -2,6 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
     from rcsops.ua.dialing import Attempt
 
 __all__ = ["AgentCore"]
+
+
+@lru_cache(maxsize=8)
+def _receive_limits(size: int) -> ReceiveLimits:
+    return ReceiveLimits(max_size=size, assembled=size, buffered=4 * size)
 
 
 class AgentCore(Addressing, ABC):
@@ -237,12 +243,11 @@ class AgentCore(Addressing, ABC):
 
     def sdp_session_id(self) -> int:
         """A number for an o= line."""
-        return int(self.tokens.fraction() * 2**31) << 31 | int(self.tokens.fraction() * 2**31)
+        return self.tokens.number(62)
 
     def receive_limits(self) -> ReceiveLimits:
         """What a chat may make us hold."""
-        size = self.options.max_message_size
-        return ReceiveLimits(max_size=size, assembled=size, buffered=4 * size)
+        return _receive_limits(self.options.max_message_size)
 
     # --- what is under way -------------------------------------------------------------------
 

@@ -127,32 +127,39 @@ async def _invite(
     request = agent.create_invite(uri, contact, headers, offer)
     call = agent.make_call(request, contact)
     session = MsrpCall(agent.host, call)
-    session.prepare(msrp, path, accept_types=stream.accept_types, limits=agent.receive_limits())
-    session.describe(offer)
-    chat = agent.make_chat(
-        session,
-        peer=peer,
-        remote_uri=str(uri),
-        conversation_id=conversation_id,
-        contribution_id=contribution_id,
-        outgoing=True,
-    )
+    chat: Chat | None = None
+
+    def sent() -> None:
+        # What only the answer needs is made while the INVITE is on its way.
+        nonlocal chat
+        session.prepare(msrp, path, accept_types=stream.accept_types, limits=agent.receive_limits())
+        session.describe(offer)
+        chat = agent.make_chat(
+            session,
+            peer=peer,
+            remote_uri=str(uri),
+            conversation_id=conversation_id,
+            contribution_id=contribution_id,
+            outgoing=True,
+        )
 
     attempt = Attempt(peer, call)
     agent.add_attempt(attempt)
     try:
         try:
-            response = await dial(agent, call, targets, peer, on_progress)
+            response = await dial(agent, call, targets, peer, on_progress, on_sent=sent)
         except InviteError as error:
             session.drop()
-            agent.forget_chat(chat)
+            if chat is not None:
+                agent.forget_chat(chat)
             invitation = await attempt.crossed(error, call.final)
             if invitation is None:
                 raise
             return await invitation.accept()
         except asyncio.CancelledError:
             session.drop()
-            agent.forget_chat(chat)
+            if chat is not None:
+                agent.forget_chat(chat)
             raise
     finally:
         agent.remove_attempt(attempt)
@@ -160,5 +167,6 @@ async def _invite(
     agent.peers.learn_of(peer, response)
     agreement = await session.agree(response, lambda sdp: chat_accepted(stream, sdp))
     await session.open(msrp, agreement)
+    assert chat is not None
     chat.opened()
     return chat

@@ -136,6 +136,9 @@ class Invitation(Pending):
         except SdpParseError as error:
             call.reject(error.status or 488)
             raise InviteError(str(error), status=error.status) from error
+        body = bytes(ours)
+        call.call.accept(body)
+        # The peer waits for the 200; it cannot connect before the loop goes on.
         call.prepare(
             msrp,
             path,
@@ -143,8 +146,6 @@ class Invitation(Pending):
             limits=agent.receive_limits(),
             direction="sendrecv" if agreement is None else agreement.direction,
         )
-        body = bytes(ours)
-        call.call.accept(body)
         call.describe(body)
         chat = agent.make_chat(
             call,

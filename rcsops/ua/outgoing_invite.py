@@ -72,7 +72,12 @@ class OutgoingInvite:
         self._alarm = Alarm()
         self._way_lost: asyncio.TimerHandle | None = None
 
-    async def run(self, targets: Sequence[Target], digest: DigestClient | None) -> Response:
+    async def run(
+        self,
+        targets: Sequence[Target],
+        digest: DigestClient | None,
+        on_sent: Callable[[], None] | None = None,
+    ) -> Response:
         """Sends it and waits for the 2xx; see ``Call.dial``."""
         self._walk = Walk(
             self._host.endpoint,
@@ -86,6 +91,8 @@ class OutgoingInvite:
         self._host.dialling.add(self)
         self._walk.start()
         try:
+            if on_sent is not None:
+                on_sent()
             outcome = await asyncio.shield(self._outcome)
         except asyncio.CancelledError:
             self.cancel()

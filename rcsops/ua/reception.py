@@ -24,6 +24,7 @@ __all__ = ["CROSSED", "receive_invite"]
 CROSSED = 'SIP;cause=491;text="Crossing INVITE"'
 """Reason header of the 486 to an INVITE that crossed ours, which we keep."""
 
+_SELECTOR = b"a=file-selector"
 _SIZE_EXCEEDED = '399 rcsops "133 Size exceeded"'
 
 
@@ -34,7 +35,7 @@ def receive_invite(agent: "AgentCore", request: Request, flow: Flow) -> None:
         peer = agent.identity_of(request, flow)
         # Without a body it is a late offer: ours goes into the 200 (RFC 3261 §13.2.1).
         offer = sdp_of(request) if request.body else None
-        file = None if offer is None else _file_of(offer)
+        file = None if offer is None or _SELECTOR not in request.body else _file_of(offer)
         chat = None if offer is None or file is not None else find_chat(offer)
         media = chat[1] if chat is not None else None if file is None else file.media
         if media is not None:
