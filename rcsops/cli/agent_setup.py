@@ -127,6 +127,7 @@ class AgentSetup:
             tap=tap,
             dns=settings.dns,
             history=self.directory / "history.db",
+            capabilities=self.directory / "capabilities.json",
             instance_id=instance_id,
             tls=agent_tls(self.project),
             display_notifications=settings.agent_display_notifications,

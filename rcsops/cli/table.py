@@ -46,6 +46,8 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "send": Entry("Send one message or file, and say what became of it.", "send", "send"),
         "listen": Entry("Print what comes for a user, and let a command answer.",
                         "listen", "listen"),
+        "capabilities": Entry("Ask a peer's devices what they can do.",
+                              "capabilities", "capabilities"),
         "history": Entry("Show, search and export the messages of a user's chats.",
                          "history", "history"),
     },
