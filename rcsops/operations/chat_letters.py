@@ -1,16 +1,20 @@
 """Writing to somebody in ``rcsops chat`` without a session: each line in a SIP MESSAGE."""
 
+import contextlib
 from collections.abc import Callable
 
-from rcsops.errors import InviteError, MsrpUnreachable
+from rcsops.errors import AgentError, InviteError, MsrpUnreachable
 from rcsops.operations.chat_events import Teller
 from rcsops.operations.chat_notices import Narrator
-from rcsops.ua import Agent, Receipt, events
+from rcsops.ua import Agent, Receipt, Service, events
 
 __all__ = ["Letters"]
 
 # The peer's device is not there, or not now: what is written can wait for it.
 _ABSENT = frozenset({404, 408, 480})
+# It is there, and takes no session, or none of this kind; it may take messages.
+_NO_SESSIONS = frozenset({405, 415, 488, 501, 606})
+_ASK_SECONDS = 2.0
 
 
 class Letters:
@@ -29,12 +33,13 @@ class Letters:
         self._teller = teller
         self._free = free
 
-    def instead(self, peer: str, error: InviteError) -> bool:
+    async def instead(self, peer: str, error: InviteError) -> bool:
         """A session with ``peer`` came to nothing: lines go without one, if that can help.
 
         ``unused`` is True from now on until a line is sent.
         """
-        if error.status not in _ABSENT and not isinstance(error, MsrpUnreachable):
+        absent = error.status in _ABSENT or isinstance(error, MsrpUnreachable)
+        if not absent and not (error.status in _NO_SESSIONS and await self._takes_letters(peer)):
             return False
         self._narrator.error(
             self._teller.refusal(peer, error), hint=error.hint, status=error.status, peer=peer
@@ -42,6 +47,16 @@ class Letters:
         self.begin(peer)
         self.unused = True
         return True
+
+    async def _takes_letters(self, peer: str) -> bool:
+        with contextlib.suppress(AgentError):
+            return (await self._agent.capabilities(peer, timeout=_ASK_SECONDS)).pager
+        return False
+
+    def takes_letters_alone(self, peer: str) -> bool:
+        """Whether we know that the devices of ``peer`` take messages, and no sessions."""
+        known = self._agent.known_capabilities(peer)
+        return known is not None and known.pager and known.lacks(Service.CHAT)
 
     def begin(self, peer: str) -> None:
         """Lines go to ``peer``, an address, from now on."""

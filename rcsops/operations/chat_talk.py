@@ -238,12 +238,17 @@ class Talk:
         if not await self._home.admitted():
             self.not_opened(f"{name} was not invited, because you are not registered", peer=peer)
             return
+        if self.letters.takes_letters_alone(peer):
+            self.narrator.note(f"{name}'s devices take no sessions", peer=peer)
+            self.letters.begin(peer)
+            await self.outbox.release()
+            return
         self.narrator.say("inviting", f"inviting {name}", peer=peer)
         try:
             # Trying and ringing come among the agent's events.
             chat = await self._home.agent.invite(str(uri), on_progress=lambda _event: None)
         except InviteError as error:
-            if self.letters.instead(peer, error):
+            if await self.letters.instead(peer, error):
                 await self.outbox.release()
                 return
             text = self._teller.refusal(peer, error)

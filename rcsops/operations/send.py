@@ -10,13 +10,18 @@ from typing import NamedTuple
 from rcsops.errors import AgentError, DatabaseError, DeliveryError, UsageError
 from rcsops.operations.chat_events import Teller
 from rcsops.operations.places import Said, say
-from rcsops.ua import Agent, Chat, MessageStatus, Receipt, events
+from rcsops.rcs import Location
+from rcsops.ua import Agent, Chat, MessageStatus, Receipt, Service, events
 
 __all__ = ["Courier", "Outcome", "Posting"]
 
 # Without a wish, a peer that has the message is given so long to say so.
 _RECEIPT_SECONDS = 5.0
 _LAST_EVENTS_SECONDS = 2.0
+# So many characters of any script go in a MESSAGE.
+_SURELY_FITS = 80
+# A peer that does not say for so long what it can do gets the message all the same.
+_ASK_SECONDS = 2.0
 _LOOK_SECONDS = 0.25
 _LOOK_BACK = 100
 _ARRIVED = frozenset({"delivered", "displayed"})
@@ -53,12 +58,19 @@ class Posting:
             self.way = "session"
             self.receipt = await say(self._chat, said)
             return self.receipt
-        if not self._session:
+        known = self._agent.known_capabilities(self._peer)
+        sessions_alone = known is not None and known.chat and known.lacks(Service.PAGER)
+        if not self._session and not sessions_alone:
             try:
                 self.receipt = await say(_Letterbox(self._agent, self._peer), said)
-            except DeliveryError:
+            except DeliveryError as error:
                 # Too long for it.
                 self.receipt = None
+                if known is not None and known.lacks(Service.CHAT):
+                    raise DeliveryError(
+                        f"{error}, and the peer's devices take no sessions",
+                        hint="send it in pieces",
+                    ) from error
             else:
                 self.way = "message"
                 try:
@@ -159,6 +171,8 @@ class Courier:
             try:
                 async with asyncio.timeout(self._seconds):
                     await self._agent.register()
+                    if session or isinstance(said, Location) or len(said) > _SURELY_FITS:
+                        await self._ask()
                     receipt = await posting.send(said)
                     async with self._news_of(receipt):
                         await _reach(receipt, wait)
@@ -175,6 +189,11 @@ class Courier:
             outcome = self._outcome(posting, error)
             await posting.close()
             return outcome
+
+    async def _ask(self) -> None:
+        """Learns what the peer's devices can do, where a MESSAGE may not be the way."""
+        with contextlib.suppress(AgentError):
+            await self._agent.capabilities(self._uri, timeout=_ASK_SECONDS)
 
     @contextlib.asynccontextmanager
     async def _news_of(self, receipt: Receipt) -> AsyncIterator[None]:

@@ -21,8 +21,12 @@ HOSTILE = "$(touch pwned) `touch pwned`; touch pwned #' \" \\ \x1b[31m\nsecond l
 
 
 def send(lab: Lab, *words: str, stdin: bytes = b"", **environment: str) -> Finished:
+    return rcsops(lab, "send", *words, stdin=stdin, **environment)
+
+
+def rcsops(lab: Lab, *words: str, stdin: bytes = b"", **environment: str) -> Finished:
     done = subprocess.run(
-        [*RCSOPS, "send", *words],
+        [*RCSOPS, *words],
         cwd=lab.directory,
         env={**lab.environment, **environment},
         input=stdin,
