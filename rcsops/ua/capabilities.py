@@ -54,6 +54,7 @@ class CapabilityBook:
         self._tasks: set[asyncio.Task[None]] = set()
         self._gate = asyncio.Semaphore(_AT_ONCE)
         self._next = 0.0
+        self._since = wall_clock()
         self._changed = False
         self._read()
 
@@ -73,9 +74,11 @@ class CapabilityBook:
         """Asks a peer unless that has been done just now; see ``Agent.capabilities``."""
         peer = uri.aor
         known = self.known(peer)
-        limit = _AGAIN if fresh else _FRESH
-        if known is not None and _within(limit, known.asked_at, wall_clock()):
-            return known
+        if known is not None and known.asked_at is not None:
+            # What an earlier run has just heard is not fresh.
+            limit = _FRESH if not fresh else _AGAIN if known.asked_at >= self._since else None
+            if limit is not None and _within(limit, known.asked_at, wall_clock()):
+                return known
         answer = self._asking.get(peer)
         if answer is None:
             loop = asyncio.get_running_loop()

@@ -208,9 +208,9 @@ async def test_where_no_msrp_connection_comes_about(
         msrp = await agent.host.msrp()
         new_path = msrp.new_path
 
-        def elsewhere(host: str) -> "tuple[MsrpUri, ...]":
+        def elsewhere(host: str, *, secure: bool = False) -> "tuple[MsrpUri, ...]":
             # Port 9 of the loopback: nobody listens.
-            return tuple(replace(uri, port=9) for uri in new_path(host))
+            return tuple(replace(uri, port=9) for uri in new_path(host, secure=secure))
 
         monkeypatch.setattr(msrp, "new_path", elsewhere)
 

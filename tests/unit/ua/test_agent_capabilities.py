@@ -349,6 +349,8 @@ async def test_they_are_kept(tmp_path: Path, clock: Clock) -> None:
         # What another device found is there as well.
         assert again.known_capabilities(uri.replace("phone", "second")) is not None
         assert await again.capabilities(uri) == found
+        # What an earlier run heard is not fresh, though it be less than a second ago.
+        assert (await again.capabilities(uri, fresh=True)).state is PeerState.OFFLINE
         clock.ahead = timedelta(days=2)
         assert again.known_capabilities(uri) is None
 
