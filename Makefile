@@ -7,12 +7,13 @@
 #                 (make live ARGS="--resume 3.6.8": see scripts/live.sh)
 #   make matrix   docs/matrix.md from docs/matrix.json
 #   make conformance   docs/conformance.md from docs/conformance.toml and the markers of the tests
+#   make pictures   the pictures of the docs, and the outputs of docs/first-session.md, by the program itself
 #   make soak     a thousand agents register, call and chat for ten minutes; nothing may leak
 #   make bench    the benchmarks, each beside its peers
 #   make fuzz     every parser under a fuzzer that follows the coverage (make fuzz SECONDS=600)
 #   make clean    removes what the above have made
 
-.PHONY: demo test check live matrix conformance soak bench fuzz clean
+.PHONY: demo test check live matrix conformance pictures soak bench fuzz clean
 
 demo:
 	@scripts/demo.sh
@@ -31,6 +32,9 @@ matrix:
 
 conformance:
 	@.venv/bin/python -m tests.conformance
+
+pictures:
+	@scripts/pictures.sh
 
 soak:
 	@scripts/soak.sh

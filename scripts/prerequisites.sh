@@ -25,6 +25,7 @@ kamailio|kamailio|agents through another SIP server
 sipp|sip-tester|registrations and calls from sipp
 tshark|tshark|a second opinion on every message on the wire
 tmux|tmux|the chat in a real terminal
+chromium|chromium|the page of a ladder in a browser (make live)
 ip|iproute2|agents behind a NAT
 nft|nftables|agents behind a NAT
 /usr/lib/*/faketime/libfaketime.so.1|faketime|a server whose clock is set back

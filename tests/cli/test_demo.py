@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -153,3 +154,24 @@ def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
     assert finished.returncode == 2
     assert "is not empty" in finished.stderr
     assert (tmp_path / "mine").read_text() == "keep this"
+
+
+def test_the_ladder_as_a_picture(tmp_path: Path) -> None:
+    picture = tmp_path / "demo.svg"
+    finished = subprocess.run(
+        [*COMMAND, "--quiet", "--export", "svg", "-o", str(picture)],
+        env=environment(tmp_path),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert finished.returncode == 0, (finished.stdout, finished.stderr)
+    found = re.search(r"(\d+) SIP messages.*?(\d+) MSRP messages", finished.stdout, re.DOTALL)
+    assert found is not None
+    assert picture.read_text().count('<g class="arrow"') == int(found[1]) + int(found[2])
+    again = subprocess.run(
+        [*COMMAND, "--export", "svg", "-o", str(picture)], capture_output=True, text=True
+    )
+    assert again.returncode == 2
+    assert "is there already" in again.stderr
+    assert subprocess.run([*COMMAND, "--export", "svg"], capture_output=True).returncode == 2

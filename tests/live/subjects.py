@@ -87,6 +87,7 @@ def _argument(item: pytest.Item, marker: str) -> str:
 
 # The command that says the version of a server or a database, and what to take of its answer.
 _ASKED = {
+    "Chromium": (("chromium", "--version"), r"(Chromium \S+)"),
     "Kamailio": (("kamailio", "-v"), r"(version: kamailio \S+)"),
     "sipp": (("sipp", "-v"), r"(SIPp v\S+\w)"),
     "tshark": (("tshark", "--version"), r"(TShark .*?)\s*\(Git"),

@@ -1,0 +1,91 @@
+"""``make pictures``: the docs' pictures and the outputs of docs/first-session.md, made anew."""
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pexpect
+from rich.console import Console
+from rich.terminal_theme import SVG_EXPORT_THEME
+from rich.text import Text
+
+from tests.tutorial import ROOT, write
+
+PICTURES = ROOT / "docs" / "pictures"
+TRACES = ("alex.jsonl", "server.jsonl", "bob.jsonl")
+SCREEN = ["trace", *TRACES, "--method", "INVITE", "--method", "ACK", "--method", "SEND"]
+_WIDTH = 100
+
+# As rich has it, but with the fonts of the reader: a picture must not fetch anything.
+_FORMAT = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
+<style>
+.{unique_id}-matrix {{ font-family: 'DejaVu Sans Mono', Menlo, Consolas, monospace;
+  font-size: {char_height}px; line-height: {line_height}px; }}
+.{unique_id}-title {{ font-size: 18px; font-weight: bold; font-family: sans-serif; }}
+{styles}
+</style>
+<defs><clipPath id="{unique_id}-clip-terminal">
+<rect x="0" y="0" width="{terminal_width}" height="{terminal_height}"/></clipPath>
+{lines}</defs>
+{chrome}
+<g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">
+{backgrounds}
+<g class="{unique_id}-matrix">
+{matrix}
+</g>
+</g>
+</svg>
+"""
+
+
+def ladder(session: Path, target: Path) -> None:
+    """The ladder of a session, by `rcsops trace --export svg`."""
+    target.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "rcsops", "trace", *TRACES, "--export", "svg"]
+    subprocess.run([*command, "-o", str(target)], cwd=session, check=True)
+    target.chmod(0o644)
+
+
+def screen(session: Path, target: Path) -> None:
+    """What a terminal shows of `rcsops trace`, colours and all."""
+    kept = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    environment = {**kept, "TERM": "xterm-256color", "LANG": "C.UTF-8", "COLUMNS": str(_WIDTH)}
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "rcsops", *SCREEN],
+        cwd=session,
+        env=environment,  # type: ignore[arg-type]
+        dimensions=(60, _WIDTH),
+        encoding="utf-8",
+        timeout=60,
+    )
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0, child.before
+    recorder = Console(record=True, width=_WIDTH, file=io.StringIO(), force_terminal=True)
+    recorder.print(Text("$ rcsops " + " ".join(SCREEN), style="bold"))
+    recorder.print(Text.from_ansi((child.before or "").replace("\r\n", "\n")), end="")
+    drawn = recorder.export_svg(
+        title="rcsops trace", theme=SVG_EXPORT_THEME, code_format=_FORMAT, unique_id="trace"
+    )
+    target.write_text("".join(f"{line.rstrip()}\n" for line in drawn.splitlines()))
+
+
+def main() -> None:
+    """Makes all of them."""
+    session = write()
+    try:
+        PICTURES.mkdir(exist_ok=True)
+        ladder(session, PICTURES / "ladder.svg")
+        screen(session, PICTURES / "trace.svg")
+    finally:
+        shutil.rmtree(session)
+    for picture in sorted(PICTURES.iterdir()):
+        print(f"{picture.relative_to(ROOT)}: {picture.stat().st_size} octets")
+
+
+if __name__ == "__main__":
+    main()
