@@ -90,6 +90,11 @@ class LoadReport:
             found.append(
                 f"{self.statistics.no_agent} things could not begin, as every agent was taken"
             )
+        if self.statistics.no_socket:
+            found.append(
+                f"{self.statistics.no_socket} MSRP connections could not be made, as so many files "
+                "were open (ulimit -n)"
+            )
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -119,6 +124,7 @@ class LoadReport:
                 "limits": self.limits(),
                 "late_p99_ms": round(statistics.lateness.percentile(0.99) * 1000, 3),
                 "no_agent": statistics.no_agent,
+                "no_socket": statistics.no_socket,
             },
             "left": self.left,
             "seconds": [second.to_json() for second in self.seconds],

@@ -57,6 +57,8 @@ class Member:
                 ledger = self._ledgers.get(event.peer)
                 if ledger is not None:
                     ledger.arrived(event.message_id)
+                del ledger
+            del event
 
     @contextlib.contextmanager
     def noting(self, peer: str, ledger: Ledger) -> Iterator[None]:

@@ -79,7 +79,8 @@ class Statistics:
     """The operations by name, and how the generator itself keeps up.
 
     ``lateness`` is how long after it was due each thing began, ``no_agent`` how many never began
-    because every agent was taken. ``sent``, ``received`` and ``twice`` count messages on both
+    because every agent was taken, ``no_socket`` how many MSRP connections there was no room for.
+    ``sent``, ``received`` and ``twice`` count messages on both
     sides; ``lost`` those of which the sender was told that they had arrived and that did not.
     """
 
@@ -87,6 +88,7 @@ class Statistics:
         self.operations: dict[str, Operation] = {}
         self.lateness = Histogram()
         self.no_agent = 0
+        self.no_socket = 0
         self.sent = 0
         self.received = 0
         self.twice = 0
@@ -123,7 +125,7 @@ class Statistics:
         return statistics
 
 
-_COUNTS = ("no_agent", "sent", "received", "twice", "lost")
+_COUNTS = ("no_agent", "no_socket", "sent", "received", "twice", "lost")
 
 
 def cause_of(error: BaseException) -> str:

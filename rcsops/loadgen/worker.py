@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import random
+import resource
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from rcsops.loadgen.scenarios import NEEDS, Member, Scenarios
 from rcsops.loadgen.statistics import Statistics
 from rcsops.sip import Credential
 from rcsops.transport import TlsOptions
+from rcsops.transport.msrp import MsrpEndpoint, MsrpLimits
 from rcsops.ua import Agent, AgentHost
 
 __all__ = ["Worker"]
@@ -27,6 +29,8 @@ Tell = Callable[[dict[str, object]], None]
 _JOINING_AT_ONCE = 64
 _CLOSE_SECONDS = 20.0
 _SETTLE_STEP = 1.0
+# For connections to the server, listeners, pipes, modules that are read late.
+_OTHER_FILES = 128
 
 
 class Worker:
@@ -49,6 +53,7 @@ class Worker:
         self._go = asyncio.Event()
         self._stop = asyncio.Event()
         self._hosts: list[AgentHost] = []
+        self._msrp: list[MsrpEndpoint] = []
         self._idle: deque[Member] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._process = psutil.Process()
@@ -72,9 +77,11 @@ class Worker:
         try:
             async with AsyncExitStack() as stack:
                 for _ in range(min(self._plan.sockets, len(self._accounts))):
-                    host = AgentHost(bind=self._plan.bind, tls=_tls(self._plan))
+                    host = AgentHost(
+                        bind=self._plan.bind, tls=_tls(self._plan), msrp_limits=self._msrp_limits()
+                    )
                     self._hosts.append(await stack.enter_async_context(host))
-                    await host.msrp()
+                    self._msrp.append(await host.msrp())
                 members = await self._join(servers)
                 self._idle.extend(members)
                 self._enter("ready")
@@ -206,7 +213,17 @@ class Worker:
             transport=plan.transport,
             credential=Credential(account.username, plan.domain, dict(account.ha1)),
             host=host,
+            # Nobody looks at what they get.
+            display_notifications=False,
         )
+
+    def _msrp_limits(self) -> MsrpLimits:
+        """For the agents of one host: each may be in a session, and have just left another. Never
+        more than there may be files, of which the registrations need some as well."""
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        hosts = min(self._plan.sockets, len(self._accounts))
+        wanted = 2 * len(self._accounts) // hosts + 64
+        return MsrpLimits(max_connections=max(2, min(wanted, (files - _OTHER_FILES) // hosts)))
 
     def _holdings(self) -> dict[str, int]:
         return {
@@ -228,6 +245,7 @@ class Worker:
     def _report(self, left: dict[str, int] | None = None) -> None:
         with self._process.oneshot():
             memory, processor = self._process.memory_info().rss, self._process.cpu_times()
+        self._statistics.no_socket = sum(each.turned_away for each in self._msrp)
         message: dict[str, Any] = {
             "phase": self._phase,
             "time": time.time(),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rcsops.errors import AgentError
-from rcsops.msrp.connection import SessionTable
+from rcsops.msrp.connection import MsrpConnection, SessionTable
 from rcsops.msrp.events import SessionEvent
 from rcsops.msrp.session import MsrpSession
 from rcsops.msrp.uri import MsrpUri
@@ -182,6 +182,8 @@ class MsrpEndpoint:
         self.tap = tap
         self.limits = limits if limits is not None else MsrpLimits()
         self.table = SessionTable()
+        self.turned_away = 0
+        """How many connections there was no room for."""
         self._loop = asyncio.get_running_loop()
         self._host = host
         self._port = port
@@ -191,7 +193,7 @@ class MsrpEndpoint:
         self._certificate: MsrpCertificate | None = None
         self._starting: asyncio.Lock = asyncio.Lock()
         self._links: dict[str, MsrpLink] = {}
-        self._streams: set[MsrpStream] = set()
+        self._streams: dict[MsrpConnection, MsrpStream] = {}
         self._emptied = asyncio.Event()
         self._closed = False
 
@@ -267,7 +269,7 @@ class MsrpEndpoint:
         """The peer's SDP has come: ``check`` tells its certificate (DER) from others. A connection
         that has waited for this goes on."""
         link.session.trust(check)
-        for stream in tuple(self._streams):
+        for stream in tuple(self._streams.values()):
             stream.go_on()
 
     def add(
@@ -290,11 +292,10 @@ class MsrpEndpoint:
         """
         local = None if self._host in WILDCARDS else (self._host, 0)
         layer = self.tls_layer(server_side=False) if link.session.secure else None
+        stream = MsrpStream(self, link, layer)
         try:
             async with asyncio.timeout(self.limits.connect_seconds):
-                _, stream = await self._loop.create_connection(
-                    lambda: MsrpStream(self, link, layer), host, port, local_addr=local
-                )
+                await self._loop.create_connection(lambda: stream, host, port, local_addr=local)
                 if layer is not None:
                     await stream.established()
         except TimeoutError as error:
@@ -306,15 +307,20 @@ class MsrpEndpoint:
             raise AgentError(
                 f"no MSRP connection to {host_port(host, port)}: {reason_of(error)}"
             ) from error
+        finally:
+            if not stream.ready:
+                # Its handshake has failed, or nobody waits for it any more.
+                stream.abort()
 
     def forget(self, link: MsrpLink) -> None:
         """Takes a session off; its connection closes when it was the last one on it."""
         session_id = link.session.session_id
         if self._links.pop(session_id, None) is None:
             return
+        connection = self.table.connection_of(link.session)
         self.table.remove(link.session)
-        for stream in tuple(self._streams):
-            stream.close_if_unused()
+        if connection is not None and connection in self._streams:
+            self._streams[connection].close_if_unused()
 
     def link_of(self, session: MsrpSession) -> MsrpLink | None:
         """The link of a session that is known."""
@@ -323,14 +329,15 @@ class MsrpEndpoint:
     def opened(self, stream: "MsrpStream") -> bool:
         """A connection is there; False when there are too many (called by the stream)."""
         if self._closed or len(self._streams) >= self.limits.max_connections:
+            self.turned_away += 1
             return False
         self._emptied.clear()
-        self._streams.add(stream)
+        self._streams[stream.machine] = stream
         return True
 
     def gone(self, stream: "MsrpStream") -> None:
         """A connection is over (called by the stream)."""
-        self._streams.discard(stream)
+        self._streams.pop(stream.machine, None)
         if not self._streams:
             self._emptied.set()
 
@@ -342,12 +349,12 @@ class MsrpEndpoint:
                 server.close()
         for link in tuple(self._links.values()):
             link.close()
-        for stream in tuple(self._streams):
+        for stream in tuple(self._streams.values()):
             stream.close()
         if self._streams:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await self._emptied.wait()
-        for stream in tuple(self._streams):
+        for stream in tuple(self._streams.values()):
             stream.abort()
         await asyncio.sleep(0)

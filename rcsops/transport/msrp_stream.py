@@ -38,7 +38,7 @@ class MsrpStream(asyncio.Protocol):
         self._link = link
         self._layer = layer
         self._established: asyncio.Future[None] | None = None
-        self._machine = MsrpConnection(endpoint.table, tap=endpoint.tap is not None)
+        self.machine = MsrpConnection(endpoint.table, tap=endpoint.tap is not None)
         self._transport: asyncio.Transport | None = None
         self._addresses: tuple[Address, Address] = (("", 0), ("", 0))
         self._writable = True
@@ -69,6 +69,11 @@ class MsrpStream(asyncio.Protocol):
         else:
             self._through(self._layer.start)
 
+    @property
+    def ready(self) -> bool:
+        """Whether TCP, and TLS where there is some, are there."""
+        return self._transport is not None and (self._layer is None or bool(self.security))
+
     async def established(self) -> None:
         """Waits for TLS. Raises AgentError when it fails, or is not with the peer of the SDP."""
         if not self.security and not self._closing:
@@ -82,16 +87,16 @@ class MsrpStream(asyncio.Protocol):
             return
         layer = self._layer
         if layer is None:
-            self._machine.receive_data(data, self._endpoint.now)
+            self.machine.receive_data(data, self._endpoint.now)
         else:
             for chunk in self._through(lambda: layer.receive_data(data)) or ():
-                self._machine.receive_data(chunk, self._endpoint.now)
+                self.machine.receive_data(chunk, self._endpoint.now)
         self.pump()
 
     def go_on(self) -> None:
         """The SDP of a session has come, perhaps of the one that this connection waits for."""
-        if self._machine.waiting:
-            self._machine.go_on(self._endpoint.now)
+        if self.machine.waiting:
+            self.machine.go_on(self._endpoint.now)
             self.resume_reading()
             self.pump()
 
@@ -103,7 +108,7 @@ class MsrpStream(asyncio.Protocol):
         """TCP, and TLS where there is some, are there."""
         link = self._link
         if link is not None:
-            if link.closed or not self._machine.attach(link.session, self._endpoint.now):
+            if link.closed or not self.machine.attach(link.session, self._endpoint.now):
                 # The peer was faster, or is not the right one, or nobody wants it any more.
                 if link.session.distrusted:
                     self._failure = "its certificate is not the one of its SDP"
@@ -126,7 +131,7 @@ class MsrpStream(asyncio.Protocol):
             self.abort()
         elif layer.established and not self.security:
             self.security = layer.version
-            self._machine.certificate = layer.peer_certificate
+            self.machine.certificate = layer.peer_certificate
             self._ready()
         if self.security or self._failure:
             self._end_wait()
@@ -151,7 +156,7 @@ class MsrpStream(asyncio.Protocol):
         self._failure = self._failure or reason
         self._end_wait()
         links = self._links()
-        self._machine.connection_lost(reason)
+        self.machine.connection_lost(reason)
         for link in links:
             link.detached(reason)
         self._link = self._transport = None
@@ -161,7 +166,7 @@ class MsrpStream(asyncio.Protocol):
         if self._pumping:
             return
         self._pumping = True
-        machine = self._machine
+        machine = self.machine
         try:
             busy = True
             while busy:
@@ -191,7 +196,7 @@ class MsrpStream(asyncio.Protocol):
 
     def close_if_unused(self) -> None:
         """Closes when no session is on it, after what is buffered has gone."""
-        if not self._machine.sessions and (self._unbound is None or self._has_served()):
+        if not self.machine.sessions and (self._unbound is None or self._has_served()):
             self.close()
 
     def close(self) -> None:
@@ -219,7 +224,7 @@ class MsrpStream(asyncio.Protocol):
 
     def _links(self) -> list["MsrpLink"]:
         found = []
-        for session in self._machine.sessions:
+        for session in self.machine.sessions:
             if self._unbound is not None:
                 self._unbound.cancel()
                 self._unbound = None
@@ -235,7 +240,7 @@ class MsrpStream(asyncio.Protocol):
             return False
         wrote = False
         while self._writable:
-            data = self._machine.data_to_send(self._endpoint.now)
+            data = self.machine.data_to_send(self._endpoint.now)
             if not data:
                 break
             wrote = True
@@ -256,12 +261,12 @@ class MsrpStream(asyncio.Protocol):
         if tap is None:
             return
         local, remote = self._addresses
-        for seen in self._machine.frames_seen():
+        for seen in self.machine.frames_seen():
             direction = "in" if seen.direction == "in" else "out"
             transport = "tcp" if self._layer is None else "tls"
             record = record_now("msrp", direction, transport, local, remote, seen.data)  # type: ignore[arg-type]
             tap(record._replace(omitted=seen.omitted) if seen.omitted else record)
 
     def _timer_due(self) -> None:
-        self._machine.handle_timer(self._endpoint.now)
+        self.machine.handle_timer(self._endpoint.now)
         self.pump()

@@ -51,12 +51,12 @@ def test_workers_add_up_through_json() -> None:
         each["invite"].started += 2
         each["invite"].succeed(0.01)
         each["invite"].fail(cause)
-    two.lost, two.no_agent = 3, 4
+    two.lost, two.no_agent, two.no_socket = 3, 4, 5
     one.merge(Statistics.from_json(two.to_json()))
     assert one["invite"].started == 6
     assert one["invite"].failed == {"486": 2, "503": 1}
     assert one["invite"].latency.count == 3
-    assert (one.lost, one.no_agent) == (3, 4)
+    assert (one.lost, one.no_agent, one.no_socket) == (3, 4, 5)
 
 
 def test_the_generator_says_when_it_is_the_limit() -> None:
@@ -73,6 +73,9 @@ def test_the_generator_says_when_it_is_the_limit() -> None:
     taken = Statistics()
     taken.no_agent = 7
     assert "7 things" in LoadReport(plan(), taken).limits()[0]
+    crowded = Statistics()
+    crowded.no_socket = 9
+    assert "9 MSRP connections" in LoadReport(plan(), crowded).limits()[0]
 
 
 def test_a_share_is_what_its_worker_reads() -> None:

@@ -175,6 +175,7 @@ async def test_connections_are_limited() -> None:
     first = await asyncio.open_connection("127.0.0.1", end.endpoint.port)
     reader, writer = await asyncio.open_connection("127.0.0.1", end.endpoint.port)
     assert await asyncio.wait_for(reader.read(), 5) == b""
+    assert end.endpoint.turned_away == 1
     writer.close()
     first[1].close()
     await end.endpoint.close()

@@ -159,11 +159,30 @@ async def test_a_handshake_that_never_ends_is_given_up() -> None:
         end.link.session.set_remote_path(b.link.session.local_path)
         with pytest.raises(AgentError, match=r"within 0\.2 s"):
             await end.endpoint.connect(end.link, "127.0.0.1", port)
+        await until(lambda: not end.endpoint._streams)
         reader, writer = await asyncio.open_connection("127.0.0.1", end.port)
         assert await asyncio.wait_for(reader.read(-1), 10) == b""
         writer.close()
         silent.close()
         await end.endpoint.close()
+
+
+async def test_the_end_of_a_session_leaves_the_handshakes_of_others_alone() -> None:
+    async with two_ends() as (a, _):
+        silent = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+        port = silent.sockets[0].getsockname()[1]
+        task = asyncio.create_task(a.endpoint.connect(a.link, "127.0.0.1", port))
+        await until(lambda: a.endpoint._streams)
+        (stream,) = a.endpoint._streams.values()
+        path = a.endpoint.new_path("127.0.0.1", secure=True)
+        other = MsrpSession(path, tokens=a.endpoint.tokens, active=False)
+        a.endpoint.add(other, a.events.append, a.lost.append).close()
+        await asyncio.sleep(0)
+        assert stream in a.endpoint._streams.values() and not stream._closing
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await until(lambda: not a.endpoint._streams)
+        silent.close()
 
 
 async def test_the_standard_library_as_the_passive_side(tmp_path: Path) -> None:
