@@ -144,6 +144,7 @@ def judge(status: int, is_rcs: bool) -> PeerState:
         return PeerState.NO_USER
     if status == 403:
         return PeerState.REFUSED
-    if status in (408, 430, 480):
+    # 477: what OpenSIPS and Kamailio say of a connection that cannot be made.
+    if status in (408, 430, 477, 480):
         return PeerState.OFFLINE
     return PeerState.UNKNOWN

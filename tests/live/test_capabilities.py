@@ -88,6 +88,12 @@ def there_and_gone(
     assert second.finish() == 0
     code, found = asked(command, server, a, b)
     assert (code, found["state"], found["services"]) == (1, "offline", services)
+    # One that vanished, whom the server still knows: the same.
+    vanished = chat(b)
+    vanished.wait("registered")
+    vanished.kill()
+    code, found = asked(command, server, a, b)
+    assert (code, found["state"], found["services"]) == (1, "offline", services), found["status"]
 
 
 def places(chat: StartChat, a: str, b: str) -> None:
@@ -131,7 +137,7 @@ def test_through_kamailio(command: Command, tmp_path: Path) -> None:
         for name in ("alex", "bob"):
             server.add_user(name, f"of {name}")
         with chats_at(server.address) as chat:
+            places(chat, "alex", "bob")
             # Our script for it does not look into the database for who is not registered.
             nobody = ("offline", 480)
             there_and_gone(command, chat, server.address, "alex", "bob", nobody=nobody)
-            places(chat, "alex", "bob")

@@ -61,6 +61,7 @@ def test_several_contacts_are_taken_together() -> None:
         (403, False, PeerState.REFUSED),
         (480, False, PeerState.OFFLINE),
         (408, False, PeerState.OFFLINE),
+        (477, False, PeerState.OFFLINE),
         (405, False, PeerState.UNKNOWN),
         (501, False, PeerState.UNKNOWN),
         (503, False, PeerState.UNKNOWN),
