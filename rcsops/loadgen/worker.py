@@ -1,7 +1,6 @@
 """One process full of agents under load."""
 
 import asyncio
-import gc
 import random
 import resource
 import time
@@ -184,7 +183,6 @@ class Worker:
         self._enter("settling")
         deadline = self._loop.time() + self._plan.settle
         while True:
-            gc.collect()
             now = self._holdings()
             left = {name: max(count - before[name], 0) for name, count in now.items()}
             if not any(left.values()) or self._loop.time() > deadline:

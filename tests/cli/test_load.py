@@ -112,6 +112,25 @@ def test_the_generator_says_when_agents_run_out(served: Shell) -> None:
     assert re.search(r"the generator was a limit: \d+ things could not begin", done.out)
 
 
+def test_the_generator_says_when_files_run_out(served: Shell) -> None:
+    # 80 calls want to be open at once; with so few files there is room for half of them.
+    words = (
+        *("load", "--scenario", "call", "--agents", "200", "--rate", "40", "--duration", "4"),
+        *("--ramp", "0", "--think", "2"),
+    )
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'ulimit -n 200; exec "$0" -m rcsops "$@"', sys.executable, *words],
+        cwd=served.directory,
+        env=served.environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert re.search(r"the generator was a limit: \d+ MSRP connections could not", done.stdout)
+    assert re.search(r"failed: \d+ invite: MsrpUnreachable", done.stdout)
+
+
 def test_wrong_passwords_are_told_by_cause(served: Shell) -> None:
     (served.directory / "users.csv").write_text(
         "user,password\n" + "".join(f"nobody{n},wrong-password\n" for n in range(4))
