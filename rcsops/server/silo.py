@@ -23,6 +23,7 @@ from rcsops.server.addresses import LocalNames
 from rcsops.server.options import ServerOptions
 from rcsops.server.response_context import Destination, ResponseContext
 from rcsops.server.routing import Router, set_routes
+from rcsops.server.silo_headers import kept_type, restore_type
 from rcsops.server.statistics import Statistics
 from rcsops.sip import NameAddr, Request, Response, ServerTransaction, Uri
 from rcsops.transport import Alarm, SipEndpoint
@@ -193,7 +194,7 @@ class Silo:
             domain=domain,
             inc_time=now,
             exp_time=now + lifetime,
-            ctype=(request.get("Content-Type") or "text/plain")[:255],
+            ctype=kept_type(request),
             body=request.body,
         )
         most = self._options.offline_messages
@@ -329,6 +330,7 @@ class Silo:
     def _request(self, message: StoredMessage, destination: Destination) -> Request:
         tokens = self._endpoint.tokens
         sender = NameAddr.parse(f"<{message.src_addr}>")
+        content_type, headers = restore_type(message.ctype)
         request = Request(
             "MESSAGE",
             destination.uri,
@@ -340,9 +342,10 @@ class Silo:
                 ("CSeq", "1 MESSAGE"),
                 ("Date", formatdate(message.inc_time, usegmt=True)),
                 ("P-Asserted-Identity", str(sender)),
+                *headers,
             ],
         )
-        request.set_body(message.body, message.ctype)
+        request.set_body(message.body, content_type)
         return request
 
     def _reach(self, account: Account) -> list[Destination]:

@@ -86,6 +86,39 @@ async def test_it_is_handed_on_in_order_when_the_user_registers(lab: Lab, transp
     assert counts["msilo:stored_messages"] == counts["msilo:dumped_messages"] == 30
 
 
+THREAD = (
+    ("Conversation-ID", "f81d4fae-7dec-11d0-a765-00a0c91e6bf6"),
+    ("Contribution-ID", "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"),
+    ("InReplyTo-Contribution-ID", "11111111-2222-3333-4444-555555555555"),
+    ("P-Preferred-Service", "urn:urn-7:3gpp-service.ims.icsi.oma.cpm.msg"),
+    ("Accept-Contact", '*;+g.3gpp.icsi-ref="urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.msg"'),
+)
+CHARSET = 'text/plain;charset="utf-8";x="a;b"'
+
+
+async def test_it_comes_out_with_the_thread_that_it_came_in_with(lab: Lab) -> None:
+    alex = await lab.registered("alex")
+    await alex.ask(text(alex, "bob", "whole", *THREAD, kind=CHARSET))
+    await alex.ask(text(alex, "bob", "bare", kind=CHARSET))
+    hostile = ("Conversation-ID", 'a;b="c"\td')
+    await alex.ask(text(alex, "bob", "hostile", hostile, THREAD[1], kind="message/cpim"))
+    long = "message/cpim;x=" + "y" * 205
+    await alex.ask(text(alex, "bob", "long", *THREAD, kind=long))
+    # OpenSIPS's own columns hold all of it.
+    assert all(len(kind) <= 255 for (kind,) in rows(lab, "ctype"))
+    bob = await lab.phone("bob")
+    takes(bob)
+    assert (await bob.register()).status == 200
+    await all_taken(lab)
+    whole, bare, odd, cut = [(await bob.received())[0] for _ in range(4)]
+    assert [(name, whole.get(name)) for name, _ in THREAD] == list(THREAD)
+    assert whole.get("Content-Type") == bare.get("Content-Type") == CHARSET
+    assert not any(bare.has(name) for name, _ in THREAD)
+    assert not odd.has("Conversation-ID")
+    assert odd.get("Contribution-ID") == THREAD[1][1]
+    assert (cut.get("Content-Type"), cut.get("Conversation-ID")) == (long, None)
+
+
 async def test_a_query_and_a_removal_hand_nothing_on(lab: Lab) -> None:
     alex = await lab.registered("alex")
     await alex.ask(text(alex, "bob", "x"))
