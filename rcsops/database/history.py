@@ -161,6 +161,58 @@ def find(connection: Connection, peer: str, message_id: str) -> HistoryMessage |
     return None if row is None else HistoryMessage(*row[:-1])._replace(id=row[-1])
 
 
+_IN_HAND = "direction = 'out' AND status IN ('queued', 'sent')"
+
+
+def owners(connection: Connection) -> list[int]:
+    """The processes that have, or had, messages in hand that may not have arrived, or about which
+    something is still to be told."""
+    query = (
+        f"SELECT owner FROM message WHERE {_IN_HAND} "  # noqa: S608
+        "UNION SELECT owner FROM message WHERE owed != 0"
+    )
+    return [row[0] for row in _cursor(connection).execute(query)]
+
+
+def take_over(
+    connection: Connection, gone: Sequence[int], own: int, since: float
+) -> list[HistoryMessage]:
+    """Puts into the hands of process ``own`` what those had that are ``gone``, and returns the
+    texts that may not have arrived, in their order.
+
+    That are those that nobody took, and of those that a device took in a session, the ones to peers
+    who usually say what they have. Texts stored before ``since`` (Unix seconds) are given up.
+    """
+    cursor = _cursor(connection)
+    for number in gone:
+        for which in (_IN_HAND, "owed != 0"):
+            cursor.execute(
+                f"UPDATE message SET owner = ? WHERE {which} AND owner = ?",  # noqa: S608
+                (own, number),
+            )
+    texts = _IN_HAND + " AND owner = ? AND id NOT IN (SELECT message FROM attachment)"  # noqa: S608
+    cursor.execute(
+        "UPDATE message SET status = 'failed', failed_at = ?, reason = 'it was not sent in time' "  # noqa: S608
+        f"WHERE {texts} AND status = 'queued' AND stored_at < ?",
+        (time.time(), own, since),
+    )
+    query = (
+        f"SELECT {', '.join(_FIELDS)}, id FROM message WHERE {texts} AND stored_at >= ? AND "  # noqa: S608
+        "(status = 'queued' OR way = 'session' AND kept_at IS NULL AND EXISTS (SELECT 1 FROM "
+        "message AS other WHERE other.peer = message.peer AND other.direction = 'out' AND "
+        "other.delivered_at IS NOT NULL)) ORDER BY id"
+    )
+    rows = cursor.execute(query, (own, since)).fetchall()
+    return [HistoryMessage(*row[:-1])._replace(id=row[-1]) for row in rows]
+
+
+def owing(connection: Connection, own: int, limit: int = 1000) -> list[HistoryMessage]:
+    """The messages about which process ``own`` owes a notification, the oldest first."""
+    query = f"SELECT {', '.join(_FIELDS)}, id FROM message WHERE owed != 0 AND owner = ? "  # noqa: S608
+    rows = _cursor(connection).execute(f"{query} ORDER BY id LIMIT ?", (own, limit))
+    return [HistoryMessage(*row[:-1])._replace(id=row[-1]) for row in rows]
+
+
 def settle(connection: Connection, peer: str, message_id: str, kind: int) -> None:
     """Notes that a notification about a message that came (DELIVERY, DISPLAY) is not owed any
     more."""

@@ -136,6 +136,8 @@ def _message(teller: Teller, event: Any, _text: str) -> str:
 
 
 def _stored(teller: Teller, event: Any, text: str) -> str:
+    if not text:
+        return f"stored by the server: an earlier message of yours to {teller.short(event.peer)}"
     return f"stored by the server {_snippet(text)}: {teller.short(event.peer)} gets it later"
 
 
@@ -149,8 +151,12 @@ def _arrived(word: str) -> "Words":
 
 
 def _failed(teller: Teller, event: Any, text: str) -> str:
-    if not text:
+    if event.incoming:
         return f"a message of {teller.short(event.peer)} was not kept: {event.reason}"
+    if not text:
+        return (
+            f"not sent: an earlier message of yours to {teller.short(event.peer)}: {event.reason}"
+        )
     return f"not sent {_snippet(text)}: {event.reason}"
 
 

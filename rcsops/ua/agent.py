@@ -26,6 +26,7 @@ from rcsops.ua.host import ALLOW, AgentHost
 from rcsops.ua.incoming import Invitation
 from rcsops.ua.options import MSRP_SECURITY, AgentOptions
 from rcsops.ua.receipts import Receipt
+from rcsops.ua.redelivery import Unsure
 from rcsops.ua.registrar import Registrar
 from rcsops.ua.streams import Stream
 from rcsops.ua.transfer import Transfer
@@ -96,6 +97,7 @@ class Agent(AgentCore):
         retry_max: float = 120.0,
         tls: TlsOptions | None = None,
         display_notifications: bool = True,
+        resend_seconds: float = 86_400.0,
     ) -> None:
         """Describes the agent; nothing happens before ``start`` (or ``async with``).
 
@@ -136,7 +138,9 @@ class Agent(AgentCore):
         where it is not or the peer refuses TLS, and as the peer offers it.
         ``session_expires`` is how often a session is refreshed, so that one whose peer is gone
         ends (RFC 4028); 0 asks for no refreshes. Without ``display_notifications`` no peer learns
-        what our user has seen. Sizes are in octets, times in seconds.
+        what our user has seen. A message that may not have arrived, since a session broke, the
+        server was gone or an earlier agent with this history was killed, goes again until it is
+        ``resend_seconds`` old. Sizes are in octets, times in seconds.
 
         Raises UsageError for what cannot be meant.
         """
@@ -178,6 +182,7 @@ class Agent(AgentCore):
             retry_base=retry_base,
             retry_max=retry_max,
             display_notifications=display_notifications,
+            resend_seconds=resend_seconds,
         )
         owns_host = host is None
         if host is None:
@@ -224,6 +229,12 @@ class Agent(AgentCore):
         if options.password is not None or options.credential is not None:
             self.digest = DigestClient(self.credential_for, self.tokens, options.min_algorithm)
         self.contact_user = self.host.add_agent(self, self.uri.username)
+        if self.history is not None:
+            left = await self.history.take_over(options.resend_seconds)
+            if left:
+                self.redelivery.take(map(Unsure.kept, left))
+            if options.server is None:
+                self.notifier.catch_up()
 
     async def close(self) -> None:
         """Ends every session with BYE, unregisters, and gives back every socket and task.
@@ -233,6 +244,8 @@ class Agent(AgentCore):
         if self._closing:
             return
         self._closing = True
+        if self._redelivery is not None:
+            self._redelivery.close()
         for pending in self._pending:
             pending.reject(480)
         outcomes = await asyncio.gather(

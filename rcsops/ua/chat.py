@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -27,8 +26,10 @@ from rcsops.rcs import (
 )
 from rcsops.transport import wall_clock
 from rcsops.ua import events
+from rcsops.ua.fates import Fates
 from rcsops.ua.notices import DELIVERY, Notice
-from rcsops.ua.receipts import MessageStatus, Receipt, failure_of, state_of
+from rcsops.ua.receipts import MessageStatus, Receipt
+from rcsops.ua.redelivery import Unsure
 from rcsops.ua.session import MsrpCall, SessionUser
 from rcsops.ua.streams import Stream
 
@@ -40,7 +41,6 @@ __all__ = ["Chat"]
 
 logger = logging.getLogger(__name__)
 
-_MAX_RECEIPTS = 10_000
 # With events of such a weight that nobody took, or that are being stored, no more is read from the
 # peer.
 _HIGH_WATER = 1000
@@ -49,6 +49,8 @@ _LOW_WATER = 100
 _MAX_REPORTS = 16 << 20
 # What a peer refuses a notification with, for what it is (RFC 4975 §10).
 _REFUSED = frozenset({400, 403, 413, 415, 501})
+# What says nothing of the message: no connection, no answer, no session there.
+_BROKEN = frozenset({0, 408, 481, 506})
 
 
 class Chat(SessionUser):
@@ -70,12 +72,12 @@ class Chat(SessionUser):
         "_notices",
         "_opened",
         "_over",
-        "_receipts",
         "_storing",
         "_storing_weight",
         "chat_id",
         "contribution_id",
         "conversation_id",
+        "fates",
         "outgoing",
         "peer",
         "remote_uri",
@@ -104,7 +106,7 @@ class Chat(SessionUser):
         self._codec = ChatCodec(agent.tokens)
         self._events: Stream[events.Event] = Stream(weighs=events.burden)
         self._followers = 0
-        self._receipts: OrderedDict[str, Receipt] = OrderedDict()
+        self.fates = Fates(agent, self)
         # Notifications of ours that the peer has not acknowledged, by their own Message-ID.
         self._notices: dict[str, tuple[Notice, int]] = {}
         self._storing = 0
@@ -172,33 +174,63 @@ class Chat(SessionUser):
         link = self.session.link
         if link is None or self.ended:
             raise SessionClosed("the session is over")
-        receipt = Receipt(message.message_id, text)
+        written = wall_clock()
+        receipt = Receipt(message.message_id, text, written)
         history = self._agent.history
         if history is not None:
             await history.outgoing(
                 self.peer,
                 message.message_id,
                 text,
-                wall_clock(),
+                written,
                 conversation_id=self.conversation_id,
+                contribution_id=self.contribution_id,
+                address=self.remote_uri,
                 content_type=content_type,
             )
+        if self._agent.is_resending(self.peer):
+            await self._agent.redelivery.drained(self.peer)
         session = link.session
-        self._remember(receipt)
+        self.fates.remember(receipt)
         try:
             await link.wait_for(session.can_send)
         except asyncio.CancelledError:
-            self._message_failed(message.message_id, 0, "given up before it was sent")
+            self.fates.failed(message.message_id, 0, "given up before it was sent")
             raise
         try:
             session.send(message.content_type, message.body, message_id=message.message_id)
         except LocalProtocolError as error:
-            closed = session.closed or self.ended
-            failure = SessionClosed("the session is over") if closed else DeliveryError(str(error))
-            self._message_failed(message.message_id, 0, str(failure))
-            raise failure from error
+            if not (session.closed or self.ended):
+                self.fates.failed(message.message_id, 0, str(error))
+                raise DeliveryError(str(error)) from error
+            # It was over when the history had it: it goes on by another way.
+            if self._over:
+                self.fates.let_go()
+            return receipt
         link.pump()
         return receipt
+
+    async def resend(self, message: Unsure) -> bool:
+        """Sends again what may not have arrived by another way; False when the session is over."""
+        link = self.session.link
+        if link is None or self.ended:
+            return False
+        receipt = message.receipt
+        body = self._codec.compose_text(
+            receipt.text, message.written, message_id=receipt.message_id
+        )
+        session = link.session
+        await link.wait_for(session.can_send)
+        try:
+            session.send(body.content_type, body.body, message_id=body.message_id)
+        except LocalProtocolError as error:
+            if session.closed or self.ended or self._over:
+                return False
+            self._agent.pager.fail(self.peer, receipt, DeliveryError(str(error)))
+            return True
+        self.fates.remember(receipt)
+        link.pump()
+        return True
 
     async def send_file(self, path: str | os.PathLike[str]) -> "Transfer":
         """Offers a file to the peer, in a session of its own, and sends it once accepted.
@@ -274,12 +306,16 @@ class Chat(SessionUser):
         elif isinstance(event, MessageSent):
             notice = self._notices.pop(event.message_id, None)
             if notice is None:
-                self._advance(event.message_id, MessageStatus.SENT)
+                self.fates.advance(event.message_id, MessageStatus.SENT)
             else:
                 self._agent.notifier.settled(*notice)
         elif isinstance(event, MessageFailed):
-            if event.message_id not in self._notices:
-                self._message_failed(event.message_id, event.status, event.reason)
+            if event.status in _BROKEN:
+                # Whether it has arrived is not known; it goes again when the session is over.
+                if event.status:
+                    self.session.lost(event.reason or "the peer does not answer")
+            elif event.message_id not in self._notices:
+                self.fates.failed(event.message_id, event.status, event.reason)
             elif event.status in _REFUSED:
                 # The peer wants none.
                 self._agent.notifier.settled(*self._notices.pop(event.message_id))
@@ -288,9 +324,8 @@ class Chat(SessionUser):
         self._over = True
         self._by_peer = by_peer
         self._end_reason = reason or ("ended by the peer" if by_peer else "closed")
-        for receipt in self._receipts.values():
-            receipt.end()
         self._agent.forget_chat(self)
+        self.fates.let_go()
         notices, self._notices = self._notices, {}
         for notice, kind in notices.values():
             # By the next session, or without one.
@@ -345,7 +380,7 @@ class Chat(SessionUser):
         if isinstance(message, TextReceived):
             self._text_received(message, event.message_id)
         elif isinstance(message, DeliveryReceived):
-            if not self.take_report(message):
+            if not self.fates.take_report(message):
                 self._agent.pager.note_report(self.peer, message)
         elif isinstance(message, ComposingReceived):
             self._publish(events.Composing(self.peer, self.chat_id, message.active))
@@ -379,7 +414,11 @@ class Chat(SessionUser):
                 self._agent.notifier.arrived(notice, again=not result)
             else:
                 # Not kept, so neither shown as received nor receipted: the sender may try again.
-                self._publish(events.Failed(self.peer, self.chat_id, message_id, 0, str(result)))
+                self._publish(
+                    events.Failed(
+                        self.peer, self.chat_id, message_id, 0, str(result), incoming=True
+                    )
+                )
             self.let_flow()
             self._finish()
 
@@ -427,53 +466,3 @@ class Chat(SessionUser):
         self._notices[report.message_id] = (notice, kind)
         link.pump()
         return True
-
-    # --- messages that went ------------------------------------------------------------------
-
-    def _remember(self, receipt: Receipt) -> None:
-        self._receipts[receipt.message_id] = receipt
-        while len(self._receipts) > _MAX_RECEIPTS:
-            _, old = self._receipts.popitem(last=False)
-            old.end()
-
-    def take_report(self, report: DeliveryReceived) -> bool:
-        """The peer says what became of a message; False when it was not sent in this session."""
-        if report.message_id not in self._receipts:
-            return False
-        status = state_of(report)
-        if status is MessageStatus.FAILED:
-            self._message_failed(report.message_id, 0, failure_of(report))
-        elif status is not None:
-            self._advance(report.message_id, status)
-        elif report.kind == "display":
-            self._receipts[report.message_id].withhold()
-        return True
-
-    def _advance(self, message_id: str, status: MessageStatus) -> None:
-        receipt = self._receipts.get(message_id)
-        if receipt is None:
-            return
-        moved = receipt.advance(status)
-        if self._agent.history is not None:
-            # Also what comes late has its time.
-            self._agent.history.status(self.peer, message_id, status.value, way="session")
-        if not moved:
-            return
-        made = {
-            MessageStatus.STORED: events.Stored,
-            MessageStatus.SENT: events.Sent,
-            MessageStatus.DELIVERED: events.Delivered,
-            MessageStatus.DISPLAYED: events.Displayed,
-        }[status]
-        self._publish(made(self.peer, self.chat_id, message_id))
-
-    def _message_failed(self, message_id: str, status: int, reason: str) -> None:
-        receipt = self._receipts.get(message_id)
-        if receipt is None:
-            return
-        error = DeliveryError(reason or f"MSRP {status}", status=status)
-        if not receipt.fail(error):
-            return
-        if self._agent.history is not None:
-            self._agent.history.status(self.peer, message_id, "failed", reason)
-        self._publish(events.Failed(self.peer, self.chat_id, message_id, status, reason))

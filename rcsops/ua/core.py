@@ -25,6 +25,7 @@ from rcsops.ua.notices import Notifier
 from rcsops.ua.options import AgentOptions
 from rcsops.ua.pager import Pager
 from rcsops.ua.reception import receive_invite
+from rcsops.ua.redelivery import Redelivery
 from rcsops.ua.seen import Seen
 from rcsops.ua.session import MsrpCall
 from rcsops.ua.streams import Stream
@@ -60,6 +61,7 @@ class AgentCore(Addressing, ABC):
         "_pager",
         "_peers",
         "_pending",
+        "_redelivery",
         "_seen",
         "digest",
         "history",
@@ -84,6 +86,7 @@ class AgentCore(Addressing, ABC):
         self._peers: CapabilityBook | None = None
         self._inbox: Inbox | None = None
         self._notifier: Notifier | None = None
+        self._redelivery: Redelivery | None = None
         self._chats: tuple[Chat, ...] = ()
         self._opening: tuple[Chat, ...] = ()
         self._pending: tuple[Pending, ...] = ()
@@ -160,6 +163,27 @@ class AgentCore(Addressing, ABC):
         return self._notifier
 
     @property
+    def redelivery(self) -> Redelivery:
+        """What sends again what may not have arrived."""
+        if self._redelivery is None:
+            self._redelivery = Redelivery(self)
+        return self._redelivery
+
+    def is_resending(self, peer: str) -> bool:
+        """Whether older messages to a peer have to go before new ones."""
+        return self._redelivery is not None and self._redelivery.has(peer)
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether nothing new is begun any more."""
+        return self._closing
+
+    @property
+    def is_registering(self) -> bool:
+        """Whether the server knows us, or is asked to until it does."""
+        return self._registrar is not None and not self._closing
+
+    @property
     def pager(self) -> Pager:
         """What sends messages outside of sessions."""
         if self._pager is None:
@@ -184,8 +208,17 @@ class AgentCore(Addressing, ABC):
 
     def publish(self, event: events.Event) -> None:
         """Gives an event to everybody who follows."""
+        if isinstance(event, events.Registered):
+            self._came_back()
         for feed in self._feeds or ():
             feed.put(event)
+
+    def _came_back(self) -> None:
+        """The server knows us: what is due goes now."""
+        if self.history is not None:
+            self.notifier.catch_up()
+        if self._redelivery is not None:
+            self._redelivery.go()
 
     def backlog(self) -> int | None:
         """How many events of peers the fastest follower has not taken; None without one."""
@@ -328,6 +361,8 @@ class AgentCore(Addressing, ABC):
         self._opening = tuple(other for other in self._opening if other is not chat)
         old = [other for other in self._chats if other.peer == chat.peer]
         self._chats = (*self._chats, chat)
+        if self._redelivery is not None:
+            self._redelivery.session_opened(chat.peer)
         for other in old:
             self.host.spawn(other.close("replaced by a new session"))
 

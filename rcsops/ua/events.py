@@ -204,13 +204,17 @@ class Displayed(Event):
 
 @dataclass(frozen=True, slots=True)
 class Failed(Event):
-    """The message did not get through; ``status`` is the MSRP or SIP status, 0 if none came."""
+    """The message did not get through; ``status`` is the MSRP or SIP status, 0 if none came.
+
+    ``incoming``: one of the peer's came and could not be kept.
+    """
 
     peer: str
     chat_id: str
     message_id: str
     status: int
     reason: str
+    incoming: bool = False
 
 
 @dataclass(frozen=True, slots=True)

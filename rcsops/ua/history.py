@@ -14,6 +14,7 @@ from rcsops.database import Store, prepare_history
 from rcsops.database import history as table
 from rcsops.errors import DatabaseError
 from rcsops.ua.notices import Notice
+from rcsops.ua.ownership import Ownership
 from rcsops.ua.receipts import MessageStatus, states_before
 
 __all__ = ["History"]
@@ -24,19 +25,47 @@ _T = TypeVar("_T")
 class History:
     """The messages of one agent in an SQLite file; made by ``open``."""
 
-    __slots__ = ("_store",)
+    __slots__ = ("_ownership", "_store")
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, ownership: Ownership) -> None:
         self._store = store
+        self._ownership = ownership
 
     @classmethod
     async def open(cls, path: str | os.PathLike[str]) -> "History":
         """Opens or makes the file, mode 0600. Raises DatabaseError when it cannot be used."""
-        return cls(await asyncio.to_thread(_open, Path(path)))
+        return cls(*await asyncio.to_thread(_open, Path(path)))
 
     async def close(self) -> None:
         """Commits what is waiting and closes the file."""
         await asyncio.to_thread(self._store.close)
+        self._ownership.close()
+
+    async def take_over(self, seconds: float) -> list[table.HistoryMessage]:
+        """The texts that an earlier process had in hand when it ended, and that may not have
+        arrived: the oldest first, none older than ``seconds``. From now on this one has them.
+
+        Raises DatabaseError.
+        """
+        since = datetime.now(UTC).timestamp() - seconds
+        owners = await self._store.read(table.owners)
+        gone = [number for number in owners if self._ownership.outlived(number)]
+        own = self._ownership.number
+        try:
+            return await self._store.run(
+                lambda connection: table.take_over(connection, gone, own, since)
+            )
+        finally:
+            for number in gone:
+                self._ownership.forget(number)
+
+    def owing(self, done: Callable[[list[table.HistoryMessage]], None]) -> None:
+        """Calls ``done`` with the messages about which this process still owes a notification."""
+        own = self._ownership.number
+        self._then(
+            lambda connection: table.owing(connection, own),
+            lambda result: done([] if isinstance(result, DatabaseError) else result),
+        )
 
     async def outgoing(
         self,
@@ -46,12 +75,18 @@ class History:
         at: datetime,
         *,
         conversation_id: str = "",
+        contribution_id: str = "",
+        address: str = "",
         file: table.Attachment | None = None,
         content_type: str = "",
     ) -> None:
-        """Stores a message that is about to be sent. Raises DatabaseError."""
+        """Stores a message that is about to be sent, to ``address``. Raises DatabaseError."""
         entry = _entry(
             peer, "out", message_id, text, "queued", at, conversation_id, file, content_type
+        )._replace(
+            contribution_id=contribution_id,
+            address=_storable(address),
+            owner=self._ownership.number,
         )
         await self._store.run(lambda connection: table.add(connection, entry))
 
@@ -84,6 +119,7 @@ class History:
                 date_time=_storable(notice.date_time),
                 routes=_storable("\n".join(notice.routes)),
                 wanted=notice.wanted,
+                owner=self._ownership.number,
                 owed=notice.wanted & table.DELIVERY,
             )
 
@@ -192,12 +228,20 @@ class History:
         )
 
 
-def _open(path: Path) -> Store:
+def _open(path: Path) -> tuple[Store, Ownership]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DatabaseError(f"{path.parent} cannot be made: {error.strerror}") from error
-    return Store.open(f"sqlite:///{path.absolute()}", create=True, prepare=prepare_history)
+    store = Store.open(f"sqlite:///{path.absolute()}", create=True, prepare=prepare_history)
+    try:
+        return store, Ownership(path.with_name(f"{path.name}-owners"))
+    except OSError as error:
+        store.close()
+        raise DatabaseError(
+            f"{path}-owners cannot be locked: {error.strerror}",
+            hint="keep the history on a file system that has locks",
+        ) from error
 
 
 def _entry(

@@ -122,7 +122,9 @@ class Inbox:
             if isinstance(result, DatabaseError):
                 self._was_none()
                 self._answer(transaction, 500)
-                agent.publish(events.Failed(peer, "", message.message_id, 0, str(result)))
+                agent.publish(
+                    events.Failed(peer, "", message.message_id, 0, str(result), incoming=True)
+                )
                 return
             self._answer(transaction, 200)
             if result:

@@ -125,6 +125,20 @@ class Notifier:
                 return
         self._agent.pager.notify(notice, kind)
 
+    def catch_up(self) -> None:
+        """Sends what is owed: by an earlier process, or since the server was gone."""
+        history = self._agent.history
+        if history is None:
+            return
+
+        def found(entries: list[HistoryMessage]) -> None:
+            for entry in entries:
+                for kind in (DELIVERY, DISPLAY):
+                    if entry.owed & kind and (kind == DELIVERY or self._tells):
+                        self.send(Notice.kept(entry), kind)
+
+        history.owing(found)
+
     def settled(self, notice: Notice, kind: int) -> None:
         """The sender, or its server, has the notification, or wants none."""
         if self._agent.history is not None:

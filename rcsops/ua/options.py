@@ -43,3 +43,4 @@ class AgentOptions:
     retry_base: float
     retry_max: float
     display_notifications: bool
+    resend_seconds: float

@@ -23,6 +23,7 @@ from rcsops.transport.requester import send
 from rcsops.ua import events
 from rcsops.ua.notices import DELIVERY, Notice
 from rcsops.ua.receipts import MessageStatus, Receipt, failure_of, state_of, states_before
+from rcsops.ua.redelivery import Unsure
 
 if TYPE_CHECKING:
     from rcsops.ua.core import AgentCore
@@ -45,7 +46,8 @@ _CLOSING_SECONDS = 2.0
 class _Letter:
     """A MESSAGE to ``uri`` that waits for its turn: a text with its receipt, or a notification.
 
-    Without ``targets`` it goes where requests for that URI go.
+    Without ``targets`` it goes where requests for that URI go. ``again``, of one that goes again,
+    is told whether it needs no further try.
     """
 
     uri: Uri
@@ -53,6 +55,8 @@ class _Letter:
     targets: Sequence[Target]
     receipt: Receipt | None = None
     notice: tuple[Notice, int] | None = None
+    conversation_id: str = ""
+    again: "asyncio.Future[bool] | None" = None
 
 
 class Pager:
@@ -101,7 +105,7 @@ class Pager:
                 hint="invite the peer: a session takes texts of any length",
             )
         targets = await agent.targets_for(uri)
-        receipt = Receipt(message.message_id, text)
+        receipt = Receipt(message.message_id, text, now)
         if agent.history is not None:
             await agent.history.outgoing(
                 peer,
@@ -109,12 +113,37 @@ class Pager:
                 text,
                 now,
                 conversation_id=conversation_id,
+                address=str(uri),
                 content_type=content_type,
             )
         self.adopt_thread(peer, conversation_id)
-        self._remember(peer, receipt)
-        self._post(peer, _Letter(uri, request, targets, receipt))
+        self.remember(peer, receipt)
+        if agent.is_resending(peer):
+            agent.redelivery.take([Unsure(peer, str(uri), receipt, now, conversation_id)])
+            agent.redelivery.go()
+        else:
+            self._post(
+                peer, _Letter(uri, request, targets, receipt, conversation_id=conversation_id)
+            )
         return receipt
+
+    async def resend(self, uri: Uri, message: Unsure) -> bool:
+        """Sends a text again; whether it needs no further try.
+
+        Raises DeliveryError when it is too long for pager mode.
+        """
+        receipt = message.receipt
+        body = self._codec.compose_text(
+            receipt.text, message.written, message_id=receipt.message_id
+        )
+        tokens = self._agent.tokens
+        conversation_id = message.conversation_id or tokens.uuid()
+        request = self._request(uri, body, conversation_id, tokens.uuid())
+        if pager_excess(request):
+            raise DeliveryError("too long for a message without a session")
+        again: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._post(message.peer, _Letter(uri, request, (), receipt, again=again))
+        return await again
 
     def notify(self, notice: Notice, kind: int) -> None:
         """Tells the sender of a message that it is stored here (DELIVERY) or seen (DISPLAY)."""
@@ -188,27 +217,59 @@ class Pager:
 
     async def _deliver(self, peer: str, letter: _Letter) -> None:
         agent, receipt = self._agent, letter.receipt
+        response: Response | None = None
+        failure = DeliveryError("")
         try:
             targets = letter.targets or await agent.targets_for(letter.uri)
             response = await send(agent.host.endpoint, letter.request, targets, digest=agent.digest)
         except RcsopsError as error:
-            if receipt is None:
-                logger.info("a notification to %s did not get through: %s", peer, error)
-            else:
-                self._fail(peer, receipt, DeliveryError(str(error)))
-            return
+            failure = DeliveryError(str(error))
         if letter.notice is not None:
-            if response.status >= 300:
-                logger.info("a notification to %s was refused: %d", peer, response.status)
-            if response.status not in _NOT_NOW:
-                agent.notifier.settled(*letter.notice)
-        elif receipt is None:
+            self._notified(peer, letter.notice, response, failure)
+        if receipt is None:
             return
-        elif response.status >= 300:
-            self._fail(peer, receipt, _refusal(response))
-        else:
+        if response is not None and response.status < 300:
             stored = response.status == 202
             self._advance(peer, receipt, MessageStatus.STORED if stored else MessageStatus.SENT)
+        elif agent.is_registering and (response is None or response.status == 503):
+            # The server is gone, or does not keep up. It is to come back.
+            self._later(peer, letter)
+            return
+        else:
+            self.fail(peer, receipt, failure if response is None else _refusal(response))
+        if letter.again is not None and not letter.again.done():
+            letter.again.set_result(True)
+
+    def _notified(
+        self, peer: str, notice: tuple[Notice, int], response: Response | None, error: DeliveryError
+    ) -> None:
+        if response is None:
+            logger.info("a notification to %s did not get through: %s", peer, error)
+            return
+        if response.status >= 300:
+            logger.info("a notification to %s was refused: %d", peer, response.status)
+        if response.status not in _NOT_NOW:
+            self._agent.notifier.settled(*notice)
+
+    def _later(self, peer: str, letter: _Letter) -> None:
+        """A letter waits for another time, and those behind it wait with it."""
+        if letter.again is not None:
+            if not letter.again.done():
+                letter.again.set_result(False)
+            return
+        queue = self._queues[peer]
+        texts = [letter, *(each for each in queue if each.receipt is not None)]
+        notices = [each for each in queue if each.receipt is None]
+        queue.clear()
+        queue.extend(notices)
+        self._agent.redelivery.take(
+            [
+                Unsure(peer, str(each.uri), receipt, receipt.written, each.conversation_id)
+                for each in texts
+                if (receipt := each.receipt) is not None
+            ],
+            first=True,
+        )
 
     # --- what becomes of them ----------------------------------------------------------------
 
@@ -223,7 +284,7 @@ class Pager:
         # Without a server nobody vouches for names; who knows the id has had the message.
         anybody = agent.options.server is None
         for chat in agent.chats:
-            if (anybody or chat.peer == peer) and chat.take_report(report):
+            if (anybody or chat.peer == peer) and chat.fates.take_report(report):
                 break
         if status is None:
             known = self._receipts.get(message_id)
@@ -269,7 +330,8 @@ class Pager:
         finally:
             self._noting -= 1
 
-    def _remember(self, peer: str, receipt: Receipt) -> None:
+    def remember(self, peer: str, receipt: Receipt) -> None:
+        """Follows what becomes of a message."""
         self._receipts[receipt.message_id] = (peer, receipt)
         while len(self._receipts) > _MAX_RECEIPTS:
             _, (_, old) = self._receipts.popitem(last=False)
@@ -282,7 +344,8 @@ class Pager:
         if receipt.advance(status):
             self._publish(peer, receipt.message_id, status)
 
-    def _fail(self, peer: str, receipt: Receipt, error: AgentError) -> None:
+    def fail(self, peer: str, receipt: Receipt, error: AgentError) -> None:
+        """A message of ours does not get through."""
         if receipt.fail(error):
             if self._agent.history is not None:
                 self._agent.history.status(peer, receipt.message_id, "failed", str(error))

@@ -2,6 +2,7 @@
 
 import asyncio
 from copy import copy
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from rcsops.errors import AgentError, DeliveryError, SessionClosed
@@ -64,11 +65,22 @@ def failure_of(report: DeliveryReceived) -> str:
 class Receipt:
     """The fate of one message that was sent; ``message_id`` is its IMDN Message-ID."""
 
-    __slots__ = ("_error", "_over", "_untold", "_waiters", "message_id", "status", "text")
+    __slots__ = (
+        "_error",
+        "_over",
+        "_untold",
+        "_waiters",
+        "message_id",
+        "status",
+        "text",
+        "written",
+    )
 
-    def __init__(self, message_id: str, text: str) -> None:
+    def __init__(self, message_id: str, text: str, written: datetime | None = None) -> None:
+        """``written`` is the DateTime of the message, now unless given."""
         self.message_id = message_id
         self.text = text
+        self.written = written or datetime.now(UTC)
         self.status = MessageStatus.QUEUED
         self._error: AgentError | None = None
         self._over = False
@@ -136,6 +148,11 @@ class Receipt:
         """The session is over: nothing more will be known."""
         self._over = True
         self._wake()
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the peer's device has the message for sure, or never will."""
+        return self.status is MessageStatus.FAILED or self.has_reached(MessageStatus.DELIVERED)
 
     def has_reached(self, status: MessageStatus) -> bool:
         """Whether the message has come as far as ``status``."""

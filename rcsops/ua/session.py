@@ -341,6 +341,10 @@ class MsrpCall(CallUser):
         loop = asyncio.get_running_loop()
         self._grace = loop.call_later(_LOSS_GRACE, self._lost, "connection lost")
 
+    def lost(self, reason: str) -> None:
+        """The peer does not answer: the session is over."""
+        self._lost(reason)
+
     def _lost(self, reason: str) -> None:
         if self._ended:
             return

@@ -201,7 +201,7 @@ async def test_what_nobody_here_reads_is_not_called_delivered() -> None:
         assert link is not None
         message = ChatCodec(alex.tokens).compose("application/x-other", b"what?", wall_clock())
         receipt = Receipt(message.message_id, "")
-        ours._remember(receipt)
+        ours.fates.remember(receipt)
         link.session.send(message.content_type, message.body, message_id=message.message_id)
         link.pump()
         await (await ours.send("after it")).delivered(timeout=5)
@@ -219,7 +219,7 @@ async def test_a_message_that_was_given_up_before_it_was_sent_is_kept_as_failed(
         monkeypatch.setattr(MsrpSession, "can_send", lambda self: False)
         sending = asyncio.create_task(ours.send("never mind"))
         async with asyncio.timeout(5):
-            while not ours._receipts:
+            while not ours.fates.receipts:
                 await asyncio.sleep(0.005)
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
