@@ -55,10 +55,12 @@ def verdict(found: Capabilities, name: str) -> str:
         PeerState.OFFLINE: f"{name} is offline{status}",
         PeerState.NO_USER: f"there is no user {name}{status}",
         PeerState.REFUSED: f"{name} is not told to you{status}",
-        PeerState.UNKNOWN: f"the answer says nothing of {name}{status}"
-        if found.status
-        else f"nothing is known of {name}",
+        PeerState.UNKNOWN: f"nothing is known of {name}",
     }[found.state]
+    if found.state is PeerState.UNKNOWN and found.status:
+        words = f"the answer says nothing of {name}{status}"
+    elif found.state is PeerState.UNKNOWN and found.services:
+        words = f"whether {name} is online was not asked"
     if found.learned_at is not None and found.learned_at != found.asked_at:
         heard = local_time(found.learned_at.timestamp())
         words += f"; what it can do was heard at {heard:%Y-%m-%d %H:%M:%S}"

@@ -94,7 +94,7 @@ class CapabilityBook:
             return self._judged(peer, 408, frozenset(), PeerState.OFFLINE)
 
     def learn(self, request: Request, flow: Flow) -> None:
-        """A peer's request that carries its feature tags: INVITE or OPTIONS.
+        """A peer's request that carries its feature tags: INVITE, OPTIONS, of some a MESSAGE.
 
         With a server, what does not come from there is believed by nobody.
         """
@@ -118,13 +118,15 @@ class CapabilityBook:
         if not is_rcs:
             return
         now = wall_clock()
-        if isinstance(message, Request) and message.method == "OPTIONS":
-            asked: datetime | None = now
-        else:
-            known = self.known(peer)
-            services |= known.services if known is not None else frozenset()
-            asked = known.asked_at if known is not None else None
-        self._note(Capabilities(peer, PeerState.ONLINE, services, 0, asked, now))
+        method = message.method if isinstance(message, Request) else "INVITE"
+        if method == "OPTIONS":
+            self._note(Capabilities(peer, PeerState.ONLINE, services, 0, now, now))
+            return
+        known = self.known(peer) or Capabilities(peer, PeerState.UNKNOWN)
+        # A server may have kept the MESSAGE for days: who wrote it need not be there any more.
+        state = known.state if method == "MESSAGE" else PeerState.ONLINE
+        found = replace(known, state=state, services=services | known.services, learned_at=now)
+        self._note(found if method == "MESSAGE" else replace(found, status=0))
 
     async def close(self) -> None:
         """Gives up what is being asked, and keeps what is known."""

@@ -311,6 +311,9 @@ class AgentCore(Addressing, ABC):
             return
         if self._inbox is None:
             self._inbox = Inbox(self)
+        if request.has("Contact"):
+            # RFC 3428 §4 wants none, but some write their feature tags there.
+            self.peers.learn(request, flow)
         self._inbox.receive(request, flow)
 
     def is_busy(self) -> bool:

@@ -32,7 +32,7 @@ from rcsops.ua import AgentHost, capabilities
 
 from .lab import lab
 from .test_agent_embedded import agent
-from .test_agent_pager import address
+from .test_agent_pager import address, deliver, plain
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -319,6 +319,19 @@ async def test_the_tags_of_a_session_take_nothing_away() -> None:
         invite.set("Contact", "<sip:alex@h>")
         bob.peers.learn_of(peer, invite)
         assert bob.known_capabilities(peer) == known
+
+
+async def test_a_message_with_tags_teaches_services_and_no_more() -> None:
+    async with Agent("sip:alex@rcs.example") as alex, Agent("sip:bob@rcs.example") as bob:
+        message = plain("hello")
+        await deliver(alex, bob, message)
+        assert bob.known_capabilities(alex.aor) is None
+        await deliver(alex, bob, message, Contact=f"<sip:alex@h>{CHAT_ONLY}")
+        known = bob.known_capabilities(alex.aor)
+        assert known is not None
+        assert known.chat
+        # A server may have kept it.
+        assert (known.state, known.asked_at) == (PeerState.UNKNOWN, None)
 
 
 async def test_strangers_beside_the_server_teach_nothing() -> None:
