@@ -1,10 +1,12 @@
 """How every process of rcsops writes a log entry: on one line, whatever a peer put into it."""
 
+import contextlib
 import logging
+from collections.abc import Iterator
 
 from rcsops.text import visible
 
-__all__ = ["SafeFormatter", "log_to_stderr"]
+__all__ = ["SafeFormatter", "log_to", "log_to_stderr"]
 
 
 class SafeFormatter(logging.Formatter):
@@ -25,3 +27,15 @@ def log_to_stderr(level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(SafeFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
+
+
+@contextlib.contextmanager
+def log_to(handler: logging.Handler) -> Iterator[None]:
+    """Sends what is logged to a handler instead of stderr, as long as the block lasts."""
+    root = logging.getLogger()
+    before = root.handlers[:]
+    root.handlers[:] = [handler]
+    try:
+        yield
+    finally:
+        root.handlers[:] = before

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from rcsops.cli.output import json_option
 from rcsops.operations.chat import COMMANDS, ChatRoom
 
 if TYPE_CHECKING:
-    from rcsops.operations.chat_notices import Line, Notice
+    from rcsops.operations.chat_notices import Line
     from rcsops.ua import Agent
 
 
@@ -38,6 +39,11 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Where received files go (the user's own directory of this project).",
 )
+@click.option(
+    "--plain",
+    is_flag=True,
+    help="Lines instead of the full screen (also chat.front, or TERM=dumb).",
+)
 @json_option
 @click.pass_obj
 def chat(
@@ -47,6 +53,7 @@ def chat(
     choices: AgentChoices,
     auto_accept: bool,
     files: Path | None,
+    plain: bool,
     as_json: bool,
 ) -> int:
     """Register as USER and wait for an invitation, or invite PEER.
@@ -72,28 +79,39 @@ def chat(
     ):
         agent = setup.agent(tap=tap, instance_id=instance, asking=not auto_accept)
 
+        room = partial(
+            ChatRoom,
+            agent,
+            server=setup.server,
+            domain=setup.domain,
+            directory=files or setup.directory / "files",
+            auto_accept=auto_accept,
+            scripted=not sys.stdin.isatty(),
+            credential=lambda: kept_secret(setup.project, setup.account),
+        )
+        if not (plain or as_json) and _has_screen(setup):
+            from rcsops.cli.chat_screen import run_screen
+
+            return asyncio.run(run_screen(setup, room, peer))
         # Who types at a terminal sees what it shows; of a pipe nobody knows.
         watched = sys.stdout.isatty() and sys.stdin.isatty() and not as_json
+        return asyncio.run(_chat(agent, partial(room, watched=watched), peer, as_json=as_json))
 
-        def room(notify: "Callable[[Notice], None]") -> ChatRoom:
-            return ChatRoom(
-                agent,
-                notify=notify,
-                server=setup.server,
-                domain=setup.domain,
-                directory=files or setup.directory / "files",
-                auto_accept=auto_accept,
-                scripted=not sys.stdin.isatty(),
-                watched=watched,
-                credential=lambda: kept_secret(setup.project, setup.account),
-            )
 
-        return asyncio.run(_chat(agent, room, peer, as_json=as_json))
+def _has_screen(setup: AgentSetup) -> bool:
+    """Whether the person has a terminal that shows more than lines, and wants it to."""
+    return (
+        sys.stdin.isatty()
+        and sys.stdout.isatty()
+        and sys.stderr.isatty()
+        and os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
+        and setup.project.settings.chat_front == "screen"
+    )
 
 
 async def _chat(
     agent: "Agent",
-    make_room: "Callable[[Callable[[Notice], None]], ChatRoom]",
+    make_room: "Callable[..., ChatRoom]",
     peer: str | None,
     *,
     as_json: bool,
@@ -105,7 +123,7 @@ async def _chat(
             colour=terminal and not os.environ.get("NO_COLOR"),
             width=_columns if terminal else None,
         )
-    room = make_room(notify)
+    room = make_room(notify=notify)
     await agent.start()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

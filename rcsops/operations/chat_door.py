@@ -85,7 +85,12 @@ class Door:
     def offered(self, offer: FileOffer) -> None:
         """A peer wants to send a file."""
         what = f"{self._teller.short(offer.peer)} sends {offer.name} ({amount(offer.size)})"
-        data = {"peer": offer.peer, "name": offer.name, "size": offer.size}
+        data = {
+            "peer": offer.peer,
+            "transfer_id": offer.transfer_id,
+            "name": offer.name,
+            "size": offer.size,
+        }
         if offer.verdict is FileVerdict.ACCEPT:
             self._narrator.say("file-offered", what, waits=False, **data)
             self._spawn(self._accept_file(offer))

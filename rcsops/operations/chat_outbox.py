@@ -11,7 +11,7 @@ from typing import Any
 from rcsops.errors import RcsopsError, UsageError
 from rcsops.operations.chat_letters import Letters
 from rcsops.operations.chat_notices import Narrator
-from rcsops.operations.places import Said, say
+from rcsops.operations.places import Said, say, words_of
 from rcsops.operations.wording import amount
 from rcsops.ua import Chat, MessageStatus, Receipt, Transfer
 
@@ -46,14 +46,16 @@ class Outbox:
         if len(self._held) >= _MAX_HELD:
             return False
         self._held.append(said)
+        self._narrator.say("held", "", text=words_of(said))
         return True
 
     def drop(self) -> str:
         """There will be no session: what was held is lost. Says so; empty if nothing was held."""
-        held, self._held = len(self._held), []
+        held, self._held = self._held, []
         if not held:
             return ""
-        return f"{held} {'line' if held == 1 else 'lines'} of yours not sent"
+        self._lost(held, "there was no session")
+        return f"{len(held)} {'line' if len(held) == 1 else 'lines'} of yours not sent"
 
     async def release(self) -> None:
         """Sends what was held."""
@@ -72,11 +74,13 @@ class Outbox:
     async def _send(self, said: Said) -> None:
         way = self._current()
         if way is None:
+            self._lost([said], "there is no session")
             self._no_session()
             return
         try:
             receipt = await say(way, said)
         except RcsopsError as error:
+            self._lost([said], str(error))
             self._narrator.fail(f"not sent: {error}", hint=error.hint)
             return
         self._receipts[receipt.message_id] = receipt
@@ -111,6 +115,9 @@ class Outbox:
             name=transfer.name,
             size=transfer.size,
         )
+
+    def _lost(self, texts: list[Said], reason: str) -> None:
+        self._narrator.say("dropped", "", texts=[words_of(said) for said in texts], reason=reason)
 
     def _no_session(self) -> None:
         self._narrator.fail("not sent: there is no session", hint="/invite PEER starts one")

@@ -7,7 +7,7 @@ from rcsops.errors import UsageError
 from rcsops.rcs import Location
 from rcsops.ua import Receipt
 
-__all__ = ["Said", "Way", "say", "typed_place"]
+__all__ = ["Said", "Way", "say", "typed_place", "words_of"]
 
 Said = str | Location
 """What one message says."""
@@ -41,11 +41,18 @@ class Way(Protocol):
         """Sends a place."""
 
 
+def words_of(said: Said) -> str:
+    """A text or a place in the words that a person sees."""
+    if isinstance(said, Location):
+        return said.text
+    # Half of a surrogate pair is no character, and UTF-8 has nothing for it.
+    return said.encode("utf-8", "replace").decode("utf-8")
+
+
 async def say(way: Way, said: Said) -> Receipt:
     """Sends a text or a place. Raises RcsopsError."""
     if isinstance(said, Location):
         return await way.send_location(
             said.latitude, said.longitude, radius=said.radius, label=said.label
         )
-    # Half of a surrogate pair is no character, and UTF-8 has nothing for it.
-    return await way.send(said.encode("utf-8", "replace").decode("utf-8"))
+    return await way.send(words_of(said))

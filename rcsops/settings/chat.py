@@ -16,7 +16,7 @@ CHAT_KEYS: dict[str, tuple[str, str]] = {
     "security": ("f3", "what is encrypted, and what is not"),
     "theme": ("f4", "the next theme: dark, light, high contrast"),
     "list": ("ctrl+b", "show or hide the conversations"),
-    "mouse": ("f8", "free the mouse, to mark and copy with the terminal's own means"),
+    "mouse": ("f8", "free the mouse for the terminal's own copying"),
     "search": ("ctrl+f", "search in the history"),
     "next-unread": ("alt+a", "the next conversation with something unread"),
     "next": ("alt+down,ctrl+pagedown", "the next conversation"),
@@ -26,9 +26,9 @@ CHAT_KEYS: dict[str, tuple[str, str]] = {
     "newline": ("alt+enter,shift+enter,ctrl+j", "a new line in what you write"),
     "page-up": ("pageup", "scroll back"),
     "page-down": ("pagedown", "scroll forward"),
-    "yank": ("y", "copy the marked message (in the conversation)"),
-    "resend": ("r", "send the marked message again (in the conversation)"),
-    "open": ("o", "open the link or file of the marked message (in the conversation)"),
+    "yank": ("y", "copy the marked message"),
+    "resend": ("r", "send the marked message again, if it failed"),
+    "open": ("o", "open the link or file of the marked message"),
     "leave": ("escape", "from what you write to the conversation, and back"),
 }
 """What can be bound: the keys that it has unless others are set, and what it does."""

@@ -98,8 +98,8 @@ class Lab:
 
     @contextmanager
     def terminal(self, user: str, *words: str, columns: int = 120) -> "Iterator[Terminal]":
-        """``rcsops chat USER WORDS`` on a pseudo-terminal."""
-        terminal = Terminal(self, [user, *words], columns)
+        """``rcsops chat USER WORDS --plain`` on a pseudo-terminal."""
+        terminal = Terminal(self, [user, *words, "--plain"], columns)
         try:
             yield terminal
         finally:
@@ -291,7 +291,7 @@ class ChatProcess:
 
 
 class Terminal:
-    """``rcsops chat`` on a pseudo-terminal, as a person sees and types it."""
+    """``rcsops chat --plain`` on a pseudo-terminal, as a person sees and types it."""
 
     def __init__(self, lab: Lab, words: Sequence[str], columns: int = 120) -> None:
         self._child: pexpect.spawn[str] = pexpect.spawn(

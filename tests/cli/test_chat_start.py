@@ -46,7 +46,7 @@ def test_what_is_missing_is_named_one_by_one(steps: Shell) -> None:
 
 def test_the_server_is_offered(steps: Shell) -> None:
     add_bob(steps)
-    screen = steps.terminal("chat", "bob")
+    screen = steps.terminal("chat", "bob", "--plain")
     screen.expect_exact("No server runs here. Start it? [Y/n]: ")
     screen.sendline("n")
     screen.expect_exact("error: no server runs here")
@@ -54,7 +54,7 @@ def test_the_server_is_offered(steps: Shell) -> None:
     screen.expect(pexpect.EOF)
     screen.close()
     assert screen.exitstatus == 1
-    screen = steps.terminal("chat", "bob")
+    screen = steps.terminal("chat", "bob", "--plain")
     screen.expect_exact("[Y/n]: ")
     screen.sendline("y")
     screen.expect_exact("server started at udp:127.0.0.1:")

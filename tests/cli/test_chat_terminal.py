@@ -222,7 +222,7 @@ def test_what_is_being_typed_stays_whole(lab: Lab, tmux: list[str]) -> None:
         subprocess.run([*tmux, "send-keys", *keys], check=True)
 
     subprocess.run(
-        [*tmux, "new-session", "-d", "-x", "50", "-y", "24", *CHAT, bob],
+        [*tmux, "new-session", "-d", "-x", "50", "-y", "24", *CHAT, bob, "--plain"],
         cwd=lab.directory,
         env=lab.environment,
         check=True,

@@ -105,9 +105,9 @@ def test_the_first_steps_as_they_stand(terminal: Terminal) -> None:
     chat = terminal("chat", "bob")
     chat.expect(r"\[Y/n\]")
     chat.sendline("")
-    chat.expect("registered as bob")
-    chat.expect("waiting")
-    chat.sendline("/quit")
+    chat.expect("Write a message")
+    chat.expect("● .*bob at 127")
+    chat.send("/quit\r")
     said, code = ends(chat)
     assert "unregistered" in said
     assert code == 0

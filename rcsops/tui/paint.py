@@ -1,0 +1,305 @@
+"""Rows of a conversation drawn as lines of a terminal.
+
+Peers' words pass `rcsops.text.visible` here and become segments as they are: no markup is read.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Protocol
+
+from rich.cells import cell_len, split_graphemes
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
+
+from rcsops.operations.wording import amount
+from rcsops.text import visible
+from rcsops.tui.rows import Row
+
+__all__ = ["LINK", "STYLES", "Painter", "Previews", "clipped", "plain_text", "wrapped"]
+
+STYLES = (
+    "time",
+    "tick",
+    "displayed",
+    "failed",
+    "me",
+    "them",
+    "mine",
+    "theirs",
+    "note",
+    "warning",
+    "day",
+    "unread",
+    "link",
+    "file",
+    "bar",
+    "track",
+    "found",
+)
+"""The names of the styles that a painter needs; each is a component class of the timeline."""
+
+# Further lines of long paragraphs are hard to find on a wide screen.
+_WIDEST = 110
+_NARROWEST = 16
+# A new name stands over messages of one sender after so long.
+_PAUSE = timedelta(minutes=10)
+_GUTTER = len("00:00 ✓✓ ")
+_BAR = "▌"
+LINK = re.compile(r"https?://[!-~]+[0-9A-Za-z/#=&_~%+-]")
+_TICKS = {
+    "held": "◌ ",
+    "queued": "◌ ",
+    "stored": "⇡ ",
+    "sent": "✓ ",
+    "delivered": "✓✓",
+    "displayed": "✓✓",
+    "failed": "✗ ",
+}
+
+
+class Previews(Protocol):
+    """Pictures of files, as lines."""
+
+    def lines(self, row: Row, width: int) -> list[list[Segment]]:
+        """The picture of a row's file at most ``width`` columns wide; nothing without one."""
+
+
+class _NoPreviews:
+    def lines(self, row: Row, width: int) -> list[list[Segment]]:
+        return []
+
+
+@dataclass
+class Painter:
+    """Draws rows ``width`` columns wide; ``today`` is left out of day lines as a date."""
+
+    styles: Mapping[str, Style]
+    width: int
+    today: date
+    resend_key: str = "r"
+    previews: Previews = field(default_factory=_NoPreviews)
+    sought: str = ""
+
+    def paint(self, row: Row, before: Row | None, *, unread: bool = False) -> list[Strip]:
+        """The lines of a row; ``before`` is the row above, ``unread``: the first one of those."""
+        lines: list[list[Segment]] = []
+        if before is None or before.time.date() != row.time.date():
+            lines.append(self._rule(_day(row.time.date(), self.today), "day"))
+        if unread:
+            lines.append(self._rule("new", "unread"))
+        if not row.is_message:
+            lines += self._note(row)
+        else:
+            if lines or self._begins(row, before):
+                lines.append(self._name(row))
+            lines += self._message(row)
+        return [Strip(line) for line in lines]
+
+    def _begins(self, row: Row, before: Row | None) -> bool:
+        return (
+            before is None
+            or not before.is_message
+            or before.kind != row.kind
+            or row.time - before.time > _PAUSE
+        )
+
+    def _rule(self, words: str, style: str) -> list[Segment]:
+        width = min(self.width, _WIDEST + _GUTTER + 1)
+        left = max(2, (width - cell_len(words) - 2) // 2)
+        right = max(0, width - left - cell_len(words) - 2)
+        return [Segment(f"{'─' * left} {words} {'─' * right}", self.styles[style])]
+
+    def _name(self, row: Row) -> list[Segment]:
+        whose = "me" if row.kind == "out" else "them"
+        name = clipped(visible(row.sender), self.width - _GUTTER)
+        return [Segment(" " * _GUTTER), Segment(name, self.styles[whose])]
+
+    def _note(self, row: Row) -> list[list[Segment]]:
+        style = self.styles[{"error": "failed", "warning": "warning"}.get(row.level, "note")]
+        mark = "! " if row.level == "error" else "· "
+        lines = []
+        head = [
+            Segment(f"{row.time:%H:%M} ", self.styles["time"]),
+            Segment(" " * (_GUTTER - 8) + mark, style),
+        ]
+        for text in self._text_lines(row.text, self._columns):
+            lines.append([*head, Segment(text, style)])
+            head = [Segment(" " * _GUTTER)]
+        return lines
+
+    def _message(self, row: Row) -> list[list[Segment]]:
+        ours = row.kind == "out"
+        bar = Segment(f"{_BAR} ", self.styles["me" if ours else "them"])
+        style = self.styles["mine" if ours else "theirs"]
+        lines: list[list[Segment]] = []
+        for body in self._body(row, style):
+            lead = self._lead(row) if not lines else [Segment(" " * _GUTTER)]
+            lines.append([*lead, bar, *body])
+        return lines
+
+    def _lead(self, row: Row) -> list[Segment]:
+        lead = [Segment(f"{row.time:%H:%M} ", self.styles["time"])]
+        if row.kind != "out":
+            return [*lead, Segment("   ")]
+        style = self.styles.get(row.status) or self.styles["tick"]
+        return [*lead, Segment(_TICKS.get(row.status, "  "), style), Segment(" ")]
+
+    def _body(self, row: Row, style: Style) -> Iterator[list[Segment]]:
+        said = False
+        if row.text or row.file is None:
+            said = True
+            for text in self._text_lines(row.text, self._columns):
+                yield self._marked(text, style)
+        if row.file is not None:
+            yield from self._file(row)
+            said = True
+        dim = self.styles["time"]
+        if row.written is not None:
+            day = "" if row.written.date() == row.time.date() else f"{row.written:%d %B} "
+            yield [Segment(f"written {day}{row.written:%H:%M}", dim)]
+        if row.status == "failed":
+            reason = visible(row.reason) or "it did not get through"
+            again = f" · {self.resend_key} sends it again" if row.kind == "out" else ""
+            for text in wrapped(f"{reason}{again}", self._columns):
+                yield [Segment(text, self.styles["failed"])]
+        elif row.status == "stored":
+            yield [Segment("kept by the server until the peer is there", dim)]
+        elif row.status == "held":
+            yield [Segment("waits for the session", dim)]
+        if not said:
+            yield []
+
+    def _marked(self, text: str, style: Style) -> list[Segment]:
+        """A line with its links, and with what was searched for."""
+        segments: list[Segment] = []
+        at = 0
+        for found in LINK.finditer(text):
+            if found.start() > at:
+                segments += self._found(text[at : found.start()], style)
+            link = self.styles["link"] + Style(link=found[0])
+            segments.append(Segment(found[0], link))
+            at = found.end()
+        if at < len(text) or not segments:
+            segments += self._found(text[at:], style)
+        return segments
+
+    def _found(self, text: str, style: Style) -> list[Segment]:
+        if not self.sought:
+            return [Segment(text, style)]
+        segments: list[Segment] = []
+        at, low, sought = 0, text.lower(), self.sought.lower()
+        while len(low) == len(text) and (index := low.find(sought, at)) >= 0:
+            if index > at:
+                segments.append(Segment(text[at:index], style))
+            segments.append(Segment(text[index : index + len(sought)], self.styles["found"]))
+            at = index + len(sought)
+        segments.append(Segment(text[at:], style))
+        return segments
+
+    def _file(self, row: Row) -> Iterator[list[Segment]]:
+        file = row.file
+        assert file is not None
+        name = clipped(visible(file.name), max(self._columns - 14, _NARROWEST))
+        yield [
+            Segment("▤ ", self.styles["bar"]),
+            Segment(name, self.styles["file"]),
+            Segment(f"  {amount(file.size)}", self.styles["time"]),
+        ]
+        if file.moving or (row.status == "queued" and not file.octets):
+            yield self._progress(row)
+        yield from self.previews.lines(row, min(self._columns, 48))
+
+    def _progress(self, row: Row) -> list[Segment]:
+        file = row.file
+        assert file is not None
+        dim = self.styles["time"]
+        if not file.octets and row.kind == "out":
+            return [Segment("offered; waits for the peer", dim)]
+        width = max(10, min(30, self._columns - 30))
+        share = min(file.octets / file.size, 1.0) if file.size else 0.0
+        full = round(share * width)
+        rate = f" · {amount(round(file.rate))}/s" if file.rate else ""
+        if file.pause:
+            rate = f" · {file.pause}"
+        return [
+            Segment("━" * full, self.styles["bar"]),
+            Segment("━" * (width - full), self.styles["track"]),
+            Segment(f" {share:4.0%} of {amount(file.size)}{rate}", dim),
+        ]
+
+    @property
+    def _columns(self) -> int:
+        """How wide the text of a message is."""
+        return max(_NARROWEST, min(self.width - _GUTTER - 2, _WIDEST))
+
+    @staticmethod
+    def _text_lines(text: str, columns: int) -> Iterator[str]:
+        for line in text.replace("\r\n", "\n").split("\n"):
+            yield from wrapped(visible(line.expandtabs(4)), columns)
+
+
+def _day(day: date, today: date) -> str:
+    if day == today:
+        return "Today"
+    if day == today - timedelta(days=1):
+        return "Yesterday"
+    return f"{day:%A} {day.day} {day:%B %Y}"
+
+
+def wrapped(text: str, columns: int) -> Iterable[str]:
+    """``text`` in pieces of at most ``columns`` columns, broken at spaces where there are some."""
+    if text.isascii():
+        return [text] if len(text) <= columns else _wrapped_ascii(text, columns)
+    return _wrapped(text, columns)
+
+
+def _wrapped_ascii(text: str, columns: int) -> Iterator[str]:
+    start = 0
+    while len(text) - start > columns:
+        space = text.rfind(" ", start, start + columns + 1)
+        end = space if space > start else start + columns
+        yield text[start:end]
+        start = end + (space > start)
+    yield text[start:]
+
+
+def _wrapped(text: str, columns: int) -> Iterator[str]:
+    spans, _ = split_graphemes(text)
+    start = width = 0
+    space = -1
+    for first, end, cells in spans:
+        if text[first:end] == " ":
+            space = first
+        width += cells
+        if width > columns and first > start:
+            cut = space if space > start else first
+            yield text[start:cut]
+            start = cut + (cut == space)
+            space = -1
+            width = cell_len(text[start:end])
+    yield text[start:]
+
+
+def clipped(text: str, columns: int) -> str:
+    """``text`` cut to at most ``columns`` columns, with an ellipsis where something is left out."""
+    if cell_len(text) <= columns:
+        return text
+    if columns < 1:
+        return ""
+    kept, left = 0, columns - 1
+    for _, end, cells in split_graphemes(text)[0]:
+        left -= cells
+        if left < 0:
+            break
+        kept = end
+    return text[:kept] + "…"
+
+
+def plain_text(row: Row) -> str:
+    """What a copy of the row is: its text, or the file's place."""
+    if row.file is not None and not row.text:
+        return str(row.file.path or row.file.name)
+    return row.text

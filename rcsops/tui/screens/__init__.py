@@ -1,0 +1,1 @@
+"""The chat screen, and those that come over it."""

@@ -1,0 +1,55 @@
+"""What the keys and commands are, and what the marks mean."""
+
+from collections.abc import Mapping, Sequence
+
+from textual.content import Content
+
+from rcsops.settings.chat import CHAT_KEYS
+from rcsops.tui.keys import keys_of
+
+__all__ = ["help_words"]
+
+_TICKS = (
+    ("◌", "waits here: for the session, or for the network"),
+    ("⇡", "the server keeps it until the peer is there"),
+    ("✓", "the peer's device has it"),
+    ("✓✓", "the peer's device says that it has it; in colour: it was displayed"),
+    ("✗", "it did not get through, and why stands below"),
+)
+_MARKS = (
+    ("●", "a session is open"),
+    ("◌", "a session is being set up"),
+    ("✉", "what you write goes without a session"),
+)
+_WRITING = (
+    ("Enter", "sends; what is pasted never does"),
+    ("Up, Down", "what you sent before, at the first and last line"),
+    ("Tab", "completes /commands, names and files"),
+)
+
+
+def help_words(commands: Mapping[str, str], keymap: Mapping[str, str]) -> Content:
+    """All of it."""
+    keys = [(keys_of(name, keymap), what) for name, (_, what) in CHAT_KEYS.items()]
+    return Content.assemble(
+        *_section("Keys", [*keys, *_WRITING]),
+        *_section("Commands", list(commands.items())),
+        *_section("Ticks of a message", _TICKS),
+        *_section("Marks of a conversation", _MARKS),
+        Content(
+            "Grey says that more is not known, red that it failed: a peer that sends no\n"
+            "notifications leaves a single tick, and has the message all the same."
+        ),
+    )
+
+
+_COLUMN = 26
+
+
+def _section(title: str, lines: Sequence[tuple[str, str]]) -> list[Content]:
+    width = min(_COLUMN, max(len(name) for name, _ in lines))
+    parts = [Content.styled(f"{title}\n", "bold $primary")]
+    for name, what in lines:
+        head = f"{name:<{width}}  " if len(name) <= width else f"{name}\n{'':<{width}}  "
+        parts += [Content.styled(head, "$text-accent"), Content(f"{what}\n")]
+    return [*parts, Content("\n")]

@@ -1,0 +1,1 @@
+"""The parts of the chat screen. What happens in them goes up as messages."""

@@ -1,0 +1,390 @@
+"""A conversation: rows of any number, of which those in view are drawn."""
+
+import bisect
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import accumulate
+from typing import ClassVar
+
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.selection import Selection
+from textual.strip import Strip
+
+from rcsops.tui.paint import STYLES, Painter, Previews
+from rcsops.tui.rows import Row
+from rcsops.tui.styles import background, ink, label
+
+__all__ = ["Timeline"]
+
+# So near to an end of what is loaded, more is asked for.
+_NEAR = 30
+
+
+class Timeline(ScrollView, can_focus=True):
+    """Shows the rows that it is given, in their order; the last unless somebody scrolls.
+
+    The arrow keys mark a message, for the keys that do something with one.
+    """
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "timeline--cursor",
+        *(f"timeline--{name}" for name in STYLES),
+    }
+    DEFAULT_CSS = """
+    Timeline {
+        background: $background;
+        color: $foreground;
+        padding: 0 1;
+        scrollbar-size-vertical: 1;
+        overflow-x: hidden;
+        &:focus { background-tint: $foreground 2%; }
+        & > .timeline--cursor { background: $primary 25%; }
+        & > .timeline--time { color: $text-muted; }
+        & > .timeline--tick { color: $text-muted; }
+        & > .timeline--displayed { color: $accent; text-style: bold; }
+        & > .timeline--failed { color: $text-error; }
+        & > .timeline--me { color: $primary; text-style: bold; }
+        & > .timeline--them { color: $success; text-style: bold; }
+        & > .timeline--mine { color: $foreground; }
+        & > .timeline--theirs { color: $foreground; }
+        & > .timeline--note { color: $text-muted; }
+        & > .timeline--warning { color: $text-warning; }
+        & > .timeline--day { color: $text-muted; }
+        & > .timeline--unread { color: $text-error; text-style: bold; }
+        & > .timeline--link { color: $text-accent; text-style: underline; }
+        & > .timeline--file { color: $foreground; text-style: bold; }
+        & > .timeline--bar { color: $success; }
+        & > .timeline--track { color: $foreground 20%; }
+        & > .timeline--found { background: $warning; color: $background; text-style: bold; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "mark(-1)", "Message above", show=False),
+        Binding("down,j", "mark(1)", "Message below", show=False),
+        Binding("home,g", "first", "First message", show=False),
+        Binding("end,G", "last", "Last message", show=False),
+    ]
+
+    @dataclass
+    class More(Message):
+        """Rows ``older`` than the first one, or newer than the last, would be welcome."""
+
+        older: bool
+
+    @dataclass
+    class Ends(Message):
+        """The very ``first`` or last row of the conversation is wanted."""
+
+        first: bool
+
+    class Marked(Message):
+        """Another row is marked, or none."""
+
+    class AtEnd(Message):
+        """The last row has come into view."""
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self.marked: Row | None = None
+        self.older = False
+        self.newer = False
+        self.sought = ""
+        self.resend_key = "r"
+        self.previews: Previews | None = None
+        self._rows: list[Row] = []
+        self.first_unread = ""
+        self._blocks: list[list[Strip]] = []
+        self._drawn: list[int] = []
+        self._starts: list[int] = [0]
+        self._painter: Painter | None = None
+        self._asked: tuple[bool, int] | None = None
+        # Not asked of the place where it is: that changes when the widget shrinks.
+        self._follows = True
+        self._cursor_style = Style()
+
+    # --- what is shown -----------------------------------------------------------------------
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the last row is in view and nothing comes after it."""
+        return not self.newer and round(self.scroll_y) >= self.max_scroll_y
+
+    def show(self, rows: list[Row], *, first_unread: str = "", place: str = "") -> None:
+        """Takes the rows, with all that was there before forgotten.
+
+        The list stays the caller's, who tells of changes by the methods below. ``place`` is the key
+        of the row to be seen; empty: the last.
+        """
+        self._rows = rows
+        self.first_unread = first_unread
+        self.marked = None
+        self._asked = None
+        self._draw_all()
+        if place:
+            index = next((i for i, row in enumerate(rows) if row.key == place), len(rows) - 1)
+            self._see(index, centre=True)
+            self.marked = rows[index] if rows else None
+        else:
+            self._to_end()
+        self.refresh()
+
+    def appended(self) -> None:
+        """Rows were added at the end of the list."""
+        self._asked = None
+        for index in range(len(self._blocks), len(self._rows)):
+            self._blocks.append(self._paint(index))
+            self._drawn.append(self._rows[index].version)
+            self._starts.append(self._starts[-1] + len(self._blocks[-1]))
+        self._measure()
+        if self._follows:
+            self._to_end()
+        self.refresh()
+
+    def prepended(self) -> None:
+        """Rows were added at the beginning of the list: what is in view stays where it is."""
+        self._asked = None
+        before = self._starts[-1]
+        self._draw_all()
+        self._scroll(self.scroll_offset.y + self._starts[-1] - before)
+        self.refresh()
+
+    def changed(self, rows: Iterable[Row]) -> None:
+        """What rows say has changed."""
+        keys = {row.key for row in rows}
+        taller = False
+        # Nearly always it is one of the last.
+        for index in reversed(range(len(self._blocks))):
+            if not keys:
+                break
+            row = self._rows[index]
+            if row.key not in keys:
+                continue
+            keys.discard(row.key)
+            block = self._paint(index)
+            taller |= len(block) != len(self._blocks[index])
+            self._blocks[index] = block
+            self._drawn[index] = row.version
+        if taller:
+            self._starts = [0, *accumulate(map(len, self._blocks))]
+            self._measure()
+            if self._follows:
+                self._to_end()
+        self.refresh()
+
+    def redraw(self) -> None:
+        """Draws all rows anew, and stays where it is."""
+        anchor, inside = self._anchor()
+        follows = self._follows
+        self._draw_all()
+        if follows:
+            self._to_end()
+        elif self._rows:
+            self._scroll(self._starts[min(anchor, len(self._rows) - 1)] + inside)
+        self.refresh()
+
+    # --- drawing -----------------------------------------------------------------------------
+
+    def _draw_all(self) -> None:
+        self._painter = None
+        self._blocks = [self._paint(index) for index in range(len(self._rows))]
+        self._drawn = [row.version for row in self._rows]
+        self._starts = [0, *accumulate(map(len, self._blocks))]
+        self._measure()
+
+    def _paint(self, index: int) -> list[Strip]:
+        if self._painter is None:
+            styles = {
+                name: (label if name == "found" else ink)(self, f"timeline--{name}")
+                for name in STYLES
+            }
+            self._cursor_style = background(self, "timeline--cursor")
+            self._painter = Painter(
+                styles,
+                max(self.scrollable_content_region.width, 20),
+                datetime.now().astimezone().date(),
+                resend_key=self.resend_key,
+                sought=self.sought,
+            )
+            if self.previews is not None:
+                self._painter.previews = self.previews
+        row = self._rows[index]
+        before = self._rows[index - 1] if index else None
+        return self._painter.paint(row, before, unread=row.key == self.first_unread)
+
+    def _measure(self) -> None:
+        self.virtual_size = Size(self.scrollable_content_region.width, self._starts[-1])
+
+    def render_line(self, y: int) -> Strip:
+        """One line of what is in view."""
+        width = self.scrollable_content_region.width
+        base = self.rich_style
+        line = y + self.scroll_offset.y
+        # Few messages stand at the bottom, where one writes.
+        line -= max(0, self.scrollable_content_region.height - self._starts[-1])
+        if not 0 <= line < self._starts[-1]:
+            return Strip.blank(width, base)
+        index = bisect.bisect_right(self._starts, line) - 1
+        strip = self._blocks[index][line - self._starts[index]]
+        if self.marked is self._rows[index] and self.has_focus:
+            base = base + self._cursor_style
+        strip = strip.crop_extend(0, width, base).apply_style(base)
+        selection = self.text_selection
+        if selection is not None and (span := selection.get_span(line)) is not None:
+            strip = self._selected(strip, span, width)
+        return strip.apply_offsets(0, line)
+
+    def _selected(self, strip: Strip, span: tuple[int, int], width: int) -> Strip:
+        start, end = span
+        end = width if end < 0 else min(end, width)
+        if start >= end:
+            return strip
+        marked = self.screen.get_component_rich_style("screen--selection")
+        parts = list(strip.divide([cut for cut in (start, end, width) if cut]))
+        at = 1 if start else 0
+        parts[at] = Strip(
+            [segment for segment in parts[at].apply_style(Style()) if segment.text]
+        ).apply_style(marked)
+        return Strip.join(parts)
+
+    # --- scrolling ---------------------------------------------------------------------------
+
+    def _to_end(self) -> None:
+        self._scroll(self.max_scroll_y)
+        self._follows = True
+
+    def _scroll(self, line: int) -> None:
+        self.scroll_to(y=line, animate=False, force=True)
+
+    def _anchor(self) -> tuple[int, int]:
+        line = min(self.scroll_offset.y, self._starts[-1])
+        index = max(0, bisect.bisect_right(self._starts, line) - 1)
+        return index, line - self._starts[index] if index < len(self._starts) else 0
+
+    def _see(self, index: int, *, centre: bool = False) -> None:
+        if not 0 <= index < len(self._rows):
+            return
+        top, bottom = self._starts[index], self._starts[index + 1]
+        height = max(1, self.scrollable_content_region.height)
+        if centre:
+            self._scroll(max(0, (top + bottom - height) // 2))
+        elif top < self.scroll_offset.y:
+            self._scroll(top)
+        elif bottom > self.scroll_offset.y + height:
+            self._scroll(bottom - height)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        if not self.is_attached or not self._rows:
+            return
+        if new_value < old_value and new_value <= _NEAR and self.older:
+            self._ask(older=True)
+        elif new_value > old_value and new_value >= self.max_scroll_y - _NEAR and self.newer:
+            self._ask(older=False)
+        self._follows = self.at_end
+        if self._follows:
+            self.post_message(self.AtEnd())
+
+    def _ask(self, *, older: bool) -> None:
+        wish = (older, len(self._rows))
+        if self._asked != wish:
+            self._asked = wish
+            self.post_message(self.More(older))
+
+    def on_resize(self, event: events.Resize) -> None:
+        if self._painter is None or self._painter.width != max(
+            self.scrollable_content_region.width, 20
+        ):
+            self.redraw()
+        elif self._follows:
+            self._to_end()
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        if self.is_attached and self._rows:
+            self.redraw()
+
+    # --- marking -----------------------------------------------------------------------------
+
+    def action_mark(self, step: int) -> None:
+        """Marks the next message up or down."""
+        where = self._index_of(self.marked)
+        if where is None:
+            # From below the last line in view.
+            line = self.scroll_offset.y + max(1, self.scrollable_content_region.height)
+            where = min(bisect.bisect_left(self._starts, line), len(self._rows))
+            step = -1
+        index = where + step
+        while 0 <= index < len(self._rows) and not self._rows[index].is_message:
+            index += step
+        if 0 <= index < len(self._rows):
+            self.marked = self._rows[index]
+            self._see(index)
+        elif step < 0:
+            self._scroll(0)
+            if self.older:
+                self._ask(older=True)
+        else:
+            self.marked = None
+            self._to_end()
+        self.post_message(self.Marked())
+        self.refresh()
+
+    def _index_of(self, row: Row | None) -> int | None:
+        if row is None:
+            return None
+        return next((i for i, each in enumerate(self._rows) if each is row), None)
+
+    def unmark(self) -> None:
+        """No message is marked."""
+        if self.marked is not None:
+            self.marked = None
+            self.post_message(self.Marked())
+            self.refresh()
+
+    def action_first(self) -> None:
+        """Goes to the first message of all."""
+        if self.older:
+            self.post_message(self.Ends(first=True))
+        else:
+            self._scroll(0)
+
+    def action_last(self) -> None:
+        """Goes to the last message of all."""
+        self.unmark()
+        if self.newer:
+            self.post_message(self.Ends(first=False))
+        else:
+            self._to_end()
+
+    def on_click(self, event: events.Click) -> None:
+        line = event.get_content_offset(self)
+        if line is None:
+            return
+        at = line.y + self.scroll_offset.y
+        at -= max(0, self.scrollable_content_region.height - self._starts[-1])
+        if 0 <= at < self._starts[-1]:
+            row = self._rows[bisect.bisect_right(self._starts, at) - 1]
+            if row.is_message:
+                self.marked = row
+                self.post_message(self.Marked())
+                self.refresh()
+
+    # --- copying with the mouse ----------------------------------------------------------------
+
+    @property
+    def allow_select(self) -> bool:
+        return True
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        """The text that is selected with the mouse."""
+        text = "\n".join(strip.text.rstrip() for block in self._blocks for strip in block)
+        return selection.extract(text), "\n"
+
+    def selection_updated(self, selection: Selection | None) -> None:
+        self.refresh()

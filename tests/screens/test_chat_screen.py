@@ -1,0 +1,330 @@
+"""The chat screen driven by keys, talking to real agents through a real server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from textual import events
+
+from rcsops.ua import Agent, Chat, MessageStatus
+from rcsops.ua.events import FileOffered, TextReceived
+from tests.screens.stage import SIZES, Screen, Stage
+
+
+@asynccontextmanager
+async def answering(agent: Agent) -> "AsyncIterator[asyncio.Queue[Chat]]":
+    """Accepts whoever invites; gives the chats."""
+    chats: asyncio.Queue[Chat] = asyncio.Queue()
+
+    async def accept() -> None:
+        async for invitation in agent.incoming():
+            chats.put_nowait(await invitation.accept())
+
+    task = asyncio.create_task(accept())
+    try:
+        yield chats
+    finally:
+        task.cancel()
+
+
+@asynccontextmanager
+async def talking(stage: Stage, **options: object) -> "AsyncIterator[tuple[Screen, Chat]]":
+    """The screen of alex in a session with bob, and bob's end of it."""
+    async with (
+        stage.agent("bob") as bob,
+        answering(bob) as chats,
+        stage.screen("alex", "bob", **options) as screen,  # type: ignore[arg-type]
+    ):
+        chat = await chats.get()
+        await screen.shows("session open")
+        yield screen, chat
+
+
+async def heard(chat: Chat) -> str:
+    """The next text that a chat gets."""
+    async with asyncio.timeout(30):
+        async for event in chat:
+            if isinstance(event, TextReceived):
+                return event.text
+    raise AssertionError("the session is over")
+
+
+async def test_a_conversation(stage: Stage) -> None:
+    async with talking(stage) as (screen, bob):
+        await screen.type("hello bob\n")
+        assert await heard(bob) == "hello bob"
+        await screen.shows("✓✓ ▌ hello bob")
+        receipt = await bob.send("日本語 🙂 Grüße")
+        await screen.shows("▌ 日本語 🙂 Grüße")
+        # It was on the screen, at the end of the conversation, and the terminal had the focus.
+        await receipt.displayed(15)
+        bob.composing(True)
+        await screen.shows("bob is typing …")
+        bob.composing(False)
+        await screen.hides("bob is typing …")
+        await screen.type("/bye\n")
+        await screen.shows("you ended the session with bob", "no session")
+
+
+async def test_what_is_written_invites(stage: Stage) -> None:
+    async with (
+        stage.agent("bob") as bob,
+        answering(bob) as chats,
+        stage.screen("alex") as screen,
+    ):
+        assert "Contacts" in screen.text
+        await screen.press("ctrl+b", "enter")
+        await screen.shows("○ bob")
+        await screen.type("are you there?\n")
+        chat = await chats.get()
+        assert await heard(chat) == "are you there?"
+        await screen.shows("session open", "✓✓ ▌ are you there?")
+
+
+async def test_several_lines_and_pastes_that_never_send(stage: Stage) -> None:
+    async with talking(stage) as (screen, bob):
+        await screen.type("one")
+        await screen.press("ctrl+j")
+        await screen.type("two")
+        await screen.press("shift+enter", "alt+enter")
+        screen.app.view.composer.post_message(events.Paste("three\r\nfour\n\x1b[31mfive\n"))
+        await screen.shows("four", "[31mfive")
+        assert "▌ one" not in screen.text
+        await screen.press("enter")
+        assert await heard(bob) == "one\ntwo\n\nthree\nfour\n[31mfive\n"
+        # What was sent can be had again, and what was begun stays.
+        await screen.type("begun")
+        await screen.press("up")
+        assert screen.app.view.composer.text.startswith("one\ntwo")
+        for _ in range(7):
+            await screen.press("down")
+        assert screen.app.view.composer.text == "begun"
+
+
+async def test_two_people_write_at_a_time(stage: Stage) -> None:
+    async with stage.agent("carol") as carol, talking(stage) as (screen, bob):
+        receipt = await carol.send_message("alex", "psst")
+        await receipt.delivered()
+        await carol.send_message("alex", "it is carol")
+        await screen.shows("2 unread elsewhere", "it is carol")
+        await bob.send("still bob")
+        await screen.shows("▌ still bob")
+        await screen.type("a draft")
+        await screen.press("alt+a")
+        await screen.shows("✉ carol  without a session", "── new ──", "▌ psst", "▌ it is carol")
+        assert "still bob" not in "\n".join(line[30:] for line in screen.lines)
+        assert screen.app.view.composer.text == ""
+        assert "unread" not in screen.lines[0]
+        await screen.type("yes?\n")
+        await screen.shows("✓✓ ▌ yes?")
+        await screen.press("alt+down")
+        await screen.shows("● bob  session open", "▌ still bob")
+        assert screen.app.view.composer.text == "a draft"
+
+
+async def test_unread_survives_the_end(stage: Stage) -> None:
+    async with stage.agent("carol") as carol:
+        async with talking(stage) as (screen, _bob):
+            await (await carol.send_message("alex", "read me later")).delivered()
+            await screen.shows("1 unread elsewhere")
+        async with stage.screen("alex") as screen:
+            await screen.shows("── new ──", "▌ read me later")
+        async with stage.screen("alex") as screen:
+            await screen.shows("▌ read me later")
+            assert "── new ──" not in screen.text
+            assert screen.app.state.unread == 0
+
+
+@pytest.mark.parametrize("answer", ["alt+y", "alt+n", "click"])
+async def test_an_invitation_waits_for_an_answer(stage: Stage, answer: str) -> None:
+    async with stage.agent("bob") as bob, stage.screen("alex", auto_accept=False) as screen:
+        calling = asyncio.create_task(bob.invite("alex"))
+        await screen.shows("bob invites you", "Accept Alt-y", "Decline Alt-n")
+        if answer == "click":
+            await screen.pilot.click("#yes")
+        else:
+            await screen.press(answer)
+        if answer == "alt+n":
+            with pytest.raises(Exception, match="Decline"):
+                await calling
+            await screen.shows("declined bob")
+        else:
+            chat = await calling
+            await screen.shows("session open")
+            await chat.send("thank you")
+            await screen.shows("▌ thank you")
+        await screen.hides("Accept Alt-y")
+
+
+async def test_files(stage: Stage, tmp_path: Path) -> None:
+    async with talking(stage, auto_accept=False) as (screen, bob):
+        bob_agent = bob._agent
+        assert isinstance(bob_agent, Agent)
+        picture = tmp_path / "a picture.png"
+        picture.write_bytes(b"0123456789" * 2000)
+        await bob.send_file(picture)
+        await screen.shows("bob sends a picture.png (20.0 kB)", "Accept Alt-y")
+        await screen.press("alt+y")
+        await screen.shows("▤ a picture.png  20.0 kB")
+        await screen.hides("Accept Alt-y")
+        found = [*tmp_path.rglob("files/a picture.png")]
+        assert [each.read_bytes() for each in found] == [picture.read_bytes()]
+        # One that is dropped on the terminal is offered after a question, or is text.
+        screen.app.view.composer.post_message(events.Paste(f"'{picture}' "))
+        await screen.shows("Enter sends the file a picture.png")
+        await screen.press("escape")
+        assert screen.app.view.composer.text.strip() == f"'{picture}'"
+        screen.app.view.composer.put_aside()
+        screen.app.view.composer.post_message(events.Paste(picture.as_uri()))
+        await screen.shows("Enter sends the file a picture.png")
+        feed = bob_agent.events()
+        await screen.press("enter")
+        async for event in feed:
+            if isinstance(event, FileOffered):
+                await screen.shows("◌  ▌ ▤ a picture.png", "offered; waits for the peer")
+                await event.offer.accept(tmp_path / "of bob")
+                break
+        await screen.shows("✓✓ ▌ ▤ a picture.png  20.0 kB")
+
+
+async def test_a_failure_can_be_sent_again(stage: Stage) -> None:
+    async with stage.screen("alex", "bob") as screen:
+        await screen.shows("bob is not there now (480)", "without a session")
+        screen.app.view.composer.post_message(events.Paste("too long " * 100))
+        await screen.shows("too long too long")
+        await screen.press("enter")
+        await screen.shows("✗  ▌ too long too long", "r sends it again")
+        await screen.press("escape", "r")
+        shown = screen.app.state.shown
+        assert shown is not None
+        await screen.until(
+            lambda: [row.status for row in shown.rows or ()].count("failed") == 2, "sent again"
+        )
+        await screen.shows("r sends it again")
+
+
+async def test_a_message_is_copied(stage: Stage) -> None:
+    async with talking(stage) as (screen, bob):
+        await bob.send("first\nsecond line")
+        await bob.send("last https://example.org/x")
+        await screen.shows("▌ last")
+        await screen.press("escape", "up", "y")
+        assert screen.app.clipboard == "first\nsecond line"
+        # Two keys of a person who has written something are letters.
+        await screen.press("escape")
+        await screen.type("yr")
+        assert screen.app.view.composer.text == "yr"
+
+
+async def test_peers_words_are_not_obeyed(stage: Stage) -> None:
+    hostile = "[bold red]x[/] \x1b[2J\x1b]52;c;aGFoYQ==\x07 \u202eabc [@click=app.quit]y[/]"
+    async with talking(stage, size=SIZES["large"]) as (screen, bob):
+        await bob.send(hostile)
+        await screen.shows(
+            "[bold red]x[/] \\x1b[2J\\x1b]52;c;aGFoYQ==\\x07 \\u202eabc [@click=app.quit]y[/]"
+        )
+        assert screen.app.clipboard == ""
+        await screen.press("alt+a")
+        for key in ("ctrl+p", "escape", "ctrl+f"):
+            await screen.press(key)
+        await screen.type("bold red")
+        await screen.shows("from bob: [bold red]x[/] \\x1b[2J")
+
+
+async def test_search_goes_to_the_place(stage: Stage) -> None:
+    async with talking(stage) as (screen, bob):
+        for number in range(60):
+            await bob.send(f"message {number}{' with a needle' if number == 3 else ''}")
+        await screen.shows("▌ message 59")
+        await screen.press("ctrl+f")
+        await screen.type("NEEDLE")
+        await screen.shows("1 found", "from bob: message 3 with a needle")
+        await screen.press("enter")
+        await screen.shows("▌ message 3 with a needle", "received ")
+        assert "message 59" not in "\n".join(line[30:] for line in screen.lines)
+        await screen.press("end")
+        await screen.shows("▌ message 59")
+
+
+async def test_the_place_is_kept(stage: Stage) -> None:
+    async with talking(stage) as (screen, bob):
+        for number in range(60):
+            await bob.send(f"message {number:02} " + "word " * (number % 20))
+        await screen.shows("▌ message 59")
+        await screen.press("pageup", "pageup")
+        top = next(line for line in screen.lines if "▌ message" in line)[31:]
+        await bob.send("one more")
+        await screen.until(lambda: "one more" in str(screen.app.state.shown), "come")
+        assert top in screen.text
+        await screen.pilot.resize_terminal(64, 20)
+        await screen.shows(top.split("word")[0].strip()[:20])
+        await screen.pilot.resize_terminal(250, 80)
+        await screen.shows("one more")
+        await screen.pilot.resize_terminal(60, 20)
+        await screen.shows("▌ one more")
+
+
+async def test_keys_commands_and_completion(stage: Stage) -> None:
+    async with stage.screen("alex", "bob") as screen:
+        await screen.type("/se")
+        await screen.press("tab")
+        assert screen.app.view.composer.text == "/send "
+        await screen.press("ctrl+u")
+        await screen.type("/invite c")
+        await screen.press("tab")
+        assert screen.app.view.composer.text == "/invite carol"
+        await screen.press("ctrl+u")
+        await screen.type("/nonsense\n")
+        await screen.shows("there is no command /nonsense")
+        await screen.press("f1")
+        await screen.shows("Ctrl-Q", "end the sessions, unregister and leave")
+        await screen.press("escape", "f3")
+        await screen.shows("There is no end-to-end encryption.")
+        await screen.press("escape", "ctrl+p")
+        await screen.type("theme")
+        await screen.shows("The next theme")
+        await screen.press("enter")
+        await screen.until(lambda: screen.app.theme == "rcsops-light", "light")
+        await screen.press("f4")
+        await screen.until(lambda: screen.app.theme == "rcsops-contrast", "of high contrast")
+        await screen.press("ctrl+q")
+        await screen.until(lambda: screen.app.farewell != "", "good-bye")
+        assert screen.app.farewell == "unregistered; good bye"
+
+
+async def test_the_keymap_of_the_settings(tmp_path: Path) -> None:
+    settings = '[chat]\ntheme = "contrast"\n[chat.keys]\nhelp = "f9"\nquit = "ctrl+x"\n'
+    with Stage(tmp_path, "alex", "bob", settings=settings) as stage:
+        async with stage.screen("alex") as screen:
+            await screen.press("f1")
+            assert "this help" not in screen.text
+            await screen.press("f9")
+            await screen.shows("F9", "this help", "Ctrl-X")
+            await screen.press("escape", "ctrl+x")
+            await screen.until(lambda: screen.app.farewell != "", "good-bye")
+
+
+async def test_who_looks_elsewhere_is_called(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TMUX", raising=False)
+    async with talking(stage) as (screen, bob):
+        written: list[str] = []
+        driver = screen.app._driver
+        assert driver is not None
+        monkeypatch.setattr(driver, "write", written.append)
+        screen.app.post_message(events.AppBlur())
+        await screen.until(lambda: not screen.app.app_focus, "without focus")
+        receipt = await bob.send("look; \x1b\\ here")
+        await screen.until(lambda: any("777" in each for each in written), "called")
+        assert any(
+            each
+            == "\x1b]9;bob: look, \\x1b\\ here\x1b\\\x1b]777;notify;bob;look, \\x1b\\ here\x1b\\"
+            for each in written
+        )
+        await screen.until(lambda: screen.app.state.unread == 1, "unread")
+        await receipt.delivered()
+        assert receipt.status is MessageStatus.DELIVERED
+        screen.app.post_message(events.AppFocus())
+        await screen.until(lambda: screen.app.state.unread == 0, "read")
+        await receipt.displayed(15)
