@@ -7,7 +7,7 @@ from prompt_toolkit.document import Document
 
 __all__ = ["CommandCompleter"]
 
-_SEND = "/send "
+_FILES = ("/send ", "/share ")
 
 
 class CommandCompleter(Completer):
@@ -25,8 +25,8 @@ class CommandCompleter(Completer):
         self, document: Document, complete_event: CompleteEvent
     ) -> Iterable[Completion]:
         typed = document.text_before_cursor
-        if typed.startswith(_SEND):
-            path = typed.removeprefix(_SEND)
+        if typed.startswith(_FILES):
+            path = typed.partition(" ")[2]
             yield from self._paths.get_completions(Document(path, len(path)), complete_event)
         elif typed.startswith("/"):
             for command in self._commands:

@@ -42,6 +42,8 @@ class PlainPrinter:
         "pager": {"fg": "yellow"},
         "file-offered": {"fg": "yellow"},
         "file-failed": {"fg": "red"},
+        "file-paused": {"fg": "yellow"},
+        "file-interrupted": {"fg": "yellow"},
         "error": {"fg": "red"},
     }
 

@@ -94,7 +94,7 @@ def send(
     from rcsops.operations.places import Said, typed_place
     from rcsops.operations.send import Courier
     from rcsops.operations.terminations import terminations
-    from rcsops.ua import FileProgress
+    from rcsops.ua import FileProgress, TextReceived
 
     open_standard_files()
     log_to_stderr("WARNING")
@@ -133,7 +133,7 @@ def send(
                 progress.show(f"sent {event.octets * 100 // max(event.total, 1)} %")
             elif not as_json:
                 shown(Notice(*told))
-            elif len(received) < _MAX_RECEIVED:
+            elif isinstance(event, TextReceived) and len(received) < _MAX_RECEIVED:
                 received.append(told[2])
 
         courier = Courier(

@@ -14,6 +14,7 @@ from typing import Any
 
 from rcsops.errors import AgentError, RcsopsError, UsageError
 from rcsops.operations.chat_events import Teller, connection
+from rcsops.operations.chat_files import FILE_COMMANDS, FileCommands
 from rcsops.operations.chat_notices import Line, Narrator, Notice, Seen, Verbatim
 from rcsops.operations.chat_talk import Talk
 from rcsops.operations.chat_tasks import Tasks, unless
@@ -28,6 +29,7 @@ COMMANDS = {
     "/accept": "accept the invitation or file that waits",
     "/decline": "decline it",
     "/send FILE": "send a file to the peer",
+    **FILE_COMMANDS,
     "/reply [N] TEXT": "answer the peer's last message, or the one N ago, and quote it",
     "/react [N] EMOJI": "say what you feel about it",
     "/location LAT LON [LABEL]": "send a place",
@@ -76,6 +78,7 @@ class ChatRoom:
     ) -> None:
         self.agent = agent
         self.teller = Teller(domain, server)
+        self._files = FileCommands(agent, self.teller, directory)
         self._credential = credential
         self._scripted = scripted
         self._patient = scripted
@@ -209,6 +212,7 @@ class ChatRoom:
             "/accept": self._accept,
             "/decline": self._decline,
             "/send": self._send_file,
+            **self._files.known,
             "/reply": self._reply,
             "/react": self._react,
             "/location": self._send_location,
@@ -358,7 +362,8 @@ class ChatRoom:
             self._lost.clear()
         elif isinstance(event, events.Unregistered):
             self._unregistered = True
-        if isinstance(event, events.Failed | events.FileFailed):
+        stuck = isinstance(event, events.FileInterrupted) and event.retry_in is None
+        if stuck or isinstance(event, events.Failed | events.FileFailed):
             self._narrator.failed()
 
     def _shown(self, message: events.TextReceived) -> None:

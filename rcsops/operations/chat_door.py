@@ -141,6 +141,10 @@ class Door:
             text = f"declined {self._teller.short(waiting.peer)}"
             self._narrator.say("declined", text, peer=waiting.peer)
 
+    def expect(self, transfer: Transfer) -> None:
+        """A file is on its way that the user asked for, or let go on."""
+        self._transfers.add(transfer)
+
     def file_done(self, transfer_id: str) -> None:
         """A file is there or has failed."""
         self._transfers = {each for each in self._transfers if each.transfer_id != transfer_id}

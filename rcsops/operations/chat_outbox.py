@@ -15,7 +15,7 @@ from rcsops.operations.places import Said, say, words_of
 from rcsops.operations.wording import amount
 from rcsops.ua import Chat, MessageStatus, Receipt, Transfer
 
-__all__ = ["Outbox"]
+__all__ = ["Outbox", "typed_path"]
 
 # How long an ending waits for the receipts of what was sent.
 _RECEIPT_SECONDS = 10.0
@@ -97,7 +97,7 @@ class Outbox:
         if not isinstance(chat, Chat):
             self._no_session()
             return
-        path = _typed_path(name)
+        path = typed_path(name)
         try:
             path.name.encode("utf-8")
         except UnicodeEncodeError:
@@ -114,6 +114,7 @@ class Outbox:
             transfer_id=transfer.transfer_id,
             name=transfer.name,
             size=transfer.size,
+            number=transfer.number,
         )
 
     def _lost(self, texts: list[Said], reason: str) -> None:
@@ -166,7 +167,7 @@ async def _quietly(work: Coroutine[Any, Any, object]) -> None:
         await work
 
 
-def _typed_path(text: str) -> Path:
+def typed_path(text: str) -> Path:
     """A file name as people type it, or as a terminal quotes one that is dropped on it."""
     path = Path(text).expanduser()
     if not path.exists():

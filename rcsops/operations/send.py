@@ -11,13 +11,14 @@ from rcsops.errors import AgentError, DatabaseError, DeliveryError, UsageError
 from rcsops.operations.chat_events import Teller
 from rcsops.operations.places import Said, say
 from rcsops.rcs import Location
-from rcsops.ua import Agent, Chat, MessageStatus, Receipt, Service, events
+from rcsops.ua import Agent, Chat, MessageStatus, Receipt, Service, TransferStatus, events
 
 __all__ = ["Courier", "Outcome", "Posting"]
 
 # Without a wish, a peer that has the message is given so long to say so.
 _RECEIPT_SECONDS = 5.0
 _LAST_EVENTS_SECONDS = 2.0
+_TOLD = (events.TextReceived, events.FileProgress, events.FileInterrupted, events.FileResumed)
 # So many characters of any script go in a MESSAGE.
 _SURELY_FITS = 80
 # A peer that does not say for so long what it can do gets the message all the same.
@@ -112,9 +113,10 @@ class _Letterbox(NamedTuple):
 class Outcome:
     """What became of a text or file.
 
-    ``status`` is how far it came: "queued", "stored", "sent", "delivered", "displayed" or
-    "failed"; ``done``: as far as was asked for. If not, ``error``, ``hint`` and ``code`` (SIP or
-    MSRP, 0 without) say why. ``reference`` is the Message-ID, or the file-transfer-id.
+    ``status`` is how far it came: "queued", "stored", "sent", "delivered", "displayed",
+    "interrupted" (a file that can be gone on with) or "failed"; ``done``: as far as was asked for.
+    If not, ``error``, ``hint`` and ``code`` (SIP or MSRP, 0 without) say why. ``reference`` is the
+    Message-ID, or the file-transfer-id.
     """
 
     status: str
@@ -131,7 +133,7 @@ class Courier:
 
     The agent takes no messages, invitations or files meanwhile, which are for those devices of the
     user that somebody looks at; what the peer writes in the session made for the text is told.
-    ``tell`` gets that, as TextReceived, and each FileProgress. ``seconds`` bounds the whole.
+    ``tell`` gets that, as TextReceived, and how a file goes. ``seconds`` bounds the whole.
     """
 
     def __init__(
@@ -230,7 +232,8 @@ class Courier:
         return Outcome(status.value, False, posting.way, reference, text, hint, error.status)
 
     async def file(self, path: Path) -> Outcome:
-        """Sends a file; done when the peer has the whole of it.
+        """Sends a file, or goes on with one of which a part is through; done when the peer has the
+        whole of it.
 
         Raises RegistrationError as `text` does, TransferError when the file cannot be read,
         UsageError for a name that no peer could read.
@@ -256,12 +259,14 @@ class Courier:
                 return Outcome("delivered", True, "session", transfer.transfer_id)
             if transfer is None:
                 raise error
-            await transfer.cancel()
-            text = str(error)
-            if error.status in (404, 408, 480, 486):
+            await transfer.suspend()
+            status, text, hint = "failed", str(error), error.hint
+            if transfer.status is TransferStatus.INTERRUPTED:
+                status, hint = "interrupted", "the same command goes on from there"
+            elif error.status in (404, 408, 480, 486):
                 text = self._teller.refusal(self._aor, error)
             reference = transfer.transfer_id
-            return Outcome("failed", False, "session", reference, text, error.hint, error.status)
+            return Outcome(status, False, "session", reference, text, hint, error.status)
 
     @contextlib.asynccontextmanager
     async def _started(self) -> AsyncIterator[None]:
@@ -270,7 +275,7 @@ class Courier:
 
         async def follow() -> None:
             async for event in feed:
-                if isinstance(event, events.TextReceived | events.FileProgress):
+                if isinstance(event, _TOLD):
                     self._tell(event)
 
         follower = asyncio.create_task(follow())

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["MsrpStream"]
 
 _HIGH_WATER = 256 << 10
+_TURN_OCTETS = 256 << 10
 
 
 class MsrpStream(asyncio.Protocol):
@@ -42,6 +43,7 @@ class MsrpStream(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._addresses: tuple[Address, Address] = (("", 0), ("", 0))
         self._writable = True
+        self._allowance = _TURN_OCTETS
         self._pumping = False
         self._closing = False
         self._alarm = Alarm()
@@ -162,10 +164,15 @@ class MsrpStream(asyncio.Protocol):
         self._link = self._transport = None
 
     def pump(self) -> None:
-        """Sends what the sessions have and hands their events on, until nothing moves."""
+        """Sends what the sessions have and hands their events on, until nothing moves.
+
+        A file that a fast peer takes as it comes goes on in the next turn of the loop, after what
+        the other connections have to say.
+        """
         if self._pumping:
             return
         self._pumping = True
+        self._allowance = _TURN_OCTETS
         machine = self.machine
         try:
             busy = True
@@ -176,6 +183,10 @@ class MsrpStream(asyncio.Protocol):
                     link.deliver()
                 busy = busy or (self._writable and machine.has_data_to_send())
                 if self._transport is None or self._transport.is_closing():
+                    break
+                if self._allowance <= 0:
+                    if busy:
+                        asyncio.get_running_loop().call_soon(self.pump)
                     break
         finally:
             self._pumping = False
@@ -201,6 +212,7 @@ class MsrpStream(asyncio.Protocol):
 
     def close(self) -> None:
         if self._transport is not None and not self._closing:
+            self._allowance = _TURN_OCTETS
             self._write()
             if self._layer is not None:
                 self._layer.close()
@@ -239,11 +251,12 @@ class MsrpStream(asyncio.Protocol):
         if transport is None or transport.is_closing() or (layer and not layer.established):
             return False
         wrote = False
-        while self._writable:
+        while self._writable and self._allowance > 0:
             data = self.machine.data_to_send(self._endpoint.now)
             if not data:
                 break
             wrote = True
+            self._allowance -= len(data)
             if layer is not None:
                 try:
                     layer.send(data)
