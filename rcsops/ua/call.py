@@ -291,6 +291,9 @@ class Call:
             if isinstance(event, Respond):
                 if transaction is not None:
                     endpoint.respond(transaction, event.response)
+                    if event.response.status >= 200:
+                        # No CANCEL counts any more; it stays for half a minute, the call need not.
+                        transaction.context = None
             elif isinstance(event, Acknowledged):
                 self.user.call_acknowledged(event.ack)
                 if self._parting is not None:

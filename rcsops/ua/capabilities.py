@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -206,7 +207,8 @@ class CapabilityBook:
         return replace(known, state=state, status=status, asked_at=now)
 
     def _note(self, capabilities: Capabilities) -> None:
-        self._known[capabilities.peer] = capabilities
+        shared = replace(capabilities, services=_shared(capabilities.services))
+        self._known[capabilities.peer] = shared
         self._known.move_to_end(capabilities.peer)
         while len(self._known) > _MAX_PEERS:
             self._known.popitem(last=False)
@@ -237,6 +239,12 @@ class CapabilityBook:
             kept = sorted(self._known.values(), key=_last_heard)[-_MAX_PEERS:]
             entries.clear()
             entries.update((each.peer, _to_json(each)) for each in kept)
+
+
+@lru_cache(maxsize=64)
+def _shared(services: frozenset[Service]) -> frozenset[Service]:
+    """The same object for the same services: peers mostly do the same."""
+    return services
 
 
 def _within(span: timedelta, then: datetime | None, now: datetime) -> bool:

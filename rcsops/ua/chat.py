@@ -62,6 +62,7 @@ class Chat(SessionUser):
     """
 
     __slots__ = (
+        "__weakref__",
         "_agent",
         "_by_peer",
         "_codec",

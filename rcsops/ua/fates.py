@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from typing import TYPE_CHECKING
+from weakref import proxy
 
 from rcsops.errors import DeliveryError
 from rcsops.rcs import DeliveryReceived
@@ -26,7 +27,8 @@ class Fates:
     def __init__(self, agent: "AgentCore", chat: "Chat") -> None:
         self.receipts: OrderedDict[str, Receipt] = OrderedDict()
         self._agent = agent
-        self._chat = chat
+        # The chat holds this, and nothing else does: they must not hold each other.
+        self._chat: Chat = proxy(chat)
         # Whether the peer's device tells what it has.
         self._reports_come = False
 
