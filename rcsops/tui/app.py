@@ -23,6 +23,7 @@ from rcsops.operations.history import HistoryMessage
 from rcsops.operations.wording import amount
 from rcsops.settings.chat import CHAT_KEYS
 from rcsops.text import visible
+from rcsops.transport.loop import settle_collector
 from rcsops.tui.desk import AlertDesk
 from rcsops.tui.hearing import Ear
 from rcsops.tui.keys import keys_of, palette_binding, teach_terminal_keys
@@ -41,8 +42,10 @@ from rcsops.ua import Invitation
 
 __all__ = ["ChatApp", "ScreenSetup"]
 
-# What comes within this time is drawn together.
+# What comes within this time is drawn together; when very much comes, more of it.
 _DRAW_SECONDS = 0.04
+_BUSY_SECONDS = 0.2
+_BUSY_NOTICES = 50
 _SEEN_SECONDS = 1.0
 _NOT_OFFERED = ("commands", "leave", "page-up", "page-down")
 _OFFERED_PEERS = 200
@@ -98,6 +101,7 @@ class ChatApp(App[int], inherit_bindings=False):
         self._heard: list[Notice] = []
         self._draw_due = False
         self._drawn_at = 0.0
+        self._pace = _DRAW_SECONDS
         self._desk = AlertDesk(self, setup.notifications)
         self._reader = Reader(setup.memory, self.state, lambda: self.view, self._complain)
         self._seen_due = False
@@ -139,6 +143,8 @@ class ChatApp(App[int], inherit_bindings=False):
         try:
             await self._remember()
             await self.room.agent.start()
+            # A look at every row that is loaded would be felt in the keys.
+            settle_collector()
             if self._peer:
                 self.open(self.room.agent.peer_uri(self._peer).aor)
             elif self.state.ordered() and self.state.ordered()[0].known:
@@ -192,13 +198,14 @@ class ChatApp(App[int], inherit_bindings=False):
         self._heard.append(notice)
         if not self._draw_due and self.is_running:
             self._draw_due = True
-            wait = self._drawn_at + _DRAW_SECONDS - time.monotonic()
+            wait = self._drawn_at + self._pace - time.monotonic()
             self.set_timer(max(wait, 0.001), self._draw)
 
     def _draw(self) -> None:
         self._draw_due = False
         self._drawn_at = time.monotonic()
         heard, self._heard = self._heard, []
+        self._pace = _BUSY_SECONDS if len(heard) > _BUSY_NOTICES else _DRAW_SECONDS
         for notice in heard:
             self._ear.hear(notice)
             if notice.event == "ended":

@@ -101,11 +101,10 @@ class Ear:
         if conversation.append(row, watched=watched) and shown:
             self.changes.appended.append(row)
         if conversation.pruned:
-            conversation.pruned = False
-            self.changes.removed |= shown
+            self.changes.pruned += conversation.pruned if shown else 0
+            conversation.pruned = 0
 
     def _change(self, conversation: Conversation, row: Row) -> None:
-        row.version += 1
         if conversation.peer == self.state.current and row.key in conversation.index:
             self.changes.changed.append(row)
 

@@ -12,7 +12,6 @@ from typing import Protocol
 from rich.cells import cell_len, split_graphemes
 from rich.segment import Segment
 from rich.style import Style
-from textual.strip import Strip
 
 from rcsops.operations.wording import amount
 from rcsops.text import visible
@@ -83,7 +82,7 @@ class Painter:
     previews: Previews = field(default_factory=_NoPreviews)
     sought: str = ""
 
-    def paint(self, row: Row, before: Row | None, *, unread: bool = False) -> list[Strip]:
+    def paint(self, row: Row, before: Row | None, *, unread: bool = False) -> list[list[Segment]]:
         """The lines of a row; ``before`` is the row above, ``unread``: the first one of those."""
         lines: list[list[Segment]] = []
         if before is None or before.time.date() != row.time.date():
@@ -96,7 +95,7 @@ class Painter:
             if lines or self._begins(row, before):
                 lines.append(self._name(row))
             lines += self._message(row)
-        return [Strip(line) for line in lines]
+        return lines
 
     def _begins(self, row: Row, before: Row | None) -> bool:
         return (

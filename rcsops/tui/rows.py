@@ -32,7 +32,7 @@ class Row:
     """One row. ``kind`` is "in", "out" or "note"; ``level`` of a note "", "warning" or "error".
 
     ``number`` is that of the history, 0 for what is not there; ``times`` says when it came to each
-    state. ``version`` grows with every change, so that what was drawn of it is known to be old.
+    state.
     """
 
     key: str
@@ -48,7 +48,6 @@ class Row:
     number: int = 0
     file: FileState | None = None
     times: dict[str, datetime] = field(default_factory=dict)
-    version: int = 0
 
     @property
     def is_message(self) -> bool:
@@ -62,7 +61,6 @@ class Row:
         self.status = status
         self.reason = reason
         self.times.setdefault(status, time)
-        self.version += 1
         return True
 
 

@@ -16,8 +16,8 @@ __all__ = ["Changes", "ChatState", "Conversation"]
 _MAX_NOTES = 200
 _MAX_STATUSES = 2000
 # Rows that a conversation holds at a time; older ones are read again when they are scrolled to.
-MAX_ROWS = 6000
-_KEPT_ROWS = 2000
+MAX_ROWS = 1500
+_KEPT_ROWS = 750
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class Conversation:
     rows: list[Row] | None = None
     older: bool = False
     newer: bool = False
-    pruned: bool = False
+    pruned: int = 0
     first_unread: str = ""
     index: dict[str, Row] = field(default_factory=dict)
     notes: deque[Row] = field(default_factory=lambda: deque(maxlen=_MAX_NOTES))
@@ -106,7 +106,7 @@ class Conversation:
     def append(self, row: Row, *, watched: bool) -> bool:
         """A new row at the end; False when it is there, or the end is not what is loaded.
 
-        While somebody has ``watched`` the end, old rows make room, which ``pruned`` says; while
+        While somebody has ``watched`` the end, old rows make room, which ``pruned`` counts; while
         not, new ones wait in the history once there are very many.
         """
         if self.rows is None or row.key in self.index or self.newer:
@@ -118,8 +118,9 @@ class Conversation:
         elif len(self.rows) >= MAX_ROWS:
             for old in self.rows[:-_KEPT_ROWS]:
                 del self.index[old.key]
+            self.pruned += len(self.rows) - _KEPT_ROWS
             del self.rows[:-_KEPT_ROWS]
-            self.older = self.pruned = True
+            self.older = True
         self.rows.append(row)
         self.index[row.key] = row
         return True
@@ -161,11 +162,15 @@ class Conversation:
 
 @dataclass(slots=True)
 class Changes:
-    """What a flush has to draw anew: rows of the shown conversation, the list, the lines around."""
+    """What has to be drawn anew: rows of the shown conversation, the list, the lines around.
+
+    ``pruned`` is how many rows were taken away at the beginning, before any were ``appended``.
+    """
 
     appended: list[Row] = field(default_factory=list)
     changed: list[Row] = field(default_factory=list)
     removed: bool = False
+    pruned: int = 0
     conversations: bool = False
     lines: bool = False
 

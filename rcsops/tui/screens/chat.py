@@ -128,7 +128,7 @@ class ChatScreen(Screen[None]):
                 self.timeline.show(shown.rows, first_unread=shown.first_unread)
             elif changes.appended:
                 self.timeline.first_unread = shown.first_unread
-                self.timeline.appended()
+                self.timeline.appended(pruned=changes.pruned)
             if changes.changed:
                 self.timeline.changed(changes.changed)
         if changes.conversations or changes.lines:
@@ -179,7 +179,7 @@ class ChatScreen(Screen[None]):
             text = Content(self._about_marked())
         else:
             text = Content("")
-        self.query_one(HintLine).update(text)
+        self.query_one(HintLine).update(text, layout=False)
 
     def _about_marked(self) -> str:
         row = self.timeline.marked

@@ -25,7 +25,7 @@ class TitleBar(Static):
     def tell(self, conversation: Conversation | None, *, unread_elsewhere: int) -> None:
         """Says how things stand with a peer."""
         if conversation is None:
-            self.update(Content("nobody yet"))
+            self.update(Content("nobody yet"), layout=False)
             return
         session = conversation.session
         words, style = {
@@ -44,7 +44,7 @@ class TitleBar(Static):
             parts.append(Content.styled(f"  direct, {conversation.ends}", "$text-muted"))
         if unread_elsewhere:
             parts.append(Content.styled(f"  {unread_elsewhere} unread elsewhere", "$text-error"))
-        self.update(Content.assemble(*parts))
+        self.update(Content.assemble(*parts), layout=False)
 
 
 class QuestionBar(Horizontal):
@@ -78,7 +78,7 @@ class QuestionBar(Horizontal):
     def ask(self, words: str) -> None:
         """Asks a question; empty: there is none."""
         self.set_class(bool(words), "-asks")
-        self.query_one("#question", Static).update(Content(visible(words)))
+        self.query_one("#question", Static).update(Content(visible(words)), layout=False)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         event.stop()
@@ -130,7 +130,7 @@ class StatusLine(Static):
         ]
         if state.latency is not None:
             parts += [Content(" · "), Content(_milliseconds(state.latency))]
-        self.update(Content.assemble(*parts))
+        self.update(Content.assemble(*parts), layout=False)
 
 
 def _messages(shown: Conversation | None, *, wide: bool) -> Content:

@@ -47,6 +47,7 @@ class ConversationList(ScrollView, can_focus=True):
         background: $surface;
         scrollbar-size-vertical: 1;
         overflow-x: hidden;
+        overflow-y: auto;
         & > .list--name { text-style: bold; }
         & > .list--current { background: $primary 25%; }
         & > .list--cursor { background: $foreground 12%; }
@@ -94,7 +95,9 @@ class ConversationList(ScrollView, can_focus=True):
                 lines += [(-1, 0)] * (2 if lines else 1)
             lines += [(index, 0), (index, 1)] if each.known else [(index, 0)]
         self._lines = lines
-        self.virtual_size = Size(self.scrollable_content_region.width, len(lines))
+        size = Size(self.scrollable_content_region.width, len(lines))
+        if size != self.virtual_size:
+            self.virtual_size = size
         self.refresh()
 
     def render_line(self, y: int) -> Strip:

@@ -7,11 +7,13 @@ from datetime import datetime
 from itertools import accumulate
 from typing import ClassVar
 
+from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
 from textual.message import Message
+from textual.reactive import Reactive
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
@@ -43,6 +45,7 @@ class Timeline(ScrollView, can_focus=True):
         padding: 0 1;
         scrollbar-size-vertical: 1;
         overflow-x: hidden;
+        overflow-y: scroll;
         &:focus { background-tint: $foreground 2%; }
         & > .timeline--cursor { background: $primary 25%; }
         & > .timeline--time { color: $text-muted; }
@@ -70,6 +73,9 @@ class Timeline(ScrollView, can_focus=True):
         Binding("home,g", "first", "First message", show=False),
         Binding("end,G", "last", "Last message", show=False),
     ]
+
+    # Rows that come change how much there is to scroll, and not the place of any widget.
+    virtual_size = Reactive(Size(0, 0), layout=False)
 
     @dataclass
     class More(Message):
@@ -99,8 +105,7 @@ class Timeline(ScrollView, can_focus=True):
         self.previews: Previews | None = None
         self._rows: list[Row] = []
         self.first_unread = ""
-        self._blocks: list[list[Strip]] = []
-        self._drawn: list[int] = []
+        self._blocks: list[list[list[Segment]]] = []
         self._starts: list[int] = [0]
         self._painter: Painter | None = None
         self._asked: tuple[bool, int] | None = None
@@ -134,12 +139,14 @@ class Timeline(ScrollView, can_focus=True):
             self._to_end()
         self.refresh()
 
-    def appended(self) -> None:
-        """Rows were added at the end of the list."""
+    def appended(self, *, pruned: int = 0) -> None:
+        """Rows were added at the end of the list, and ``pruned`` taken away at its beginning."""
         self._asked = None
+        if pruned:
+            del self._blocks[:pruned]
+            self._starts = [0, *accumulate(map(len, self._blocks))]
         for index in range(len(self._blocks), len(self._rows)):
             self._blocks.append(self._paint(index))
-            self._drawn.append(self._rows[index].version)
             self._starts.append(self._starts[-1] + len(self._blocks[-1]))
         self._measure()
         if self._follows:
@@ -169,7 +176,6 @@ class Timeline(ScrollView, can_focus=True):
             block = self._paint(index)
             taller |= len(block) != len(self._blocks[index])
             self._blocks[index] = block
-            self._drawn[index] = row.version
         if taller:
             self._starts = [0, *accumulate(map(len, self._blocks))]
             self._measure()
@@ -193,11 +199,10 @@ class Timeline(ScrollView, can_focus=True):
     def _draw_all(self) -> None:
         self._painter = None
         self._blocks = [self._paint(index) for index in range(len(self._rows))]
-        self._drawn = [row.version for row in self._rows]
         self._starts = [0, *accumulate(map(len, self._blocks))]
         self._measure()
 
-    def _paint(self, index: int) -> list[Strip]:
+    def _paint(self, index: int) -> list[list[Segment]]:
         if self._painter is None:
             styles = {
                 name: (label if name == "found" else ink)(self, f"timeline--{name}")
@@ -219,6 +224,7 @@ class Timeline(ScrollView, can_focus=True):
 
     def _measure(self) -> None:
         self.virtual_size = Size(self.scrollable_content_region.width, self._starts[-1])
+        self._scroll_update(self.virtual_size)
 
     def render_line(self, y: int) -> Strip:
         """One line of what is in view."""
@@ -230,7 +236,8 @@ class Timeline(ScrollView, can_focus=True):
         if not 0 <= line < self._starts[-1]:
             return Strip.blank(width, base)
         index = bisect.bisect_right(self._starts, line) - 1
-        strip = self._blocks[index][line - self._starts[index]]
+        # Strips carry caches of their own, which for thousands of rows are too many.
+        strip = Strip(self._blocks[index][line - self._starts[index]])
         if self.marked is self._rows[index] and self.has_focus:
             base = base + self._cursor_style
         strip = strip.crop_extend(0, width, base).apply_style(base)
@@ -383,7 +390,11 @@ class Timeline(ScrollView, can_focus=True):
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """The text that is selected with the mouse."""
-        text = "\n".join(strip.text.rstrip() for block in self._blocks for strip in block)
+        text = "\n".join(
+            "".join(segment.text for segment in line).rstrip()
+            for block in self._blocks
+            for line in block
+        )
         return selection.extract(text), "\n"
 
     def selection_updated(self, selection: Selection | None) -> None:
