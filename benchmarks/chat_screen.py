@@ -29,6 +29,7 @@ from rcsops.operations.chat import ChatRoom
 from rcsops.settings import Project
 from rcsops.testing import EmbeddedServer
 from rcsops.tui.app import ChatApp
+from rcsops.tui.wire import Wire
 
 TEXT = "message {0}: the quick brown fox jumps over the lazy dog and does it again " * 2
 
@@ -96,14 +97,15 @@ async def keystrokes(app: ChatApp, count: int) -> list[float]:
 
 async def measure(directory: Path, project: Project, rate: int, seconds: float) -> None:
     alex = setup(project, "alex")
+    wire = Wire("alex")
     room = partial(
         ChatRoom,
-        alex.agent(tap=None),
+        alex.agent(tap=wire),
         server=alex.server,
         domain=alex.domain,
         directory=directory / "files",
     )
-    app = screen_app(alex, room, None)
+    app = screen_app(alex, room, wire, None)
     async with app.run_test(size=(200, 50)) as pilot:
         await until(lambda: app.state.registration == "registered")
         begin = time.perf_counter()

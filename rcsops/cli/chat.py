@@ -77,11 +77,9 @@ def chat(
         tap_to(choices.trace, setup.account.username) as tap,
         instance_id(setup.directory) as instance,
     ):
-        agent = setup.agent(tap=tap, instance_id=instance, asking=not auto_accept)
-
+        make_agent = partial(setup.agent, instance_id=instance, asking=not auto_accept)
         room = partial(
             ChatRoom,
-            agent,
             server=setup.server,
             domain=setup.domain,
             directory=files or setup.directory / "files",
@@ -91,11 +89,16 @@ def chat(
         )
         if not (plain or as_json) and _has_screen(setup):
             from rcsops.cli.chat_screen import run_screen
+            from rcsops.tui.wire import Wire
 
-            return asyncio.run(run_screen(setup, room, peer))
+            wire = Wire(setup.account.username, tap)
+            return asyncio.run(run_screen(setup, partial(room, make_agent(tap=wire)), wire, peer))
+        agent = make_agent(tap=tap)
         # Who types at a terminal sees what it shows; of a pipe nobody knows.
         watched = sys.stdout.isatty() and sys.stdin.isatty() and not as_json
-        return asyncio.run(_chat(agent, partial(room, watched=watched), peer, as_json=as_json))
+        return asyncio.run(
+            _chat(agent, partial(room, agent, watched=watched), peer, as_json=as_json)
+        )
 
 
 def _has_screen(setup: AgentSetup) -> bool:

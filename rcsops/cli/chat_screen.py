@@ -10,17 +10,22 @@ from rcsops.logs import log_to
 from rcsops.operations.chat import ChatRoom
 from rcsops.operations.chat_memory import ChatMemory
 from rcsops.tui.app import ChatApp, LogNotices, ScreenSetup
+from rcsops.tui.wire import Wire
 
 __all__ = ["run_screen", "screen_app"]
 
 
-def screen_app(setup: AgentSetup, make_room: Callable[..., ChatRoom], peer: str | None) -> ChatApp:
-    """The program of the screen; ``make_room`` makes a room but for its ``notify``."""
+def screen_app(
+    setup: AgentSetup, make_room: Callable[..., ChatRoom], wire: Wire, peer: str | None
+) -> ChatApp:
+    """The program of the screen; ``make_room`` makes a room but for its ``notify``, ``wire`` is the
+    tap of its agent."""
     settings = setup.project.settings
     return ChatApp(
         lambda notify: partial(make_room, several=True)(notify=notify),
         ScreenSetup(
             memory=ChatMemory(setup.project, setup.account),
+            wire=wire,
             server=setup.server,
             transport=setup.transport,
             theme=settings.chat_theme,
@@ -33,10 +38,10 @@ def screen_app(setup: AgentSetup, make_room: Callable[..., ChatRoom], peer: str 
 
 
 async def run_screen(
-    setup: AgentSetup, make_room: Callable[..., ChatRoom], peer: str | None
+    setup: AgentSetup, make_room: Callable[..., ChatRoom], wire: Wire, peer: str | None
 ) -> int:
     """Shows it until the person leaves; the exit code."""
-    app = screen_app(setup, make_room, peer)
+    app = screen_app(setup, make_room, wire, peer)
     with log_to(LogNotices(app)):
         code = app.outcome(await app.run_async())
     # The screen is gone, and what it said.

@@ -38,6 +38,7 @@ from rcsops.tui.screens.words import WordsScreen
 from rcsops.tui.security import Security, security_words
 from rcsops.tui.state import ChatState, Conversation
 from rcsops.tui.themes import NAMES, THEMES
+from rcsops.tui.wire import Wire
 from rcsops.ua import Invitation
 
 __all__ = ["ChatApp", "ScreenSetup"]
@@ -54,9 +55,11 @@ _OFFERED_PEERS = 200
 @dataclass(frozen=True, slots=True)
 class ScreenSetup:
     """What a chat screen is made of. ``theme``, ``notifications``, ``mouse`` and ``keys`` are the
-    settings ``chat.*``; ``server`` and ``transport`` are as a person names them."""
+    settings ``chat.*``; ``wire`` is the agent's tap; ``server`` and ``transport`` are as a person
+    names them."""
 
     memory: ChatMemory
+    wire: Wire
     server: str
     transport: str
     theme: str = "dark"
@@ -117,6 +120,7 @@ class ChatApp(App[int], inherit_bindings=False):
         return ChatScreen(
             self.state,
             Security(self._setup.transport),
+            wire=self._setup.wire,
             commands=COMMANDS,
             keymap=self._bound,
         )
@@ -408,10 +412,6 @@ class ChatApp(App[int], inherit_bindings=False):
         session = shown.security if shown is not None and shown.session == "open" else ""
         words = security_words(Security(self._setup.transport), session)
         self.push_screen(WordsScreen("What is encrypted, and what is not", words))
-
-    def show_protocol(self) -> None:
-        """The protocol beside the chat."""
-        self.notify("rcsops trace shows the protocol", markup=False)
 
     def next_theme(self) -> None:
         """The next of the themes."""

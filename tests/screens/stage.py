@@ -16,6 +16,7 @@ from rcsops.operations.chat import ChatRoom
 from rcsops.settings import Project
 from rcsops.testing import EmbeddedServer
 from rcsops.tui.app import ChatApp
+from rcsops.tui.wire import Wire
 from rcsops.ua import Agent
 
 SIZES = {"small": (60, 20), "usual": (100, 30), "large": (250, 80)}
@@ -67,7 +68,8 @@ class Stage:
     ) -> "AsyncIterator[Screen]":
         """The screen of ``rcsops chat USER [PEER]``, registered."""
         setup = self.setup(user)
-        agent = setup.agent(tap=None, asking=not auto_accept)
+        wire = Wire(user)
+        agent = setup.agent(tap=wire, asking=not auto_accept)
         room = partial(
             ChatRoom,
             agent,
@@ -76,7 +78,7 @@ class Stage:
             directory=setup.directory / "files",
             auto_accept=auto_accept,
         )
-        app = screen_app(setup, room, peer)
+        app = screen_app(setup, room, wire, peer)
         async with app.run_test(size=size, notifications=True) as pilot:
             from rcsops.tui.themes import NAMES
 

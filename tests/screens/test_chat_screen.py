@@ -328,3 +328,24 @@ async def test_who_looks_elsewhere_is_called(stage: Stage, monkeypatch: pytest.M
         screen.app.post_message(events.AppFocus())
         await screen.until(lambda: screen.app.state.unread == 0, "read")
         await receipt.displayed(15)
+
+
+async def test_the_protocol_beside_the_chat(stage: Stage) -> None:
+    async with stage.agent("carol") as carol, talking(stage, size=(160, 50)) as (screen, bob):
+        await screen.type("hello\n")
+        await screen.shows("✓✓ ▌ hello")
+        await carol.send_message("alex", "not this one")
+        await screen.shows("not this one")
+        await screen.press("f2")
+        await screen.shows("this conversation", "INVITE", "200 OK", "SEND", "server", "bob")
+        assert "REGISTER" not in screen.text
+        await screen.press("home")
+        await screen.shows("INVITE sip:bob@rcs.example SIP/2.0", "Call-ID")
+        await bob.send("and live")
+        await screen.press("end")
+        await screen.shows("and live")
+        await screen.press("a", "home")
+        await screen.shows("everything", "REGISTER sip:rcs.example SIP/2.0")
+        assert "secret of alex" not in screen.text
+        await screen.press("f2")
+        await screen.hides("SIP and MSRP of")

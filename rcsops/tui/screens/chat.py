@@ -21,7 +21,9 @@ from rcsops.tui.state import Changes, ChatState, Conversation
 from rcsops.tui.widgets.bars import HintLine, QuestionBar, StatusLine, TitleBar
 from rcsops.tui.widgets.composer import Composer
 from rcsops.tui.widgets.conversations import ConversationList
+from rcsops.tui.widgets.protocol import ProtocolPanel
 from rcsops.tui.widgets.timeline import Timeline
+from rcsops.tui.wire import Wire
 
 if TYPE_CHECKING:
     from rcsops.tui.app import ChatApp
@@ -49,6 +51,14 @@ class ChatScreen(Screen[None]):
         &.-medium #list { width: 24; }
         &.-wide #list { width: 34; }
         &.-nolist #list { display: none; }
+        &.-protocol #list { display: none; }
+        &.-protocol #body { layout: vertical; }
+        &.-protocol #main { height: 1fr; }
+        &.-protocol #protocol { display: block; height: 1fr; }
+        &.-wide.-protocol #list { display: block; }
+        &.-wide.-protocol #body { layout: horizontal; }
+        &.-wide.-protocol #main { height: 1fr; }
+        &.-wide.-protocol #protocol { width: 50%; height: 1fr; }
         Footer { background: $panel; }
     }
     """
@@ -59,10 +69,12 @@ class ChatScreen(Screen[None]):
         state: ChatState,
         security: Security,
         *,
+        wire: Wire,
         commands: Mapping[str, str],
         keymap: Mapping[str, str],
     ) -> None:
         super().__init__()
+        self._wire = wire
         self.HORIZONTAL_BREAKPOINTS = [
             (0, "-narrow"),
             (76, "-medium"),
@@ -100,6 +112,7 @@ class ChatScreen(Screen[None]):
                     names=self._names,
                     newline_keys=bound_keys("newline", self._keymap),
                 )
+            yield ProtocolPanel(self._wire, id="protocol")
         yield StatusLine(id="status", markup=False)
         yield Footer(show_command_palette=False, compact=True)
 
@@ -157,6 +170,7 @@ class ChatScreen(Screen[None]):
             self._drafts[before] = self.composer.put_aside()
         self.composer.put_back(self._drafts.pop(to, self.composer.text if not before else ""))
         self._dropped = None
+        self.query_one(ProtocolPanel).turn(to)
         self.remove_class("-list")
         if self.list.has_focus:
             self.composer.focus()
@@ -281,7 +295,15 @@ class ChatScreen(Screen[None]):
 
     def action_protocol(self) -> None:
         """Shows or hides the protocol."""
-        self.chat.show_protocol()
+        panel = self.query_one(ProtocolPanel)
+        if self.has_class("-protocol"):
+            self.remove_class("-protocol")
+            self.composer.focus()
+        else:
+            self.add_class("-protocol")
+            panel.turn(self._state.current)
+            self.call_after_refresh(panel.refresh_steps)
+            panel.query_one("#ladder").focus()
 
     def action_theme(self) -> None:
         """Takes the next theme."""

@@ -40,7 +40,7 @@ class TitleBar(Static):
             Content("  "),
             Content.styled(words, style),
         ]
-        if session == "open" and self.size.width >= 90:
+        if session == "open" and self.size.width >= 70:
             parts.append(Content.styled(f"  direct, {conversation.ends}", "$text-muted"))
         if unread_elsewhere:
             parts.append(Content.styled(f"  {unread_elsewhere} unread elsewhere", "$text-error"))
