@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["MsrpStream"]
 
 _HIGH_WATER = 256 << 10
-_TURN_OCTETS = 256 << 10
+_TURN_OCTETS = 64 << 10
 
 
 class MsrpStream(asyncio.Protocol):
@@ -251,7 +251,7 @@ class MsrpStream(asyncio.Protocol):
         if transport is None or transport.is_closing() or (layer and not layer.established):
             return False
         wrote = False
-        while self._writable and self._allowance > 0:
+        while self._writable and self._allowance > 0 and not transport.is_closing():
             data = self.machine.data_to_send(self._endpoint.now)
             if not data:
                 break
