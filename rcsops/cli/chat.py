@@ -119,6 +119,8 @@ async def _chat(
     *,
     as_json: bool,
 ) -> int:
+    from rcsops.transport.loop import settle_collector
+
     terminal = sys.stdout.isatty()
     notify: JsonPrinter | PlainPrinter = JsonPrinter()
     if not as_json:
@@ -128,6 +130,7 @@ async def _chat(
         )
     room = make_room(notify=notify)
     await agent.start()
+    settle_collector()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, room.stop)

@@ -103,7 +103,10 @@ def listen(
 
 
 async def _listen(listener: "Listener", seconds: float | None) -> bool:
+    from rcsops.transport.loop import settle_collector
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, listener.stop)
+    settle_collector()
     return await listener.run(seconds)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 
 from rcsops.rcs.features import (
     CPM_FILE_TRANSFER,
@@ -46,6 +47,8 @@ class PeerState(StrEnum):
     """The answer says nothing; what is known stays."""
 
 
+# A Contact that is longer is not remembered.
+_LONGEST = 512
 _RCSE_CHAT = IARI_PREFIX + "rcse.im"
 _SERVICES = {
     CPM_SESSION: (Service.CHAT,),
@@ -123,17 +126,32 @@ class Capabilities:
 
 def read_services(contacts: Iterable[NameAddr]) -> tuple[frozenset[Service], bool]:
     """The services in the feature tags of Contact headers, and whether there is any tag of RCS."""
-    found: set[Service] = set()
+    found: frozenset[Service] = frozenset()
     is_rcs = False
     for contact in contacts:
-        for urn in read_features(contact.params):
-            found.update(_SERVICES.get(urn, ()))
-            is_rcs = is_rcs or urn.startswith(_RCS)
-        for name in contact.params:
-            bare = _BARE.get(name.lower(), ())
-            found.update(bare)
-            is_rcs = is_rcs or bool(bare)
+        text = str(contact)
+        services, has_tag = _services_of(text) if len(text) > _LONGEST else _known_services(text)
+        found |= services
+        is_rcs = is_rcs or has_tag
+    return found, is_rcs
+
+
+def _services_of(text: str) -> tuple[frozenset[Service], bool]:
+    contact = NameAddr.parse(text)
+    found: set[Service] = set()
+    is_rcs = False
+    for urn in read_features(contact.params):
+        found.update(_SERVICES.get(urn, ()))
+        is_rcs = is_rcs or urn.startswith(_RCS)
+    for name in contact.params:
+        bare = _BARE.get(name.lower(), ())
+        found.update(bare)
+        is_rcs = is_rcs or bool(bare)
     return frozenset(found), is_rcs
+
+
+# A peer's Contact is the same in all of its requests.
+_known_services = lru_cache(maxsize=128)(_services_of)
 
 
 def judge(status: int, is_rcs: bool) -> PeerState:

@@ -105,17 +105,20 @@ class Dialog:
         )
 
     @classmethod
-    def from_uas(cls, request: Request, response: Response) -> "Dialog":
+    def from_uas(
+        cls, request: Request, response: Response, *, local_tag: str | None = None
+    ) -> "Dialog":
         """The dialog that our response of 101 to 299 to a request makes (RFC 3261 §12.1.1).
 
-        Raises :class:`RemoteProtocolError` with status 400 if the request has no usable Contact.
+        ``local_tag`` is the tag that we have put into the response, if that is known. Raises
+        :class:`RemoteProtocolError` with status 400 if the request has no usable Contact.
         """
         contacts = request.contacts
         if not contacts:
             raise RemoteProtocolError("a request that makes a dialog needs a Contact", status=400)
         return cls(
             call_id=request.call_id,
-            local_tag=response.to_tag or "",
+            local_tag=(response.to_tag or "") if local_tag is None else local_tag,
             remote_tag=request.from_tag or "",
             local_uri=request.to.uri,
             remote_uri=request.from_.uri,

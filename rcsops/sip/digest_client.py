@@ -211,10 +211,11 @@ class DigestClient:
         if session.opaque is not None:
             value += f', opaque="{session.opaque}"'
         others = [
-            line
-            for line in request.get_all(session.header)
-            if (_inner_realm(line)) != session.realm
+            line for line in request.get_all(session.header) if _inner_realm(line) != session.realm
         ]
+        if not others:
+            request.set(session.header, value)
+            return response
         request.remove(session.header)
         for line in (*others, value):
             request.add(session.header, line)

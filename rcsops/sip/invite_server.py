@@ -206,7 +206,7 @@ class InviteServer:
         self._check_open()
         response = self._make(status, "", [("Contact", self._contact), *headers], body)
         if self.dialog is None:
-            self.dialog = Dialog.from_uas(self.request, response)
+            self.dialog = Dialog.from_uas(self.request, response, local_tag=self._to_tag)
         elif status >= 200:
             self.dialog.confirm(response)
             self.dialog.update_target(self.request)

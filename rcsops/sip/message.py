@@ -7,7 +7,9 @@ octet as it came in; header values are parsed on first use. Reading costs no obj
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterable
+from itertools import compress, count
 from typing import Any, Self
 
 from rcsops.errors import LocalProtocolError, SipParseError
@@ -53,26 +55,22 @@ class Message(TypedHeaders):
 
     def _fill(self, headers: Iterable[tuple[str, str]], body: bytes) -> None:
         pairs = list(headers)
-        try:
-            names = [HEADER_NAMES[name] for name, _ in pairs]
-        except SipParseError as error:
-            raise LocalProtocolError(str(error)) from None
-        if _CONTENT_LENGTH in names:
-            pairs = [
-                pair for pair, name in zip(pairs, names, strict=True) if name != _CONTENT_LENGTH
-            ]
-            names = [name for name in names if name != _CONTENT_LENGTH]
-        lines = [f"{name}: {value}" for name, value in pairs]
+        names: list[str] = []
+        values: dict[str, str | list[str]] = {}
+        if pairs:
+            spelled, texts = zip(*pairs, strict=True)
+            names, values = self._name(spelled, texts)
+            if _CONTENT_LENGTH in values:
+                self._fill(
+                    [pair for pair, n in zip(pairs, names, strict=True) if n != _CONTENT_LENGTH],
+                    body,
+                )
+                return
+        lines = list(map("%s: %s".__mod__, pairs))
         joined = "".join(lines)
         if "\r" in joined or "\n" in joined:
             wrong = next(name for name, value in pairs if "\r" in value or "\n" in value)
             raise LocalProtocolError(f"a line break in the value of {wrong}")
-        values: dict[str, str | list[str]] = {
-            name: value for name, (_, value) in zip(names, pairs, strict=True)
-        }
-        if len(values) != len(names):
-            for name in repeated(names, values):
-                del values[name]
         self._body = bytes(body)
         length = str(len(self._body))
         names.append(_CONTENT_LENGTH)
@@ -81,6 +79,22 @@ class Message(TypedHeaders):
         self._names, self._lines, self._values = names, lines, values
         self._typed = {}
         self._version = "SIP/2.0"
+
+    @staticmethod
+    def _name(
+        spelled: tuple[str, ...], texts: tuple[str, ...]
+    ) -> tuple[list[str], dict[str, str | list[str]]]:
+        """The canonical names, and by them the values of those that stand once."""
+        try:
+            names = list(map(HEADER_NAMES.__getitem__, spelled))
+        except SipParseError as error:
+            raise LocalProtocolError(str(error)) from None
+        values: dict[str, str | list[str]] = dict(zip(names, texts, strict=True))
+        if len(values) != len(names):
+            for name in repeated(names, values):
+                if name != _CONTENT_LENGTH:
+                    del values[name]
+        return names, values
 
     @property
     def version(self) -> str:
@@ -104,7 +118,10 @@ class Message(TypedHeaders):
 
     def get(self, name: str) -> str | None:
         """The first field of that name, unfolded and stripped; None when there is none."""
-        canonical = _canonical(name)
+        try:
+            canonical = HEADER_NAMES[name]
+        except SipParseError as error:
+            raise LocalProtocolError(str(error)) from None
         value = self._values.get(canonical)
         if type(value) is str:
             value = value.strip(" \t")
@@ -413,13 +430,12 @@ def _copied(
     request: Request, wanted: frozenset[str], to_tag: str | None
 ) -> tuple[list[str], list[str]]:
     """The names and lines of a request that an answer repeats."""
-    pairs = zip(request._names, request._lines, strict=True)
-    kept = [pair for pair in pairs if pair[0] in wanted]
-    names = [name for name, _ in kept]
-    lines = [line for _, line in kept]
+    kept = list(map(wanted.__contains__, request._names))
+    names = list(compress(request._names, kept))
+    lines = list(compress(request._lines, kept))
     if to_tag:
-        for index, name in enumerate(names):
-            if name == "to" and not _has_tag(request, lines[index]):
+        for index in compress(count(), map("to".__eq__, names)):
+            if not _has_tag(request, lines[index]):
                 lines[index] = f"{lines[index].rstrip()};tag={to_tag}"
     return names, lines
 
@@ -437,8 +453,8 @@ def _has_tag(request: Request, line: str) -> bool:
 def repeated(names: list[str], distinct: Iterable[str]) -> set[str]:
     """The names that stand more than once; ``distinct`` has each of them."""
     more = names[:]
-    for name in distinct:
-        more.remove(name)
+    # Without a loop of its own, as this is done for nearly every message.
+    deque(map(more.remove, distinct), 0)
     return set(more)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from itertools import pairwise
+from itertools import compress, pairwise, repeat
 
 from rcsops.errors import SipParseError
 from rcsops.limits import SIP_HEADERS
@@ -117,14 +117,14 @@ def _index(lines: list[str]) -> tuple[list[str], dict[str, str | list[str]]]:
     """
     if not lines:
         return [], {}
-    spelled, colons, texts = zip(*[line.partition(":") for line in lines], strict=True)
+    spelled, colons, texts = zip(*map(str.partition, lines, repeat(":")), strict=True)
     if "" in colons:
         raise SipParseError("a header without a colon")
     names = list(map(_name_of, spelled))
     values: dict[str, str | list[str]] = dict(zip(names, texts, strict=True))
     if len(values) != len(names):
         for name in repeated(names, values):
-            values[name] = [text for each, text in zip(names, texts, strict=True) if each == name]
+            values[name] = list(compress(texts, map(name.__eq__, names)))
     return names, values
 
 

@@ -247,5 +247,8 @@ _known = lru_cache(maxsize=64)(SessionExpires.parse)
 
 
 def _supports_timer(request: Request) -> bool:
-    tags = (*request.option_tags("Supported"), *request.option_tags("Require"))
-    return "timer" in tags or "timer" in [tag.lower() for tag in tags]
+    for name in ("Supported", "Require"):
+        tags = request.option_tags(name)
+        if "timer" in tags or "timer" in [tag.lower() for tag in tags]:
+            return True
+    return False

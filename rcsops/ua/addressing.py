@@ -25,6 +25,7 @@ class Addressing:
     __slots__ = (
         "_contact",
         "_credentials",
+        "_only_way",
         "_registrar",
         "_targets",
         "contact_user",
@@ -43,6 +44,8 @@ class Addressing:
         self._credentials: Credential | None = options.credential
         self._registrar: Registrar | None = None
         self._targets: tuple[Target, ...] = ()
+        # The flow that we are registered by, when the server's address leads nowhere else.
+        self._only_way: Target | None = None
         # The Contact of the session before, with what it depends on.
         self._contact: tuple[tuple[str, str, str], str] | None = None
 
@@ -108,12 +111,18 @@ class Addressing:
 
         Over the flow that we are registered by, while there is one (RFC 5626 §4.3).
         """
+        held = None if self._registrar is None else self._registrar.held
+        if held is not None and held is self._only_way:
+            return self._targets
         wanted, transport, domain = self._way_to(uri)
         host = self.host
         found = host.targets_now(wanted, transport=transport, domain=domain)
         if not found:
             found = await find_targets(host.endpoint, wanted, transport=transport, domain=domain)
-        return self._by_our_flow(found)
+            return self._by_our_flow(found)
+        targets = self._by_our_flow(found)
+        self._only_way = held if targets == (held,) else None
+        return targets
 
     def with_server(self, use: Callable[[tuple[Target, ...], str], None]) -> None:
         """Calls ``use`` with the targets of our server, at once when no look-up is needed; with

@@ -69,7 +69,7 @@ class CapabilityBook:
         if not services and not _within(_LIFE, known.asked_at, now):
             del self._known[peer]
             return None
-        return replace(known, services=services)
+        return known if services is known.services else replace(known, services=services)
 
     async def ask(self, uri: Uri, *, fresh: bool, seconds: float) -> Capabilities:
         """Asks a peer unless that has been done just now; see ``Agent.capabilities``."""

@@ -1,5 +1,6 @@
 """What the parts of an agent share: its identity, its sessions, its followers."""
 
+import asyncio
 import os
 from abc import ABC, abstractmethod
 from functools import lru_cache
@@ -289,8 +290,9 @@ class AgentCore(Addressing, ABC):
         if self._closing or self.intake == 0:
             self.host.refuse(request, flow, 480)
             return
-        self.peers.learn(request, flow)
         receive_invite(self, request, flow)
+        # The caller waits for our answer, which does not depend on it.
+        asyncio.get_running_loop().call_soon(self.peers.learn, request, flow)
 
     def receive_options(self, request: Request, flow: Flow) -> None:
         """Somebody asks what we can do, and says what it can do itself.
