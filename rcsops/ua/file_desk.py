@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["FileDesk"]
 
 _MAX_FILES = 16
+_MAX_STANDING = 32
 _MAX_LENT = 32
 _MAX_RECEIVED = 256
 
@@ -57,6 +58,14 @@ class FileDesk:
         self._numbers += 1
         transfer.number = self._numbers
         self.transfers = (*self.transfers, transfer)
+        # Peers who begin files and never end them must not pile them up here.
+        standing = [
+            each
+            for each in self.transfers
+            if each.begun and each.status is TransferStatus.INTERRUPTED
+        ]
+        if len(standing) > _MAX_STANDING:
+            self._agent.host.spawn(standing[0].suspend())
 
     def forget(self, transfer: Transfer) -> None:
         """It is through, or has failed."""

@@ -159,6 +159,7 @@ class IncomingTransfer(Transfer):
             await asyncio.shield(self._outcome)
             return
         if not self.over:
+            self._drop_kept()
             self._fail("cancelled")
             await self._refuse_rest("cancelled")
 
@@ -166,6 +167,9 @@ class IncomingTransfer(Transfer):
         if self._committing and not self.over:
             await asyncio.shield(self._outcome)
         if self.over:
+            return
+        if self._is_left_alone():
+            self._agent.files.forget(self)
             return
         if self._record is None:
             await self.cancel()
@@ -194,10 +198,14 @@ class IncomingTransfer(Transfer):
             status = error.status if isinstance(error, InviteError) else 0
             if not self.begun and self.status is TransferStatus.INTERRUPTED:
                 return Break(str(error), retry=False)
-            if not self.begun or status in _FINAL or isinstance(error, TransferError):
+            if not self.octets and (not self.begun or status in _FINAL):
                 self.failed(error)
                 return None
-            return Break(str(error))
+            if isinstance(error, TransferError):
+                self.failed(error)
+                return None
+            # What is here stays here: the peer may offer the rest another time.
+            return Break(str(error), retry=status not in _FINAL)
         how = await self.leg()
         await self.settle()
         return how

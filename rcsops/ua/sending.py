@@ -145,6 +145,7 @@ class OutgoingTransfer(Transfer):
         call = self._call
         if self.over:
             return
+        self._drop_kept()
         self._fail("cancelled")
         if call is not None:
             if self._message_id and call.link is not None and not call.ended:
@@ -154,6 +155,9 @@ class OutgoingTransfer(Transfer):
 
     async def suspend(self) -> None:
         if self.over:
+            return
+        if self._is_left_alone():
+            self._agent.files.forget(self)
             return
         if self._record is None:
             await self.cancel()

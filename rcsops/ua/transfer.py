@@ -13,7 +13,7 @@ from rcsops.errors import AgentError, RcsopsError, TransferError
 from rcsops.rcs import FileSelector
 from rcsops.ua import events
 from rcsops.ua.session import MsrpCall, SessionUser
-from rcsops.ua.transfer_store import Facts, Record
+from rcsops.ua.transfer_store import Facts, Record, discard
 
 if TYPE_CHECKING:
     from rcsops.ua.chat import Chat
@@ -420,6 +420,20 @@ class Transfer(SessionUser):
         if self._record is not None:
             self._record.remove()
             self._record = None
+
+    def _is_left_alone(self) -> bool:
+        """Whether it was begun at an earlier time and nobody has gone on with it here."""
+        return self._is_claimable and self._record is None
+
+    def _drop_kept(self) -> None:
+        """What was kept of it from an earlier time is given up."""
+        store = self._agent.files.store
+        if store is not None and self._is_left_alone():
+            record = store.take(
+                incoming=self.incoming, peer=self.peer, transfer_id=self.transfer_id
+            )
+            if record is not None:
+                discard(record)
 
     def _release(self) -> None:
         """Somebody else may resume it."""

@@ -28,6 +28,7 @@ from rcsops.ua import (
     FileSent,
     Transfer,
     TransferStatus,
+    file_desk,
 )
 from tests.unit.ua.lab import Lab, lab
 
@@ -45,10 +46,10 @@ class Side:
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
         self.events: list[Event] = []
-        self._follower = asyncio.create_task(self._follow())
+        self._follower = asyncio.create_task(self._follow(agent.events()))
 
-    async def _follow(self) -> None:
-        async for event in self.agent.events():
+    async def _follow(self, feed: AsyncIterator[Event]) -> None:
+        async for event in feed:
             self.events.append(event)
 
     def of(self, kind: type[Any]) -> list[Any]:
@@ -267,6 +268,58 @@ async def test_a_part_that_is_not_right_comes_anew(film: Path, tmp_path: Path, d
             await ours.done(20)
             await bob.sees(FileReceived)
         assert digest(tmp_path / "in" / "film.bin") == digest(film)
+
+
+@pytest.mark.parametrize("who", ["alex", "bob"])
+async def test_what_was_kept_stays_until_it_is_cancelled(
+    film: Path, tmp_path: Path, who: str
+) -> None:
+    async with side("alex", tmp_path) as alex, side("bob", tmp_path) as bob:
+        await begin(alex, bob, film, tmp_path / "in")
+    state = tmp_path / f"{who}-state"
+    for cancels in (False, True):
+        async with side(who, tmp_path) as one:
+            transfer = await one.transfer()
+            if cancels:
+                await transfer.cancel()
+                await one.sees(FileFailed)
+        assert bool(one.of(FileFailed)) is cancels
+        assert len(list(state.iterdir())) == (not cancels)
+    assert len(list((tmp_path / "in").iterdir())) == (who == "alex")
+
+
+async def test_a_refused_request_for_the_rest_loses_nothing(film: Path, tmp_path: Path) -> None:
+    async with side("alex", tmp_path) as alex, side("bob", tmp_path) as bob:
+        _, theirs = await begin(alex, bob, film, tmp_path / "in")
+        await alex.agent.close()
+        await eventually(lambda: theirs.status is TransferStatus.INTERRUPTED, timeout=20)
+        for path in (tmp_path / "alex-state").iterdir():
+            path.unlink()
+        async with side("alex", tmp_path):
+            await theirs.resume()
+            with pytest.raises(TransferError, match="No such file is shared"):
+                await theirs.done(20)
+        assert theirs.status is TransferStatus.INTERRUPTED
+        assert len(list((tmp_path / "in").iterdir())) == 1
+
+
+async def test_what_stands_still_does_not_pile_up(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_desk, "_MAX_STANDING", 1)
+    async with side("bob", tmp_path) as bob:
+        for number in range(3):
+            async with side("alex", tmp_path / str(number)) as alex:
+                await begin(alex, bob, film, tmp_path / "in")
+            standing = bob.agent.files.transfers
+            await eventually(
+                lambda: all(
+                    each.status is TransferStatus.INTERRUPTED for each in bob.agent.files.transfers
+                ),
+                timeout=20,
+            )
+            assert len(standing) <= 2
+        assert len(list((tmp_path / "bob-state").iterdir())) == 3
 
 
 async def test_a_file_that_has_changed_is_not_gone_on_with(film: Path, tmp_path: Path) -> None:
