@@ -60,7 +60,7 @@ def main() -> int:
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    # Nothing of ours ends as a cycle of objects, but every connection of asyncio does.
+    # Nothing that a session leaves is a cycle of objects: the collector need not look often.
     gc.set_threshold(10_000, 10, 5)
     with loop_runner() as runner, contextlib.suppress(BrokenPipeError):
         runner.run(_work())

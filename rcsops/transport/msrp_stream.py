@@ -5,6 +5,7 @@ take it, which is all the back-pressure that a stream needs.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
@@ -161,6 +162,11 @@ class MsrpStream(asyncio.Protocol):
         self.machine.connection_lost(reason)
         for link in links:
             link.detached(reason)
+        if self._transport is not None:
+            with contextlib.suppress(AttributeError):
+                # A transport of asyncio holds itself by this method, and some 3 KiB with it; each
+                # session has one, and they would wait for the collector. Nothing is read any more.
+                del self._transport._read_ready_cb  # type: ignore[attr-defined]
         self._link = self._transport = None
 
     def pump(self) -> None:
