@@ -1,10 +1,13 @@
 """``make pictures``: the docs' pictures and the outputs of docs/first-session.md, made anew."""
 
+import asyncio
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pexpect
@@ -12,6 +15,8 @@ from rich.console import Console
 from rich.terminal_theme import SVG_EXPORT_THEME
 from rich.text import Text
 
+from tests.screens.scenes import NAMES, walk
+from tests.screens.stage import SIZES, Screen, Stage
 from tests.tutorial import ROOT, write
 
 PICTURES = ROOT / "docs" / "pictures"
@@ -74,11 +79,41 @@ def screen(session: Path, target: Path) -> None:
     target.write_text("".join(f"{line.rstrip()}\n" for line in drawn.splitlines()))
 
 
+SHOWN = {
+    "unread and asked": ("chat.svg", (100, 30)),
+    "protocol": ("chat-protocol.svg", (150, 42)),
+}
+
+
+def chats(target: Path) -> None:
+    """The chat screen in some of its states, with real peers."""
+
+    async def look(name: str, screen: Screen) -> None:
+        if name in SHOWN:
+            file, size = SHOWN[name]
+            await screen.pilot.resize_terminal(*size)
+            await screen.pilot.pause(0.5)
+            (target / file).write_text(with_local_fonts(screen.svg))
+            await screen.pilot.resize_terminal(*SIZES["usual"])
+            await screen.pilot.pause()
+
+    with tempfile.TemporaryDirectory() as directory, Stage(Path(directory), *NAMES) as stage:
+        asyncio.run(walk(stage, look))
+
+
+def with_local_fonts(svg: str) -> str:
+    """The picture with the fonts of the reader: it must not fetch anything."""
+    svg = re.sub(r"@font-face\s*{[^}]*}", "", svg)
+    svg = svg.replace("Fira Code", "DejaVu Sans Mono, Menlo, Consolas")
+    return "".join(f"{line.rstrip()}\n" for line in svg.splitlines() if line.strip())
+
+
 def main() -> None:
     """Makes all of them."""
     session = write()
     try:
         PICTURES.mkdir(exist_ok=True)
+        chats(PICTURES)
         ladder(session, PICTURES / "ladder.svg")
         screen(session, PICTURES / "trace.svg")
     finally:

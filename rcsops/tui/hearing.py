@@ -247,7 +247,8 @@ class Ear:
 
     def _invited(self, notice: Notice, data: Mapping[str, Any]) -> None:
         conversation = self.state.conversation(notice.about)
-        self._moment(conversation, notice.time.astimezone(), notice.text, mine=False)
+        words = notice.text.partition(":")[0]
+        self._moment(conversation, notice.time.astimezone(), words, mine=False)
         if data.get("waits"):
             self.alerts.append(Alert(conversation.peer, conversation.name, notice.text, loud=True))
 

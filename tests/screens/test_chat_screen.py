@@ -10,23 +10,8 @@ from textual import events
 
 from rcsops.ua import Agent, Chat, MessageStatus
 from rcsops.ua.events import FileOffered, TextReceived
+from tests.screens.scenes import answering
 from tests.screens.stage import SIZES, Screen, Stage
-
-
-@asynccontextmanager
-async def answering(agent: Agent) -> "AsyncIterator[asyncio.Queue[Chat]]":
-    """Accepts whoever invites; gives the chats."""
-    chats: asyncio.Queue[Chat] = asyncio.Queue()
-
-    async def accept() -> None:
-        async for invitation in agent.incoming():
-            chats.put_nowait(await invitation.accept())
-
-    task = asyncio.create_task(accept())
-    try:
-        yield chats
-    finally:
-        task.cancel()
 
 
 @asynccontextmanager

@@ -25,7 +25,8 @@ class TitleBar(Static):
     def tell(self, conversation: Conversation | None, *, unread_elsewhere: int) -> None:
         """Says how things stand with a peer."""
         if conversation is None:
-            self.update(Content("nobody yet"), layout=False)
+            words = "choose a contact, type /invite PEER, or wait for an invitation"
+            self.update(Content.styled(words, "$text-muted"), layout=False)
             return
         session = conversation.session
         words, style = {

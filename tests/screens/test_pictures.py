@@ -1,0 +1,97 @@
+"""What each state of the screen looks like beside what it did, in three sizes and two themes.
+
+UPDATE_PICTURES=1 writes what it looks like now.
+"""
+
+import difflib
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input, TextArea
+
+from rcsops.tui.themes import NAMES as THEME_NAMES
+from tests.screens.scenes import NAMES, walk
+from tests.screens.stage import SIZES, THEMES, Screen, Stage, normalised
+
+KEPT = Path(__file__).parent / "pictures"
+
+
+def picture(screen: Screen) -> str:
+    """The text, and below it the colours: each line's runs of one style, by letters."""
+    letters: dict[str, str] = {}
+    text, colours = [], []
+    for strip in screen.app.screen._compositor.render_strips():
+        text.append(strip.text.rstrip())
+        runs: list[tuple[str, int]] = []
+        for segment in strip:
+            style = str(segment.style.without_color if segment.style else "")
+            if segment.style is not None:
+                ink, ground = segment.style.color, segment.style.bgcolor
+                style += f" {ink.name if ink else '-'} on {ground.name if ground else '-'}"
+            letter = letters.setdefault(style, f"{len(letters)}")
+            if runs and runs[-1][0] == letter:
+                runs[-1] = (letter, runs[-1][1] + segment.cell_length)
+            else:
+                runs.append((letter, segment.cell_length))
+        colours.append(" ".join(f"{letter}*{length}" for letter, length in runs))
+    while len(text) > 1 and text[-1] == "":
+        text.pop()
+    legend = [f"{letter} {style}" for style, letter in letters.items()]
+    return normalised("\n".join([*text, "", *_folded(colours), "", *legend, ""]))
+
+
+def _folded(lines: list[str]) -> list[str]:
+    """Equal lines once, with how often they come."""
+    folded: list[tuple[str, int]] = []
+    for line in lines:
+        if folded and folded[-1][0] == line:
+            folded[-1] = (line, folded[-1][1] + 1)
+        else:
+            folded.append((line, 1))
+    return [line if count == 1 else f"{line}  ({count} lines)" for line, count in folded]
+
+
+async def test_every_state_looks_as_it_did(tmp_path: Path) -> None:
+    wrong: list[str] = []
+    update = bool(os.environ.get("UPDATE_PICTURES"))
+    made_with = KEPT / "made-with.txt"
+    if update:
+        KEPT.mkdir(exist_ok=True)
+        made_with.write_text(f"textual {version('textual')}\n")
+    elif made_with.read_text() != f"textual {version('textual')}\n":
+        pytest.skip(f"the pictures were made with {made_with.read_text().strip()}")
+
+    async def look(name: str, screen: Screen) -> None:
+        if name == "protocol":
+            # Every message in it has names that no other has.
+            return
+        screen.app.state.latency = 0.003
+        for writing in (*screen.app.view.query(TextArea), *screen.app.screen.query(Input)):
+            writing.cursor_blink = False
+        for size, cells in SIZES.items():
+            for theme in THEMES:
+                screen.app.theme = THEME_NAMES[theme]
+                await screen.pilot.resize_terminal(*cells)
+                await screen.pilot.pause()
+                screen.app.view.tell()
+                await screen.pilot.pause()
+                now = picture(screen)
+                path = KEPT / f"{name.replace(' ', '-')}-{size}-{theme}.txt"
+                if update:
+                    path.write_text(now)
+                    continue
+                before = path.read_text()
+                wrong.extend(
+                    difflib.unified_diff(
+                        before.splitlines(), now.splitlines(), path.name, "now", lineterm=""
+                    )
+                )
+        screen.app.theme = THEME_NAMES["dark"]
+        await screen.pilot.resize_terminal(*SIZES["usual"])
+        await screen.pilot.pause()
+
+    with Stage(tmp_path, *NAMES) as stage:
+        await walk(stage, look)
+    assert not wrong, "\n".join(wrong[:200])
