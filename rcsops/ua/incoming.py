@@ -10,9 +10,9 @@ from rcsops.rcs import FileOffer as OfferedFile
 from rcsops.sdp import MsrpMedia, SessionDescription
 from rcsops.settings import FileVerdict
 from rcsops.ua import events
-from rcsops.ua.receiving import receive_file
 from rcsops.ua.security import is_secured
 from rcsops.ua.session import MsrpCall, SessionUser
+from rcsops.ua.taking import receive_file
 
 if TYPE_CHECKING:
     from rcsops.ua.chat import Chat

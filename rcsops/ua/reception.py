@@ -10,10 +10,10 @@ from rcsops.settings import FileVerdict
 from rcsops.sip import Flow, Request
 from rcsops.ua import events
 from rcsops.ua.incoming import UNKNOWN_TYPE, FileOffer, Invitation
-from rcsops.ua.receiving import take
 from rcsops.ua.security import check_security
 from rcsops.ua.sending import ALREADY_RECEIVED, serve
 from rcsops.ua.session import MsrpCall, sdp_of
+from rcsops.ua.taking import take
 
 if TYPE_CHECKING:
     from rcsops.ua.chat import Chat
