@@ -9,8 +9,6 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from ipaddress import ip_address
-from itertools import repeat
-from operator import itemgetter
 from typing import NamedTuple
 
 from rcsops.errors import LocalProtocolError, SdpParseError
@@ -19,8 +17,6 @@ from rcsops.limits import SDP_LINES, SDP_MEDIA, SDP_SIZE
 _MEDIA = re.compile(r"([^\s/]+) +([0-9]{1,5})(?:/([0-9]{1,5}))? +(\S+)((?: +\S+)+)")
 _UNSAFE = re.compile(r"[\x00\r\n]")
 _LINES = re.compile(r"(?:[a-z]=[^\x00\r\n]*+(?:\n|\Z))*+")
-_LINE = re.compile(r"([a-z])=([^\n]*)")
-_LETTER, _VALUE = itemgetter(0), itemgetter(1)
 _DIRECTIONS = frozenset({"sendrecv", "sendonly", "recvonly", "inactive"})
 
 Line = tuple[str, str]
@@ -101,10 +97,12 @@ class _Section:
 
     def first_attributes(self) -> dict[str, str]:
         """The first value of every attribute by its name, for who wants many of them."""
-        values = [value for kind, value in self.lines if kind == "a"]
-        values.reverse()
-        # Of those with one name the first, which now is the last, stays.
-        return {name: rest for name, _, rest in map(str.partition, values, repeat(":"))}
+        found: dict[str, str] = {}
+        for kind, value in self.lines:
+            if kind == "a":
+                name, _, rest = value.partition(":")
+                found.setdefault(name, rest)
+        return found
 
     def _values_of(self, name: str) -> Iterator[str]:
         for kind, value in self.lines:
@@ -143,7 +141,7 @@ class _Section:
 
     def add_lines(self, lines: list[Line]) -> None:
         """Put several at the end, as `add_line` does."""
-        if _UNSAFE.search("".join(map(_VALUE, lines))):
+        if _UNSAFE.search("".join([value for _, value in lines])):
             for _, value in lines:
                 _check(value)
         self.lines += lines
@@ -155,7 +153,7 @@ class _Section:
         return None if value is None else Connection.parse(value)
 
     def __str__(self) -> str:
-        return "".join(map("%s=%s\r\n".__mod__, self.lines))
+        return "".join([f"{letter}={value}\r\n" for letter, value in self.lines])
 
 
 class MediaDescription(_Section):
@@ -252,22 +250,21 @@ def parse_sdp(data: bytes | str) -> SessionDescription:
         lines.pop()
     if len(lines) > SDP_LINES or not lines or lines[0] != "v=0":
         raise SdpParseError("not a description of version 0")
-    joined = "\n".join(lines)
-    if not _LINES.fullmatch(joined):
+    if not _LINES.fullmatch("\n".join(lines)):
         wrong = next(line for line in lines if not line or not _LINES.fullmatch(line))
         raise SdpParseError(f"not a line of SDP: {wrong[:80]!r}")
-    pairs = _LINE.findall(joined)
-    letters = "".join(map(_LETTER, pairs))
-    if letters.count("m") > SDP_MEDIA:
-        raise SdpParseError("too many media")
-    end = letters.find("m")
-    session = SessionDescription(pairs if end < 0 else pairs[:end])
-    while end >= 0:
-        media = MediaDescription.parse(pairs[end][1])
-        start, end = end + 1, letters.find("m", end + 1)
-        media.lines = pairs[start:] if end < 0 else pairs[start:end]
-        session.media.append(media)
-    if not {"o", "s"} <= set(map(_LETTER, session.lines)):
+    session = SessionDescription([])
+    section: _Section = session
+    for line in lines:
+        if line[0] == "m":
+            if len(session.media) >= SDP_MEDIA:
+                raise SdpParseError("too many media")
+            media = MediaDescription.parse(line[2:])
+            session.media.append(media)
+            section = media
+        else:
+            section.lines.append((line[0], line[2:]))
+    if session.get("o") is None or session.get("s") is None:
         raise SdpParseError("no origin or no session name")
     return session
 

@@ -7,9 +7,7 @@ octet as it came in; header values are parsed on first use. Reading costs no obj
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Iterable
-from itertools import compress, count
 from typing import Any, Self
 
 from rcsops.errors import LocalProtocolError, SipParseError
@@ -54,23 +52,27 @@ class Message(TypedHeaders):
     _version: str
 
     def _fill(self, headers: Iterable[tuple[str, str]], body: bytes) -> None:
-        pairs = list(headers)
         names: list[str] = []
+        lines: list[str] = []
         values: dict[str, str | list[str]] = {}
-        if pairs:
-            spelled, texts = zip(*pairs, strict=True)
-            names, values = self._name(spelled, texts)
-            if _CONTENT_LENGTH in values:
-                self._fill(
-                    [pair for pair, n in zip(pairs, names, strict=True) if n != _CONTENT_LENGTH],
-                    body,
-                )
-                return
-        lines = list(map("%s: %s".__mod__, pairs))
-        joined = "".join(lines)
-        if "\r" in joined or "\n" in joined:
-            wrong = next(name for name, value in pairs if "\r" in value or "\n" in value)
-            raise LocalProtocolError(f"a line break in the value of {wrong}")
+        again: list[str] = []
+        try:
+            for name, value in headers:
+                if "\r" in value or "\n" in value:
+                    raise LocalProtocolError(f"a line break in the value of {name}")
+                canonical = HEADER_NAMES[name]
+                if canonical == "content-length":
+                    continue
+                names.append(canonical)
+                lines.append(f"{name}: {value}")
+                if canonical in values:
+                    again.append(canonical)
+                else:
+                    values[canonical] = value
+        except SipParseError as error:
+            raise LocalProtocolError(str(error)) from None
+        for canonical in again:
+            values.pop(canonical, None)
         self._body = bytes(body)
         length = str(len(self._body))
         names.append(_CONTENT_LENGTH)
@@ -79,22 +81,6 @@ class Message(TypedHeaders):
         self._names, self._lines, self._values = names, lines, values
         self._typed = {}
         self._version = "SIP/2.0"
-
-    @staticmethod
-    def _name(
-        spelled: tuple[str, ...], texts: tuple[str, ...]
-    ) -> tuple[list[str], dict[str, str | list[str]]]:
-        """The canonical names, and by them the values of those that stand once."""
-        try:
-            names = list(map(HEADER_NAMES.__getitem__, spelled))
-        except SipParseError as error:
-            raise LocalProtocolError(str(error)) from None
-        values: dict[str, str | list[str]] = dict(zip(names, texts, strict=True))
-        if len(values) != len(names):
-            for name in repeated(names, values):
-                if name != _CONTENT_LENGTH:
-                    del values[name]
-        return names, values
 
     @property
     def version(self) -> str:
@@ -430,13 +416,14 @@ def _copied(
     request: Request, wanted: frozenset[str], to_tag: str | None
 ) -> tuple[list[str], list[str]]:
     """The names and lines of a request that an answer repeats."""
-    kept = list(map(wanted.__contains__, request._names))
-    names = list(compress(request._names, kept))
-    lines = list(compress(request._lines, kept))
-    if to_tag:
-        for index in compress(count(), map("to".__eq__, names)):
-            if not _has_tag(request, lines[index]):
-                lines[index] = f"{lines[index].rstrip()};tag={to_tag}"
+    names = []
+    lines = []
+    for name, line in zip(request._names, request._lines, strict=True):
+        if name in wanted:
+            if name == "to" and to_tag and not _has_tag(request, line):
+                line = f"{line.rstrip()};tag={to_tag}"
+            names.append(name)
+            lines.append(line)
     return names, lines
 
 
@@ -448,14 +435,6 @@ def _has_tag(request: Request, line: str) -> bool:
     except SipParseError:
         # An address that cannot be parsed is copied as it is: the answer is a 400 anyway.
         return True
-
-
-def repeated(names: list[str], distinct: Iterable[str]) -> set[str]:
-    """The names that stand more than once; ``distinct`` has each of them."""
-    more = names[:]
-    # Without a loop of its own, as this is done for nearly every message.
-    deque(map(more.remove, distinct), 0)
-    return set(more)
 
 
 def _canonical(name: str) -> str:

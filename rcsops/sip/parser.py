@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from itertools import compress, pairwise, repeat
+from itertools import pairwise
 
 from rcsops.errors import SipParseError
 from rcsops.limits import SIP_HEADERS
 from rcsops.sip.grammar import TOKEN_CLASS, parse_number
-from rcsops.sip.message import ENCODING, ERRORS, Request, Response, repeated
+from rcsops.sip.message import ENCODING, ERRORS, Request, Response
 from rcsops.sip.names import HEADER_NAMES
 
 _REQUEST_LINE = re.compile(
@@ -17,7 +17,6 @@ _REQUEST_LINE = re.compile(
 _STATUS_LINE = re.compile(
     r"((?:SIP|sip|Sip)/[0-9]{1,9}\.[0-9]{1,9}) ([1-6][0-9][0-9])(?: (.*+))?+", re.S
 )
-_name_of = HEADER_NAMES.__getitem__
 _METHOD = re.compile(rf"[{TOKEN_CLASS}]++")
 
 
@@ -115,16 +114,25 @@ def _index(lines: list[str]) -> tuple[list[str], dict[str, str | list[str]]]:
     Every reader of a header needs its place, and that it is there once: found here on the way,
     that costs less than one search through the names. Raises SipParseError.
     """
-    if not lines:
-        return [], {}
-    spelled, colons, texts = zip(*map(str.partition, lines, repeat(":")), strict=True)
-    if "" in colons:
-        raise SipParseError("a header without a colon")
-    names = list(map(_name_of, spelled))
-    values: dict[str, str | list[str]] = dict(zip(names, texts, strict=True))
-    if len(values) != len(names):
-        for name in repeated(names, values):
-            values[name] = list(compress(texts, map(name.__eq__, names)))
+    names = []
+    values: dict[str, str | list[str]] = {}
+    for line in lines:
+        spelled, colon, value = line.partition(":")
+        name = HEADER_NAMES[spelled]
+        names.append(name)
+        # One test for two rare things: a header again, and one without value or even colon.
+        if name in values or not value:
+            if not colon:
+                raise SipParseError("a header without a colon")
+            before = values.get(name)
+            if before is None:
+                values[name] = value
+            elif isinstance(before, list):
+                before.append(value)
+            else:
+                values[name] = [before, value]
+        else:
+            values[name] = value
     return names, values
 
 
