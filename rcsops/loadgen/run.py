@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import sys
 import time
@@ -22,6 +23,13 @@ __all__ = ["run_load"]
 OnSecond = Callable[[Second, LoadReport], None]
 
 _LINE = 1 << 24
+# asyncio reads into buffers of 256 KiB. Left to itself, glibc moves those from mappings of their
+# own into the heap, which then grows by holes while what is in use does not.
+_HEAP = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(128 << 10),
+    "MALLOC_TRIM_THRESHOLD_": str(256 << 10),
+}
 _PATIENCE = 60.0
 """How long a worker may take beyond its plan, in seconds, before it is given up."""
 
@@ -129,6 +137,7 @@ class _Run:
             *(sys.executable, "-m", "rcsops.loadgen"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            env=_HEAP | os.environ,
             limit=_LINE,
         )
         worker = _Worker(number, process)
