@@ -56,6 +56,8 @@ GROUPS: dict[str, dict[str, Entry]] = {
                       "demo", "demo"),
         "trace": Entry("Draw the ladder of SIP and MSRP messages, or write it as a page.",
                        "trace", "trace"),
+        "doctor": Entry("Look for every known cause of trouble, and say how to mend it.",
+                        "doctor", "doctor"),
         "load": Entry("Put a SIP server under load: many agents register, call and chat.",
                       "load", "load"),
         "completion": Entry("Print the completion script for bash, zsh or fish.",
