@@ -334,3 +334,11 @@ async def test_the_protocol_beside_the_chat(stage: Stage) -> None:
         assert "secret of alex" not in screen.text
         await screen.press("f2")
         await screen.hides("SIP and MSRP of")
+
+
+async def test_a_picture_in_half_blocks(stage: Stage, tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    image.new("RGB", (8, 4), (200, 30, 30)).save(tmp_path / "red.png")
+    async with talking(stage) as (screen, bob):
+        await bob.send_file(tmp_path / "red.png")
+        await screen.shows("▤ red.png", "▌ ▀▀▀▀▀▀▀▀")

@@ -1,5 +1,6 @@
 """``rcsops chat`` as two people have it: two windows of tmux, keys, and what is to be seen."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -58,15 +59,17 @@ def tmux(tmp_path: Path) -> Iterator[list[str]]:
 
 
 def opened(
-    tmux: list[str], stage: Stage, *words: str, columns: int = 100, rows: int = 30
+    tmux: list[str], stage: Stage, *words: str, term: str = "xterm-256color", **variables: str
 ) -> Window:
-    environment = {**stage.server.environment, "TERM": "xterm-256color", "LANG": "C.UTF-8"}
+    environment = {**stage.server.environment, "LANG": "C.UTF-8"}
     environment.pop("NO_COLOR", None)
+    environment |= variables
     subprocess.run(
         [
             *(*tmux, "new-session", "-d", "-s", words[0]),
-            *("-x", str(columns), "-y", str(rows)),
-            f"{sys.executable} -m rcsops chat {' '.join(words)}; echo ended $?; exec sleep 600",
+            *("-x", "100", "-y", "30"),
+            f"TERM={term} {sys.executable} -m rcsops chat {' '.join(words)}; "
+            "echo ended $?; exec sleep 600",
         ],
         cwd=stage.directory,
         env=environment,
@@ -107,8 +110,38 @@ def test_two_people(tmux: list[str], stage: Stage) -> None:
     bob.shows("alex ended the session")
 
 
-def test_lines_where_there_is_no_screen(tmux: list[str], stage: Stage) -> None:
-    bob = opened(tmux, stage, "bob", "--plain")
+@pytest.mark.parametrize("way", ["--plain", "dumb", "setting"])
+def test_lines_where_there_is_no_screen(tmux: list[str], stage: Stage, way: str) -> None:
+    words = ["bob", *(["--plain"] if way == "--plain" else [])]
+    variables = {"RCSOPS_CHAT_FRONT": "plain"} if way == "setting" else {}
+    bob = opened(tmux, stage, *words, term="dumb" if way == "dumb" else "xterm", **variables)
     bob.shows("registered as bob", "bob>")
     bob.press("C-d")
     bob.shows("ended 0")
+
+
+def test_without_colours(tmux: list[str], stage: Stage) -> None:
+    alex = opened(tmux, stage, "alex", NO_COLOR="1")
+    alex.shows("● alex at", "Write a message")
+    shown = subprocess.run(
+        [*tmux, "capture-pane", "-p", "-e", "-t", "alex"], capture_output=True, check=True
+    ).stdout.decode()
+    colours = set(re.findall(r"38;2;(\d+);(\d+);(\d+)|38;5;(\d+)", shown))
+    # Greys alone.
+    assert all(red == green == blue for red, green, blue, number in colours if not number), colours
+    alex.press("C-q")
+    alex.shows("ended 0")
+
+
+def test_what_shows_no_screen_does_not_load_it(stage: Stage) -> None:
+    for words in (["--help"], ["chat", "--help"], ["chat", "bob", "--plain"]):
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", "rcsops", *words],
+            cwd=stage.directory,
+            env=stage.server.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=True,
+        )
+        assert b"rcsops" in done.stderr
+        assert b"textual" not in done.stderr

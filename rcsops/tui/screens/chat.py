@@ -16,6 +16,7 @@ from textual.widgets import Footer
 from rcsops.operations.wording import amount
 from rcsops.text import visible
 from rcsops.tui.keys import bindings, bound_keys, keys_of
+from rcsops.tui.previews import Previews
 from rcsops.tui.security import Security
 from rcsops.tui.state import Changes, ChatState, Conversation
 from rcsops.tui.widgets.bars import HintLine, QuestionBar, StatusLine, TitleBar
@@ -121,6 +122,7 @@ class ChatScreen(Screen[None]):
         self.composer = self.query_one(Composer)
         self.list = self.query_one(ConversationList)
         self.timeline.resend_key = keys_of("resend", self._keymap)
+        self.timeline.previews = Previews(lambda row: self.timeline.changed([row]))
         self.composer.focus()
         self.tell()
         # Whoever stopped typing without saying so stops here after a while.
