@@ -215,7 +215,7 @@ class ChatApp(App[int], inherit_bindings=False):
             if notice.event == "ended":
                 self.farewell = notice.text
         for peer in {notice.about for notice in heard if notice.about}:
-            self._look_for_question(self.state.conversation(peer))
+            self._match(self.state.conversation(peer))
         changes, alerts = self._ear.take()
         if not self.state.current:
             self._open_first(heard)
@@ -232,16 +232,21 @@ class ChatApp(App[int], inherit_bindings=False):
                 self.open(notice.about)
                 return
 
-    def _look_for_question(self, conversation: Conversation) -> None:
-        waiting = self.room.talk(conversation.peer).door.waiting
+    def _match(self, conversation: Conversation) -> None:
+        """Says of a conversation what the room knows: what waits for an answer, and the session."""
+        talk = self.room.talk(conversation.peer)
+        waiting = talk.door.waiting
         if waiting is None:
             asks = ""
         elif isinstance(waiting, Invitation):
             asks = f"{conversation.name} invites you"
         else:
             asks = f"{conversation.name} sends {waiting.name} ({amount(waiting.size)})"
-        if asks != conversation.asks:
-            conversation.asks = asks
+        session = "calling" if talk.is_dialling else "letters" if talk.letters.peer else ""
+        if talk.chat is not None:
+            session = "open"
+        if (asks, session) != (conversation.asks, conversation.session):
+            conversation.asks, conversation.session = asks, session
             self._ear.changes.conversations = True
 
     def _is_watched(self, peer: str) -> bool:
@@ -295,7 +300,7 @@ class ChatApp(App[int], inherit_bindings=False):
 
         async def reading() -> None:
             if await self._reader.open(peer, place):
-                self._look_for_question(self.state.conversation(peer))
+                self._match(self.state.conversation(peer))
                 self.view.tell()
                 self.call_after_refresh(self.looked)
 
@@ -339,7 +344,7 @@ class ChatApp(App[int], inherit_bindings=False):
         async def obeying() -> None:
             await self.room.obey(line, to=peer)
             if peer:
-                self._look_for_question(self.state.conversation(peer))
+                self._match(self.state.conversation(peer))
                 self.view.tell()
 
         if not peer and not (isinstance(line, str) and line.startswith("/")):

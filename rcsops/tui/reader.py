@@ -77,11 +77,12 @@ class Reader:
         page = await self._load(read())
         if self._state.current != peer or conversation.rows is None:
             return
-        conversation.show(page, self._state.sender_of(peer), place="older" if older else "newer")
+        place = "older" if older else "newer"
+        fresh = conversation.show(page, self._state.sender_of(peer), place=place)
         timeline = self._view().timeline
         timeline.older, timeline.newer = conversation.older, conversation.newer
         if older:
-            timeline.prepended()
+            timeline.prepended(len(fresh))
         else:
             timeline.appended()
 

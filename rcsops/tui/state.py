@@ -18,6 +18,7 @@ _MAX_STATUSES = 2000
 # Rows that a conversation holds at a time; older ones are read again when they are scrolled to.
 MAX_ROWS = 1500
 _KEPT_ROWS = 750
+_MOST_ROWS = 12_000
 
 
 @dataclass(slots=True)
@@ -84,6 +85,12 @@ class Conversation:
         if place == "older":
             self.older = page.older
             self.rows[:0] = fresh
+            if len(self.rows) > _MOST_ROWS:
+                # Who has gone back so far comes to the end by a key, which reads it anew.
+                for row in self.rows[_MOST_ROWS:]:
+                    del self.index[row.key]
+                del self.rows[_MOST_ROWS:]
+                self.newer = True
         else:
             self.newer = page.newer
             self.rows.extend(fresh)
@@ -112,7 +119,7 @@ class Conversation:
         if self.rows is None or row.key in self.index or self.newer:
             return False
         if len(self.rows) >= MAX_ROWS and not watched:
-            if len(self.rows) >= 3 * MAX_ROWS and row.is_message:
+            if len(self.rows) >= _MOST_ROWS and row.is_message:
                 self.newer = True
                 return False
         elif len(self.rows) >= MAX_ROWS:

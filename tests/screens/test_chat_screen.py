@@ -51,6 +51,10 @@ async def test_a_conversation(stage: Stage) -> None:
         await screen.hides("bob is typing …")
         await screen.type("/bye\n")
         await screen.shows("you ended the session with bob", "no session")
+        await screen.type("/message bob\n")
+        await screen.shows("✉ bob  without a session")
+        await screen.type("/bye\n")
+        await screen.shows("you write no longer to bob", "○ bob  no session")
 
 
 async def test_what_is_written_invites(stage: Stage) -> None:

@@ -153,12 +153,17 @@ class Timeline(ScrollView, can_focus=True):
             self._to_end()
         self.refresh()
 
-    def prepended(self) -> None:
-        """Rows were added at the beginning of the list: what is in view stays where it is."""
+    def prepended(self, count: int) -> None:
+        """So many rows were added at the beginning of the list, and some may have been taken away
+        at its end: what is in view stays where it is."""
         self._asked = None
-        before = self._starts[-1]
-        self._draw_all()
-        self._scroll(self.scroll_offset.y + self._starts[-1] - before)
+        before = self._starts[1] if len(self._starts) > 1 else 0
+        # The row that was the first has another above it now.
+        self._blocks[:1] = [self._paint(index) for index in range(min(count + 1, len(self._rows)))]
+        del self._blocks[len(self._rows) :]
+        self._starts = [0, *accumulate(map(len, self._blocks))]
+        self._measure()
+        self._scroll(self.scroll_offset.y + self._starts[min(count + 1, len(self._rows))] - before)
         self.refresh()
 
     def changed(self, rows: Iterable[Row]) -> None:
