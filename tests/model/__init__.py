@@ -1,0 +1,1 @@
+"""Messaging beside a model of it: whatever happens, nothing is lost and nothing comes twice."""
