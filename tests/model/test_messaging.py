@@ -213,12 +213,14 @@ class Messaging(RuleBasedStateMachine):
         row = rows[0]
         if row.status in ("delivered", "displayed"):
             assert having, f"{message.text!r} is said to be {row.status}, and nobody has it"
-        if row.status in ("stored", "sent"):
-            assert having, f"{message.text!r} was accepted, and nobody has it"
+        # All devices have been there again since: what may not have arrived has gone once more, and
+        # every receipt that was owed has found its way.
+        if row.status != "failed":
+            assert having, f"{message.text!r} is {row.status}, and nobody has it"
+            assert row.status in ("delivered", "displayed"), f"{message.text!r} is {row.status}"
         if message.calm and row.status != "failed":
             # Nobody there: the first who came. Somebody there: one in a session, else all.
             assert len(having) in ({1} if not message.present else {1, len(message.present)})
-            assert row.status in ("delivered", "displayed"), f"{message.text!r} is {row.status}"
 
 
 def run(examples: int, steps: int, *, derandomize: bool, directory: Path) -> None:
@@ -249,4 +251,5 @@ def test_a_few_stories(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_many_stories(tmp_path: Path) -> None:
-    run(int(os.environ.get("RCSOPS_TEST_STORIES", "40")), 16, derandomize=False, directory=tmp_path / "server")
+    stories = int(os.environ.get("RCSOPS_TEST_STORIES", "40"))
+    run(stories, 16, derandomize=False, directory=tmp_path / "server")
