@@ -341,6 +341,9 @@ class ChatApp(App[int], inherit_bindings=False):
             return
 
     def _obey(self, line: Line, peer: str) -> None:
+        if line == "/register" and self.state.registration == "refused":
+            self.state.registration = "registering"
+
         async def obeying() -> None:
             await self.room.obey(line, to=peer)
             if peer:

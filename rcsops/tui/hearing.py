@@ -244,6 +244,10 @@ class Ear:
     def _error(self, notice: Notice, data: Mapping[str, Any]) -> None:
         if notice.about and data.get("peer"):
             self._session(notice, data)
+        elif not notice.about and self.state.registration == "registering":
+            # The server has refused, and nobody tries again.
+            self.state.registration = "refused"
+            self.changes.lines = True
 
     def _invited(self, notice: Notice, data: Mapping[str, Any]) -> None:
         conversation = self.state.conversation(notice.about)

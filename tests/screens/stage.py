@@ -65,8 +65,9 @@ class Stage:
         size: tuple[int, int] = SIZES["usual"],
         theme: str = "dark",
         auto_accept: bool = True,
+        registers: bool = True,
     ) -> "AsyncIterator[Screen]":
-        """The screen of ``rcsops chat USER [PEER]``, registered."""
+        """The screen of ``rcsops chat USER [PEER]``, registered unless it is not to be."""
         setup = self.setup(user)
         wire = Wire(user)
         agent = setup.agent(tap=wire, asking=not auto_accept)
@@ -84,7 +85,8 @@ class Stage:
 
             app.theme = NAMES[theme]
             screen = Screen(app, pilot)
-            await screen.until(lambda: app.state.registration == "registered", "registered")
+            if registers:
+                await screen.until(lambda: app.state.registration == "registered", "registered")
             yield screen
             app.leave()
             await screen.until(lambda: app.farewell != "" or not app.is_running, "good-bye")

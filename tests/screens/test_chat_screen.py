@@ -346,3 +346,27 @@ async def test_a_picture_in_half_blocks(stage: Stage, tmp_path: Path) -> None:
     async with talking(stage) as (screen, bob):
         await bob.send_file(tmp_path / "red.png")
         await screen.shows("▤ red.png", "▌ ▀▀▀▀▀▀▀▀")
+
+
+async def test_a_server_that_goes_and_comes_back(stage: Stage) -> None:
+    async with talking(stage) as (screen, bob):
+        stage.server.stop()
+        await screen.shows("✗ alex, not registered", "trying again in")
+        # The session does not need it.
+        await screen.type("still here\n")
+        assert await heard(bob) == "still here"
+        await screen.shows("✓✓ ▌ still here")
+        stage.server.start()
+        await screen.until(lambda: screen.app.state.registration == "registered", "back")
+        await screen.shows("● alex at")
+
+
+async def test_a_wrong_password_is_said(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RCSOPS_PASSWORD", "not the one")
+    setup = stage.setup("alex")
+    monkeypatch.delenv("RCSOPS_PASSWORD")
+    monkeypatch.setattr(stage, "setup", lambda _user: setup)
+    async with stage.screen("alex", registers=False) as screen:
+        await screen.shows("401", "/register tries again")
+        await screen.until(lambda: screen.app.state.registration == "refused", "refused")
+        await screen.shows("✗ alex, not registered")

@@ -33,7 +33,8 @@ def help_words(commands: Mapping[str, str], keymap: Mapping[str, str]) -> Conten
     keys = [(keys_of(name, keymap), what) for name, (_, what) in CHAT_KEYS.items()]
     return Content.assemble(
         *_section("Keys", [*keys, *_WRITING]),
-        *_section("Commands", list(commands.items())),
+        # What keys do the same is said above.
+        *_section("Commands", [(name, what.partition(" (")[0]) for name, what in commands.items()]),
         *_section("Ticks of a message", _TICKS),
         *_section("Marks of a conversation", _MARKS),
         Content(

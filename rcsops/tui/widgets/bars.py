@@ -107,6 +107,7 @@ class StatusLine(Static):
             "registered": ("●", f"{state.me} at {state.server}", "$text-success"),
             "registering": ("◌", f"{state.me}, registering at {state.server} …", "$text-warning"),
             "lost": ("✗", f"{state.me}, {state.registration_words}", "$text-error"),
+            "refused": ("✗", f"{state.me}, not registered: /register tries again", "$text-error"),
             "gone": ("○", f"{state.me}, not registered", "$text-warning"),
         }[state.registration]
         if state.leaving:
