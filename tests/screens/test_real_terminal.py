@@ -9,46 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from rcsops.testing import wait_until
 from tests.screens.stage import Stage
+from tests.screens.windows import opened, two_people_chat
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
-
-
-class Window:
-    """One terminal, with a person in front of it."""
-
-    def __init__(self, tmux: list[str], name: str) -> None:
-        self._tmux = tmux
-        self._name = name
-
-    def press(self, *keys: str) -> None:
-        subprocess.run([*self._tmux, "send-keys", "-t", self._name, *keys], check=True)
-
-    def type(self, text: str) -> None:
-        subprocess.run([*self._tmux, "send-keys", "-t", self._name, "-l", text], check=True)
-
-    def paste(self, text: str) -> None:
-        subprocess.run([*self._tmux, "set-buffer", text], check=True)
-        subprocess.run([*self._tmux, "paste-buffer", "-p", "-t", self._name], check=True)
-
-    def resize(self, columns: int, rows: int) -> None:
-        size = ["-x", str(columns), "-y", str(rows)]
-        subprocess.run([*self._tmux, "resize-window", "-t", self._name, *size], check=True)
-
-    @property
-    def text(self) -> str:
-        shown = subprocess.run(
-            [*self._tmux, "capture-pane", "-p", "-t", self._name], capture_output=True, check=True
-        )
-        return shown.stdout.decode()
-
-    def shows(self, *texts: str) -> None:
-        try:
-            wait_until(lambda: all(text in self.text for text in texts), what=str(texts))
-        except Exception:
-            print(self.text)
-            raise
 
 
 @pytest.fixture
@@ -58,70 +22,29 @@ def tmux(tmp_path: Path) -> Iterator[list[str]]:
     subprocess.run([*command, "kill-server"], capture_output=True, check=False)
 
 
-def opened(
-    tmux: list[str], stage: Stage, *words: str, term: str = "xterm-256color", **variables: str
-) -> Window:
-    environment = {**stage.server.environment, "LANG": "C.UTF-8"}
-    environment.pop("NO_COLOR", None)
-    environment |= variables
-    subprocess.run(
-        [
-            *(*tmux, "new-session", "-d", "-s", words[0]),
-            *("-x", "100", "-y", "30"),
-            f"TERM={term} {sys.executable} -m rcsops chat {' '.join(words)}; "
-            "echo ended $?; exec sleep 600",
-        ],
-        cwd=stage.directory,
-        env=environment,
-        check=True,
-    )
-    return Window(tmux, words[0])
-
-
 def test_two_people(tmux: list[str], stage: Stage) -> None:
-    bob = opened(tmux, stage, "bob")
-    bob.shows("● bob at", "Write a message")
-    alex = opened(tmux, stage, "alex", "bob")
-    alex.shows("● bob  session open", "● alex at")
-    bob.shows("● alex  session open")
-    alex.type("Hello Bob 🙂 日本語")
-    bob.shows("alex is typing …")
-    alex.press("Enter")
-    bob.shows("▌ Hello Bob 🙂 日本語")
-    alex.shows("✓✓ ▌ Hello Bob 🙂 日本語")
-    # Alt and Enter, as an old terminal sends it, and what is pasted, do not send.
-    bob.type("one")
-    bob.press("M-Enter")
-    bob.paste("two\nthree\n")
-    bob.shows(" one", " two", " three")
-    assert "▌ one" not in alex.text
-    bob.press("Enter")
-    alex.shows("▌ one", "▌ two", "▌ three")
-    bob.resize(60, 20)
-    bob.shows("▌ three", "● bob at")
-    bob.resize(200, 60)
-    bob.shows("▌ Hello Bob", "▌ three")
-    alex.press("F1")
-    alex.shows("the palette of commands")
-    alex.press("Escape")
-    wait_until(lambda: "the palette of commands" not in alex.text, what="no help")
-    alex.press("C-q")
-    alex.shows("unregistered; good bye", "ended 0")
-    bob.shows("alex ended the session")
+    two_people_chat(tmux, stage.directory, stage.server.environment)
 
 
 @pytest.mark.parametrize("way", ["--plain", "dumb", "setting"])
 def test_lines_where_there_is_no_screen(tmux: list[str], stage: Stage, way: str) -> None:
     words = ["bob", *(["--plain"] if way == "--plain" else [])]
     variables = {"RCSOPS_CHAT_FRONT": "plain"} if way == "setting" else {}
-    bob = opened(tmux, stage, *words, term="dumb" if way == "dumb" else "xterm", **variables)
+    bob = opened(
+        tmux,
+        stage.directory,
+        stage.server.environment,
+        *words,
+        term="dumb" if way == "dumb" else "xterm",
+        **variables,
+    )
     bob.shows("registered as bob", "bob>")
     bob.press("C-d")
     bob.shows("ended 0")
 
 
 def test_without_colours(tmux: list[str], stage: Stage) -> None:
-    alex = opened(tmux, stage, "alex", NO_COLOR="1")
+    alex = opened(tmux, stage.directory, stage.server.environment, "alex", NO_COLOR="1")
     alex.shows("● alex at", "Write a message")
     shown = subprocess.run(
         [*tmux, "capture-pane", "-p", "-e", "-t", "alex"], capture_output=True, check=True
