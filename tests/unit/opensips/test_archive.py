@@ -98,7 +98,9 @@ def test_no_file_is_written_through_a_link(tmp_path: Path) -> None:
     assert names(outside) == []
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive at all", os.urandom(3000)])
+@pytest.mark.parametrize(
+    "content", [b"", b"no archive at all", os.urandom(3000)], ids=["nothing", "text", "noise"]
+)
 def test_what_is_no_archive(tmp_path: Path, content: bytes) -> None:
     target, packed = tmp_path / "into", tmp_path / "a.tar.gz"
     target.mkdir()

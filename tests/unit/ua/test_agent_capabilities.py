@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import stat
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -379,7 +378,7 @@ async def test_they_are_kept(tmp_path: Path, clock: Clock) -> None:
             {"sip:a@b": {"state": "online", "services": [], "status": 200,
                          "asked_at": "2026-01-01T00:00:00", "learned_at": 5}}
         ).encode(),
-        os.urandom(100),
+        bytes(range(156, 256)),
     ],
 )  # fmt: skip
 async def test_a_broken_file_stops_nobody(tmp_path: Path, content: bytes) -> None:
