@@ -173,7 +173,8 @@ class Courier:
             try:
                 async with asyncio.timeout(self._seconds):
                     await self._agent.register()
-                    if session or isinstance(said, Location) or len(said) > _SURELY_FITS:
+                    # Who wishes for a session gets one, or is told why not.
+                    if not session and (isinstance(said, Location) or len(said) > _SURELY_FITS):
                         await self._ask()
                     receipt = await posting.send(said)
                     async with self._news_of(receipt):

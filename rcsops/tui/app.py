@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import os
 import signal
+import threading
 import time
 import webbrowser
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -48,6 +50,7 @@ _DRAW_SECONDS = 0.04
 _BUSY_SECONDS = 0.2
 _BUSY_NOTICES = 50
 _SEEN_SECONDS = 1.0
+_GOODBYE_SECONDS = 15.0
 _NOT_OFFERED = ("commands", "leave", "page-up", "page-down")
 _OFFERED_PEERS = 200
 
@@ -136,8 +139,9 @@ class ChatApp(App[int], inherit_bindings=False):
 
     def on_ready(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.leave)
+        loop.add_signal_handler(signal.SIGHUP, self.lose_terminal)
         if self._setup.mouse == "off":
             self.toggle_mouse(quiet=True)
         self.run_worker(self._live(), exit_on_error=False)
@@ -183,6 +187,21 @@ class ChatApp(App[int], inherit_bindings=False):
     def leave(self) -> None:
         """Ends the chat with its good-byes; asked again, without."""
         self.room.stop()
+
+    def lose_terminal(self) -> None:
+        """The terminal is gone: says the good-byes, and ends whatever comes.
+
+        What would still be written to it goes nowhere instead: the thread that writes would end at
+        its error, and who puts things into its queue then wait for ever.
+        """
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for number in range(3):
+            os.dup2(nowhere, number)
+        os.close(nowhere)
+        last = threading.Timer(_GOODBYE_SECONDS, os._exit, (1,))
+        last.daemon = True
+        last.start()
+        self.leave()
 
     async def _remember(self) -> None:
         try:

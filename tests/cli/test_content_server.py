@@ -464,7 +464,7 @@ def test_files_outlive_a_restart_and_halves_do_not_count(tmp_path: Path) -> None
 
         lab.server.command("restart")
 
-        assert lab.worker not in (None, old)
+        wait_until(lambda: lab.worker not in (None, old), timeout=30, what="another server")
         assert alex.plain("GET", url).body == PHOTO
         found = alex.ask("GET", "/ft?tid=half&get_upload_info")
         assert found.status == 200

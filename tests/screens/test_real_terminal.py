@@ -7,8 +7,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
+from rcsops.operations.mi import contacts
+from rcsops.settings import Project
 from tests.screens.stage import Stage
 from tests.screens.windows import opened, two_people_chat
 
@@ -68,3 +71,17 @@ def test_what_shows_no_screen_does_not_load_it(stage: Stage) -> None:
         )
         assert b"rcsops" in done.stderr
         assert b"textual" not in done.stderr
+
+
+def test_a_terminal_that_goes_takes_the_chat_with_it(tmux: list[str], stage: Stage) -> None:
+    alex = opened(tmux, stage.directory, stage.server.environment, "alex")
+    alex.shows("● alex at", "Write a message")
+    (chat,) = [
+        each
+        for each in psutil.process_iter(["cmdline", "cwd"])
+        if each.info["cwd"] == str(stage.directory)
+        and (each.info["cmdline"] or [])[1:] == ["-m", "rcsops", "chat", "alex"]
+    ]
+    subprocess.run([*tmux, "kill-server"], check=True)
+    chat.wait(30)
+    assert contacts(Project.find(str(stage.directory)), "alex") == []
