@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rcsops.cli.output import print_table, say, visible
+from rcsops.cli.sparkline import sparkline
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from rcsops.loadgen import LoadPlan, LoadReport, Second
 
 _MIB = 1 << 20
-_BARS = "▁▂▃▄▅▆▇█"
 _HISTORY = 40
 _CAUSES = 5
 _COLUMNS = ("", "started", "done", "failed", "a second", "p50 ms", "p90 ms", "p99 ms", "max ms")
@@ -73,7 +73,7 @@ def _table(second: "Second", report: "LoadReport") -> "Table":
         table.add_column(column, justify="left" if column in ("", "done each second") else "right")
     for name, row in _rows(report, second).items():
         history = [each.done.get(name, 0) for each in report.seconds[-_HISTORY:]]
-        table.add_row(name, *row, _sparkline(history))
+        table.add_row(name, *row, sparkline(history))
     return table
 
 
@@ -109,11 +109,6 @@ def _causes(report: "LoadReport") -> list[str]:
     ]
     found.sort(reverse=True)
     return [f"{count} {visible(what)}" for count, what in found[:_CAUSES]]
-
-
-def _sparkline(values: list[int]) -> str:
-    top = max(values, default=0)
-    return "".join(_BARS[value * (len(_BARS) - 1) // top] if top else _BARS[0] for value in values)
 
 
 def print_report(report: "LoadReport") -> None:

@@ -35,6 +35,8 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "reload": Entry("Let OpenSIPS read its script anew.", "server", "reload"),
         "status": Entry("Show whether the server runs, where it listens, and how many use it.",
                         "server", "status"),
+        "top": Entry("Watch the server: registrations, messages a second, its processes.",
+                     "top", "top"),
         "logs": Entry("Show the server's log.", "server", "logs"),
         "service": Entry("Write a unit of systemd for the server.", "server", "service"),
         "mi": Entry("Send a command to the server's management interface.", "mi", "mi"),
