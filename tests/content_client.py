@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from rcsops.settings import Project
 from rcsops.testing import EmbeddedServer
 from rcsops.testing.waiting import free_port, wait_until
 
@@ -187,7 +188,8 @@ class ContentLab:
 
     @property
     def run(self) -> Path:
-        return Path(self.server.directory) / ".rcsops" / "run" / "content"
+        # Not below the project when that has a long name.
+        return Project.find(self.server.directory).run_dir / "content"
 
     @property
     def log(self) -> str:

@@ -145,7 +145,10 @@ _KEYS = {" ": "space", "\n": "enter", "/": "slash", "?": "question_mark"}
 
 
 def normalised(text: str) -> str:
-    """Without what is different each time: times, ports, durations."""
+    """Without what is different each time: times, dates, ports, durations."""
+    text = re.sub(r"\b20\d\d-\d\d-\d\d\b", "2000-01-01", text)
+    # A time of which something covers all but the hour.
+    text = re.sub(r"(?m)^ \d\d(?=[│╭╰])", " 00", text)
     text = re.sub(r"\b\d\d:\d\d(:\d\d)?\b", lambda m: "00:00:00" if m[1] else "00:00", text)
     text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:00000", text)
     return re.sub(r"\b\d+(\.\d+)? ms\b", "0 ms", text)
