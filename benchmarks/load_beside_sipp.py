@@ -5,8 +5,9 @@
 The server is Kamailio, which neither of them can bring to its limit on one core. sipp is a C
 program without transport timers, dialog or MSRP behind each call; `rcsops load` is a complete user
 agent for each. What is compared is registrations a second (REGISTER with digest) and calls a second
-(INVITE, 200, ACK, BYE); sipp's registrations as fast as the answers come, all else at rates that grow until
-it says that it is the limit itself, or falls behind. There is no goal: the figure is for the docs.
+(INVITE, 200, ACK, BYE); sipp's registrations as fast as the answers come, all else at rates that
+grow until a call fails, or the generator says that it is the limit or falls behind. There is no
+goal: the figure is for the docs.
 """
 
 import argparse
