@@ -24,12 +24,15 @@ _MODULE = re.compile(rb"-DMOD_NAME='?\"?(\w+)")
 # The environment of a person must not change what is built.
 _VARIABLES = re.compile(
     r"(MAKE.*|MFLAGS|GNUMAKEFLAGS|PREFIX|BASEDIR|DESTDIR|modules?|(in|ex)clude_modules"
-    r"|skip_modules|CFLAGS|LDFLAGS|DEFS|LIBS|FASTER|NICER|MOD_.*|LC_.*|LANG(UAGE)?)$"
+    r"|skip_modules|CFLAGS|CC_.*|LDFLAGS|DEFS|LIBS|FASTER|NICER|MOD_.*|LC_.*|LANG(UAGE)?)$"
 )
 # What a module says in its dep_export_t; other kinds can do without.
 _DEPENDENCY = re.compile(r'\{\s*MOD_TYPE_DEFAULT\s*,\s*"(\w+)"\s*,\s*DEP_ABORT\b')
 # Names and lines for a backtrace, without the values: a quarter less time than upstream's -g.
 _DEBUG = "-g1"
+# As Debian's rules and upstream's own packages have it: a quarter less time than -O9, which gcc
+# takes for -O3.
+_OPTIMIZE = "-O2"
 _END_SECONDS = 5.0
 # 3.0 asks OpenSSL what went wrong on a connection without forgetting first what went wrong on
 # another; and what OpenSSL 3 remembers of that was allocated before the fork, in memory that all
@@ -129,6 +132,7 @@ class Build:
             # The lists of headers serve those who edit sources; they cost a run of the
             # preprocessor for each file.
             "depends=",
+            f"CC_OPTIMIZE_FLAG={_OPTIMIZE}",
             f"PREFIX={self.prefix}/",
             f"CC_EXTRA_OPTS={' '.join(extra)}",
         ]

@@ -50,7 +50,7 @@ def test_the_command_of_an_old_release(tmp_path: Path) -> None:
     assert command[0] == "make"
     assert {"--jobs=3", "PREFIX=/opt/x/", "CC_EXTRA_OPTS=-fcommon -g1"} <= {*command}
     assert {"app", "install-modules", "modules=modules/sl modules/tm"} <= {*command}
-    assert "BASEDIR=/opt/.stage" in command
+    assert {"BASEDIR=/opt/.stage", "CC_OPTIMIZE_FLAG=-O2"} <= {*command}
     assert "install-modules-dbschema" not in command
 
 
