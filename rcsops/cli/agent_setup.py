@@ -131,6 +131,7 @@ class AgentSetup:
             instance_id=instance_id,
             tls=agent_tls(self.project),
             display_notifications=settings.agent_display_notifications,
+            idle_timeout=settings.agent_idle_timeout,
             file_rules=rules.asking() if asking else rules,
             max_file_size=settings.files_max_size,
             disk_reserve=settings.files_reserve,

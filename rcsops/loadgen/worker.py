@@ -213,6 +213,8 @@ class Worker:
             host=host,
             # Nobody looks at what they get.
             display_notifications=False,
+            # Sessions last as long as the scenario says.
+            idle_timeout=0,
         )
 
     def _msrp_limits(self) -> MsrpLimits:

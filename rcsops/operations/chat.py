@@ -284,6 +284,9 @@ class ChatRoom:
             lines.append(f"in session with {talk.peer}: {way}")
         elif talk.letters.peer:
             lines.append(f"writing to {self.teller.short(talk.letters.peer)} without a session")
+        elif talk.resting:
+            resting = self.teller.short(talk.resting)
+            lines.append(f"the session with {resting} rests; what you write goes on with it")
         else:
             lines.append("in session with nobody")
         talk.narrator.say(
@@ -294,6 +297,7 @@ class ChatRoom:
             server=server,
             peer=chat.peer if chat is not None else None,
             writing_to=talk.letters.peer or None,
+            resting=talk.resting or None,
             local=chat.local if chat is not None else None,
             remote=chat.remote if chat is not None else None,
         )

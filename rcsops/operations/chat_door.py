@@ -19,7 +19,8 @@ class Door:
     """Answers what peers ask, at once or when the user says so; one question waits at a time.
 
     ``busy`` says why an invitation of a peer (its address) cannot be taken, in words; empty when it
-    can. ``not_opened`` is told why a session did not come about. ``spawn`` runs something beside.
+    can. ``resumes`` says whether it goes on with a session that its user has agreed to before.
+    ``not_opened`` is told why a session did not come about. ``spawn`` runs something beside.
     Files go to ``directory``, without a question when the agent's rules accept them.
     """
 
@@ -29,6 +30,7 @@ class Door:
         teller: Teller,
         *,
         busy: Callable[[str], str],
+        resumes: Callable[[Invitation], bool],
         not_opened: Callable[[str], None],
         spawn: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"],
         directory: Path,
@@ -38,6 +40,7 @@ class Door:
         self._narrator = narrator
         self._teller = teller
         self._busy = busy
+        self._resumes = resumes
         self._not_opened = not_opened
         self._spawn = spawn
         self._directory = directory
@@ -70,7 +73,7 @@ class Door:
                 f"{peer} invited you and was told that you are busy, because {busy}",
                 peer=invitation.peer,
             )
-        elif self._auto_accept:
+        elif self._auto_accept or self._resumes(invitation):
             self._say_invited(invitation, "accepted")
             self._opening = self._spawn(self._accept(invitation))
         else:

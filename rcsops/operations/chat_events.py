@@ -115,6 +115,8 @@ def connection(local: str, remote: str, security: str) -> str:
 
 def _ended(teller: Teller, event: Any, _text: str) -> str:
     peer = teller.short(event.peer)
+    if event.idle:
+        return f"the session with {peer} rests, as nobody used it; the next message goes on with it"
     if event.by_peer:
         # What an agent like this one says of every ordinary end tells a person nothing.
         ordinary = event.reason in ("", "Call completed", "ended by the peer")

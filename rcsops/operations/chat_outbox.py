@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from rcsops.errors import RcsopsError, UsageError
+from rcsops.errors import RcsopsError, SessionClosed, UsageError
 from rcsops.operations.chat_letters import Letters
 from rcsops.operations.chat_notices import Narrator
 from rcsops.operations.places import Said, say, words_of
@@ -29,11 +29,20 @@ _SNIPPET = 2000
 
 class Outbox:
     """Sends things in the order in which they were typed, to the session that ``current`` gives, or
-    without one."""
+    without one.
 
-    def __init__(self, narrator: Narrator, current: Callable[[], Chat | Letters | None]) -> None:
+    ``wake`` is called when there is none: whether one is being set up, for which they then wait.
+    """
+
+    def __init__(
+        self,
+        narrator: Narrator,
+        current: Callable[[], Chat | Letters | None],
+        wake: Callable[[], bool],
+    ) -> None:
         self._narrator = narrator
         self._current = current
+        self._wake = wake
         self._held: list[Said] = []
         self._receipts: dict[str, Receipt] = {}
         # What was said, for what is told of it after it was delivered.
@@ -62,27 +71,35 @@ class Outbox:
         async with self._sending:
             # What is typed meanwhile is held as well.
             while self._held:
-                held, self._held = self._held, []
-                for said in held:
-                    await self._send(said)
+                said = self._held.pop(0)
+                if not await self._send(said):
+                    self._held.insert(0, said)
+                    return
 
     async def send(self, said: Said) -> None:
         """Sends a message after those that were held."""
         async with self._sending:
-            await self._send(said)
+            if not await self._send(said) and not self.hold(said):
+                self._lost([said], "too many wait for the session")
 
-    async def _send(self, said: Said) -> None:
+    async def _send(self, said: Said) -> bool:
+        """Sends it, or tells why not; False when it is to wait for a session that is set up."""
         way = self._current()
         if way is None:
+            if self._wake():
+                return False
             self._lost([said], "there is no session")
             self._no_session()
-            return
+            return True
         try:
             receipt = await say(way, said)
         except RcsopsError as error:
+            if isinstance(error, SessionClosed) and self._current() is not way:
+                # It ended at this moment, and there may be another way.
+                return await self._send(said)
             self._lost([said], str(error))
             self._narrator.fail(f"not sent: {error}", hint=error.hint)
-            return
+            return True
         self._receipts[receipt.message_id] = receipt
         self._texts[receipt.message_id] = receipt.text[:_SNIPPET]
         if len(self._texts) > _MAX_TEXTS:
@@ -90,6 +107,7 @@ class Outbox:
         self._narrator.say(
             "status", "", message_id=receipt.message_id, status="queued", text=receipt.text
         )
+        return True
 
     async def send_file(self, name: str, peer: str) -> None:
         """Offers a file to the peer."""

@@ -15,7 +15,7 @@ from rcsops.operations.chat_typing import Typing
 from rcsops.operations.places import Said, typed_place
 from rcsops.rcs import geolocation, quoted_reply, reaction_text
 from rcsops.sip import Uri
-from rcsops.ua import Agent, Chat, events
+from rcsops.ua import Agent, Chat, Invitation, events
 
 __all__ = ["Household", "Talk"]
 
@@ -61,6 +61,7 @@ class Talk:
     ) -> None:
         self.only = only
         self.chat: Chat | None = None
+        self._resting: Chat | None = None
         self.narrator = narrator
         self._home = household
         self._teller = household.teller
@@ -69,13 +70,14 @@ class Talk:
             narrator,
             self._teller,
             busy=self._busy_for,
+            resumes=self._resumes,
             not_opened=self.not_opened,
             spawn=household.spawn,
             directory=directory,
             auto_accept=auto_accept,
         )
         self.letters = Letters(household.agent, narrator, self._teller, self._is_free)
-        self.outbox = Outbox(narrator, self._way)
+        self.outbox = Outbox(narrator, self._way, self._wake)
         self._typing = Typing()
         self._dialling: asyncio.Task[None] | None = None
         self._news = asyncio.Condition()
@@ -90,7 +92,21 @@ class Talk:
         """Whom typed lines go to, for the prompt; empty for nobody."""
         if self.chat is None and self.letters.peer:
             return f"{self._teller.short(self.letters.peer)} (no session)"
+        if self.resting:
+            return f"{self._teller.short(self.resting)} (resting)"
         return self.peer
+
+    @property
+    def resting(self) -> str:
+        """The address of the peer with whom the session ended because nobody used it: what is
+        written opens it again; empty for none."""
+        self._notice_rest()
+        return self._resting.peer if self._resting is not None else ""
+
+    def _notice_rest(self) -> None:
+        # The chat may be over before its last event comes by.
+        if self.chat is not None and self.chat.idle and self.chat.ended:
+            self.chat, self._resting = None, self.chat
 
     @property
     def is_dialling(self) -> bool:
@@ -118,11 +134,14 @@ class Talk:
             await self.ready()
         uri = self._whom(peer)
         if uri is not None:
+            self._resting = None
             self.letters.begin(uri.aor)
 
     async def bye(self) -> None:
         """``/bye``: ends what there is."""
+        self._notice_rest()
         chat, self.chat = self.chat, None
+        resting, self._resting = self._resting, None
         if self._dialling is not None and not self._dialling.done():
             self._dialling.cancel()
             await asyncio.wait((self._dialling,))
@@ -131,6 +150,8 @@ class Talk:
             self.narrator.note(f"{text}; {lost}" if lost else text)
         elif chat is None and self.letters.peer:
             self.narrator.note(f"you write no longer to {self.letters.end()}")
+        elif chat is None and resting is not None:
+            self.narrator.note(f"the session with {self._teller.short(resting.peer)} is over")
         elif chat is None:
             self.narrator.fail("there is no session to end")
         else:
@@ -140,8 +161,12 @@ class Talk:
         """A message to the peer."""
         if self._scripted:
             await self.ready()
+            if self.resting:
+                self._reach_out()
+                await self.ready()
         else:
             self._typing.stopped(sent=True)
+            self._notice_rest()
             self._reach_out()
             if self.chat is None and self.is_dialling and self.outbox.hold(text):
                 return
@@ -188,8 +213,10 @@ class Talk:
         """``/send FILE``."""
         if not argument:
             raise UsageError("/send which file?", hint="/send picture.jpg")
+        if self._scripted:
+            await self.ready()
         self._reach_out()
-        if self._scripted or self.only:
+        if self.is_dialling and (self._scripted or self.only or self.resting):
             await self.ready()
         await self.outbox.send_file(argument, self.peer)
 
@@ -210,8 +237,24 @@ class Talk:
 
     def _reach_out(self) -> None:
         """Invites the one peer that there can be, unless there is a way to it."""
-        if self.only and self._way() is None and not self.is_dialling:
-            self.dial(self.only)
+        peer = self.resting or self.only
+        if peer and self._way() is None and not self.is_dialling:
+            self.dial(peer)
+
+    def _wake(self) -> bool:
+        """The session that a message was for is over: whether one is being set up for it."""
+        if self.resting:
+            self._reach_out()
+        return self.is_dialling
+
+    def _resumes(self, invitation: Invitation) -> bool:
+        """Whether a peer goes on with what rests, as our own user need not say yes to again."""
+        rest = self._resting if self.resting else None
+        return (
+            rest is not None
+            and invitation.peer == rest.peer
+            and invitation.conversation_id == rest.conversation_id
+        )
 
     def _whom(self, peer: str) -> Uri | None:
         """Somebody else whom nothing keeps us from writing to; None when that has been told."""
@@ -246,7 +289,9 @@ class Talk:
         self.narrator.say("inviting", f"inviting {name}", peer=peer)
         try:
             # Trying and ringing come among the agent's events.
-            chat = await self._home.agent.invite(str(uri), on_progress=lambda _event: None)
+            chat = await self._home.agent.invite(
+                str(uri), on_progress=lambda _event: None, conversation_id=self._thread(peer)
+            )
         except InviteError as error:
             if await self.letters.instead(peer, error):
                 await self.outbox.release()
@@ -263,6 +308,11 @@ class Talk:
         else:
             async with self._news:
                 await self._news.wait_for(lambda: self.chat is chat or chat.ended)
+
+    def _thread(self, peer: str) -> str | None:
+        """The Conversation-ID of the session with ``peer`` that rests."""
+        rest = self._resting
+        return rest.conversation_id if rest is not None and rest.peer == peer else None
 
     def not_opened(self, text: str, *, hint: str = "", **data: object) -> None:
         """A session did not come about, and what was held for it is lost."""
@@ -284,10 +334,11 @@ class Talk:
         return "a session is being set up" if self.is_dialling else ""
 
     def _is_free(self) -> bool:
-        return self.chat is None and not self.is_dialling
+        return self.chat is None and not self.is_dialling and not self.resting
 
     def _way(self) -> Chat | Letters | None:
         """Where typed lines go."""
+        self._notice_rest()
         return self.chat or (self.letters if self.letters.peer else None)
 
     def _adopt(self, chat_id: str) -> None:
@@ -295,7 +346,7 @@ class Talk:
         chat = next((each for each in self._home.agent.chats if each.chat_id == chat_id), None)
         if chat is None:
             return
-        self.chat = chat
+        self.chat, self._resting = chat, None
         self.letters.end()
         self.letters.unused = False
         self._home.spawn(self.outbox.release())
@@ -310,7 +361,7 @@ class Talk:
             self._adopt(event.chat_id)
         elif isinstance(event, events.SessionEnded):
             if self.chat is not None and self.chat.chat_id == event.chat_id:
-                self.chat = None
+                self.chat, self._resting = None, self.chat if event.idle else None
         elif isinstance(event, events.Delivered | events.Failed):
             self.outbox.message_done(event.message_id)
         elif isinstance(event, events.FileSent | events.FileReceived | events.FileFailed):
@@ -324,6 +375,9 @@ class Talk:
 
     async def confirmed(self) -> None:
         """Waits until what went and came is known to be there or not."""
+        await self.outbox.release()
+        await self.ready()
+        await self.outbox.release()
         await asyncio.gather(self.outbox.confirmed(), self.door.settled())
 
 

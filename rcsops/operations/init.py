@@ -88,6 +88,9 @@ listen = [{listen}]
 # msrp_security = "auto"
 # Whether whoever writes learns that its message was seen.
 # display_notifications = true
+# After so many seconds without a message or an octet of a file a session ends; whoever has
+# something to say opens it again. 0 leaves it open.
+# idle_timeout = 300
 
 [files]
 # Which files of peers are taken: the first rule that fits decides (accept, ask or refuse), and what

@@ -83,6 +83,7 @@ class Settings:
     agent_private_key: str = ""
     agent_msrp_security: str = "auto"
     agent_display_notifications: bool = True
+    agent_idle_timeout: int = 300
     files_rules: tuple[str, ...] = ("accept size<=100MB",)
     files_max_size: int = 1 << 30
     files_reserve: int = 100_000_000
@@ -285,6 +286,13 @@ def _silence(value: object) -> int:
     return seconds
 
 
+def _patience(value: object) -> int:
+    """Seconds up to a year; 0 for ever."""
+    if value in (0, "0") and not isinstance(value, bool):
+        return 0
+    return _keeping(value)
+
+
 def _keeping(value: object) -> int:
     """Seconds up to a year."""
     return _count(value, most=31_536_000)
@@ -346,6 +354,7 @@ _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "agent.private_key": ("agent_private_key", _text),
     "agent.msrp_security": ("agent_msrp_security", _choice(MSRP_SECURITY)),
     "agent.display_notifications": ("agent_display_notifications", _switch),
+    "agent.idle_timeout": ("agent_idle_timeout", _patience),
     "files.rules": ("files_rules", _strings(_rule, empty=True)),
     "files.max_size": ("files_max_size", _octets),
     "files.reserve": ("files_reserve", _octets),

@@ -80,7 +80,7 @@ class Ear:
             # The row of the file says it.
             return
         level = "error" if notice.event in _ERRORS else ""
-        if notice.event in _WARNINGS:
+        if notice.event in _WARNINGS and not notice.data.get("idle"):
             level = "warning"
         conversation = self.state.conversation(notice.about)
         row = Row(

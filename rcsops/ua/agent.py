@@ -98,6 +98,7 @@ class Agent(AgentCore):
         tls: TlsOptions | None = None,
         display_notifications: bool = True,
         resend_seconds: float = 86_400.0,
+        idle_timeout: float = 300.0,
     ) -> None:
         """Describes the agent; nothing happens before ``start`` (or ``async with``).
 
@@ -140,7 +141,9 @@ class Agent(AgentCore):
         ends (RFC 4028); 0 asks for no refreshes. Without ``display_notifications`` no peer learns
         what our user has seen. A message that may not have arrived, since a session broke, the
         server was gone or an earlier agent with this history was killed, goes again until it is
-        ``resend_seconds`` old. Sizes are in octets, times in seconds.
+        ``resend_seconds`` old. A session in which nothing has gone either way for ``idle_timeout``
+        ends, without a file or a message under way; 0 leaves it. Sizes are in octets, times in
+        seconds.
 
         Raises UsageError for what cannot be meant.
         """
@@ -183,6 +186,7 @@ class Agent(AgentCore):
             retry_max=retry_max,
             display_notifications=display_notifications,
             resend_seconds=resend_seconds,
+            idle_timeout=idle_timeout,
         )
         owns_host = host is None
         if host is None:

@@ -27,6 +27,7 @@ from rcsops.rcs import (
 from rcsops.transport import wall_clock
 from rcsops.ua import events
 from rcsops.ua.fates import Fates
+from rcsops.ua.idleness import IDLE_REASON, IdleWatch, means_idle
 from rcsops.ua.notices import DELIVERY, Notice
 from rcsops.ua.receipts import MessageStatus, Receipt
 from rcsops.ua.redelivery import Unsure
@@ -58,7 +59,8 @@ class Chat(SessionUser):
 
     Iterate over it for its events, the last of which is SessionEnded. ``chat_id`` is the SIP
     Call-ID, ``conversation_id`` the thread that it belongs to, ``local`` and ``remote`` the ends
-    of its MSRP connection.
+    of its MSRP connection. ``idle``: it ended because nobody used it (`Agent`'s ``idle_timeout``);
+    to go on, invite again with its ``conversation_id``.
     """
 
     __slots__ = (
@@ -70,6 +72,7 @@ class Chat(SessionUser):
         "_events",
         "_followers",
         "_held_back",
+        "_idle_watch",
         "_notices",
         "_opened",
         "_over",
@@ -79,6 +82,7 @@ class Chat(SessionUser):
         "contribution_id",
         "conversation_id",
         "fates",
+        "idle",
         "outgoing",
         "peer",
         "remote_uri",
@@ -107,7 +111,9 @@ class Chat(SessionUser):
         self._codec = ChatCodec(agent.tokens)
         self._events: Stream[events.Event] = Stream(weighs=events.burden)
         self._followers = 0
+        self.idle = False
         self.fates = Fates(agent, self)
+        self._idle_watch = IdleWatch(agent, self, agent.options.idle_timeout)
         # Notifications of ours that the peer has not acknowledged, by their own Message-ID.
         self._notices: dict[str, tuple[Notice, int]] = {}
         self._storing = 0
@@ -295,6 +301,7 @@ class Chat(SessionUser):
             return
         self._opened = True
         self._agent.chat_opened(self)
+        self._idle_watch.start()
         self._publish(
             events.SessionOpened(self.peer, self.chat_id, self.local, self.remote, self.security)
         )
@@ -325,6 +332,8 @@ class Chat(SessionUser):
         self._over = True
         self._by_peer = by_peer
         self._end_reason = reason or ("ended by the peer" if by_peer else "closed")
+        self.idle = self.idle or (by_peer and means_idle(reason))
+        self._idle_watch.stop()
         self._agent.forget_chat(self)
         self.fates.let_go()
         notices, self._notices = self._notices, {}
@@ -333,8 +342,20 @@ class Chat(SessionUser):
             self._agent.notifier.send(notice, kind)
         self._finish()
 
+    @property
+    def is_sending(self) -> bool:
+        """Whether something that goes has no answer, or something that came is not dealt with."""
+        return self._held_back or self._storing > 0 or not self.session.session.settled
+
+    def end_idle(self) -> None:
+        """Nobody has used the session for long: ends it, until somebody has something to say."""
+        if not self.ended:
+            self.idle = True
+            self._agent.host.spawn(self.session.end("idle", header=IDLE_REASON))
+
     def publish(self, event: events.Event) -> None:
         """Adds an event of something that belongs to this chat, such as a file."""
+        self._idle_watch.touch()
         self._publish(event)
 
     def _finish(self) -> None:
@@ -342,7 +363,9 @@ class Chat(SessionUser):
         if self._over and not self._storing and not self._events.closed:
             if self._opened:
                 self._publish(
-                    events.SessionEnded(self.peer, self.chat_id, self._end_reason, self._by_peer)
+                    events.SessionEnded(
+                        self.peer, self.chat_id, self._end_reason, self._by_peer, self.idle
+                    )
                 )
             self._events.close()
 

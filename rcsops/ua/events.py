@@ -140,12 +140,16 @@ class SessionOpened(Event):
 
 @dataclass(frozen=True, slots=True)
 class SessionEnded(Event):
-    """The session is over; the last event of a chat. ``by_peer``: the peer ended it."""
+    """The session is over; the last event of a chat. ``by_peer``: the peer ended it.
+
+    ``idle``: nobody used it any more, and whoever has something to say opens it again.
+    """
 
     peer: str
     chat_id: str
     reason: str
     by_peer: bool = False
+    idle: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,10 @@ class Fates:
         chat, again = self._chat, []
         receipts, self.receipts = self.receipts, OrderedDict()
         for receipt in receipts.values():
+            if chat.idle and receipt.status is MessageStatus.DELIVERED:
+                # The peer will see it some day, and then tells in another session or a MESSAGE.
+                self._agent.pager.remember(chat.peer, receipt)
+                continue
             # A peer that never says what it has may well have what it took.
             sure = receipt.has_reached(MessageStatus.SENT) and not self._reports_come
             if sure or receipt.is_final or self._agent.is_closing:

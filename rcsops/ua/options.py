@@ -44,3 +44,4 @@ class AgentOptions:
     retry_max: float
     display_notifications: bool
     resend_seconds: float
+    idle_timeout: float
