@@ -27,7 +27,8 @@ from tests.live.phones import DOMAIN
 
 pytestmark = pytest.mark.feature("offline messages")
 
-PATIENCE = 20.0
+# How long a thing may take on a machine that has much else to do; nothing is asserted by it.
+PATIENCE = 90.0
 
 
 class Chat:

@@ -25,6 +25,8 @@ def dialect(line: Line, algorithms: tuple[str, ...], max_contacts: int) -> dict[
         # than the packet's.
         "nat_request": "19" if old else '"private-contact,diff-ip-src-via,diff-port-src-via"',
         "nat_reply": "1" if old else '"private-contact"',
+        # A Contact that names another address than the packet's.
+        "nat_other_host": "32" if old else '"diff-ip-src-contact"',
         # qop="auth" (RFC 7616 §3.3).
         "challenge": "1" if old else f'"auth", "{offered}"',
         "save_flags": f'"c{max_contacts}f"' if old
