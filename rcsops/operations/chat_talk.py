@@ -248,8 +248,9 @@ class Talk:
         return self.is_dialling
 
     def _resumes(self, invitation: Invitation) -> bool:
-        """Whether a peer goes on with what rests, as our own user need not say yes to again."""
-        rest = self._resting if self.resting else None
+        """Whether a peer goes on with a session that rests, or whose end it knows before we do:
+        our own user need not say yes again."""
+        rest = self.chat or self._resting
         return (
             rest is not None
             and invitation.peer == rest.peer

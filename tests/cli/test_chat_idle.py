@@ -10,11 +10,11 @@ import pytest
 from tests.cli.chatting import ChatProcess, Lab, talk
 from tests.cli.test_scripts import RCSOPS
 
-IDLE = {"RCSOPS_AGENT_IDLE_TIMEOUT": "1"}
+IDLE = {"RCSOPS_AGENT_IDLE_TIMEOUT": "2"}
 
 
 class QuietLab(Lab):
-    """Its agents let no session rest for more than a second."""
+    """Its agents let no session rest for more than two seconds."""
 
     @property
     def environment(self) -> dict[str, str]:

@@ -8,13 +8,39 @@ import pytest
 
 from rcsops import Agent
 from rcsops.transport.tap import TapRecord
-from rcsops.ua import Chat, SessionEnded, TextReceived, TransferStatus
+from rcsops.ua import Chat, Composing, Event, SessionEnded, TextReceived, TransferStatus
 from rcsops.ua.idleness import means_idle
 from tests.unit.ua.test_agent_refresh import talk
 
 pytestmark = pytest.mark.timeout(60)
 
-IDLE = 0.4
+IDLE = 300.0
+
+
+def look(*chats: Chat) -> None:
+    """The moment has come at which each chat looks whether it is idle."""
+    for chat in chats:
+        chat._idle_watch.stop()
+        chat._idle_watch._look()
+
+
+def age(*chats: Chat) -> None:
+    """Nothing has happened in them for longer than they may be idle."""
+    for chat in chats:
+        chat._idle_watch._touched -= IDLE + 1
+        last = chat.session.session.last_content_at
+        assert last is not None
+        chat.session.session.last_content_at = last - IDLE - 1
+
+
+async def settled(*chats: Chat) -> None:
+    """Waits until nothing of theirs is on its way."""
+    async with asyncio.timeout(20):
+        while any(
+            chat.is_sending or not all(each.is_final for each in chat.fates.receipts.values())
+            for chat in chats
+        ):
+            await asyncio.sleep(0.01)
 
 
 async def ended(chat: Chat) -> SessionEnded:
@@ -47,7 +73,10 @@ async def test_an_idle_session_ends_and_its_thread_goes_on() -> None:
         Agent("sip:bob@rcs.example", idle_timeout=0) as bob,
     ):
         ours, theirs = await talk(alex, bob)
-        await (await ours.send("hello")).delivered(timeout=5)
+        await (await ours.send("hello")).delivered(timeout=20)
+        await settled(ours)
+        age(ours)
+        look(ours)
         mine, other = await asyncio.gather(ended(ours), ended(theirs))
         assert (mine.idle, mine.by_peer) == (True, False)
         assert (other.idle, other.by_peer) == (True, True)
@@ -61,7 +90,7 @@ async def test_an_idle_session_ends_and_its_thread_goes_on() -> None:
         )
         assert answered.conversation_id == again.conversation_id == ours.conversation_id
         assert answered.contribution_id == again.contribution_id != ours.contribution_id
-        await (await again.send("as I said")).delivered(timeout=5)
+        await (await again.send("as I said")).delivered(timeout=20)
         await again.close()
         last = await ended(answered)
         assert last.by_peer and not last.idle
@@ -73,19 +102,27 @@ async def test_what_goes_either_way_keeps_it_open() -> None:
         Agent("sip:bob@rcs.example", idle_timeout=IDLE) as bob,
     ):
         ours, theirs = await talk(alex, bob)
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
-        turn = 0
-        while loop.time() - begun < 4 * IDLE:
-            sender = (ours, theirs)[turn % 2]
-            if turn % 3:
-                sender.composing(turn % 3 == 1)
-            else:
-                await sender.send(f"message {turn}")
-            turn += 1
-            await asyncio.sleep(IDLE / 8)
+        feed = aiter(theirs)
+
+        async def hears(kind: type[Event]) -> None:
+            async with asyncio.timeout(20):
+                while not isinstance(await anext(feed), kind):
+                    pass
+
+        for sender in (ours, theirs):
+            age(ours, theirs)
+            await (await sender.send("hello")).delivered(timeout=20)
+            await settled(ours, theirs)
+            look(ours, theirs)
+            assert not ours.ended and not theirs.ended
+        age(ours, theirs)
+        ours.composing(True)
+        await hears(Composing)
+        look(ours, theirs)
         assert not ours.ended and not theirs.ended
-        await asyncio.gather(ended(ours), ended(theirs))
+        age(ours)
+        look(ours)
+        assert (await ended(ours)).idle
 
 
 async def test_zero_never_ends_it() -> None:
@@ -109,7 +146,9 @@ async def test_a_file_that_is_paused_or_asked_about_keeps_it_open(tmp_path: Path
         async with asyncio.timeout(10):
             while not bob.invitations:
                 await asyncio.sleep(0.01)
-        await asyncio.sleep(3 * IDLE)
+        await settled(ours, theirs)
+        age(ours, theirs)
+        look(ours, theirs)
         # It waits for the user's answer.
         assert not ours.ended and not theirs.ended
         (offer,) = bob.invitations
@@ -118,10 +157,16 @@ async def test_a_file_that_is_paused_or_asked_about_keeps_it_open(tmp_path: Path
             while taken.status is not TransferStatus.RUNNING:
                 await asyncio.sleep(0)
         await taken.pause()
-        await asyncio.sleep(3 * IDLE)
+        age(ours, theirs)
+        look(ours, theirs)
         assert not ours.ended and not theirs.ended
         await taken.resume()
         await asyncio.gather(transfer.done(20), taken.done(20))
+        # From its last octet on it counts again.
+        look(ours, theirs)
+        assert not ours.ended and not theirs.ended
+        age(ours, theirs)
+        look(ours, theirs)
         for event in await asyncio.gather(ended(ours), ended(theirs)):
             assert event.idle
 
@@ -135,10 +180,14 @@ async def test_a_message_without_its_answer_keeps_it_open() -> None:
         assert theirs.session.link is not None
         theirs.session.link.pause_reading()
         receipt = await ours.send("x" * 500_000)
-        await asyncio.sleep(3 * IDLE)
+        age(ours)
+        look(ours)
         assert not ours.ended
         theirs.session.link.resume_reading()
         await receipt.delivered(timeout=20)
+        await settled(ours)
+        age(ours)
+        look(ours)
         assert (await ended(ours)).idle
 
 
@@ -150,7 +199,10 @@ async def test_display_is_told_after_the_session_was_idle(tmp_path: Path) -> Non
         ours, theirs = await talk(alex, bob)
         feed = aiter(theirs)
         receipt = await ours.send("read it tomorrow")
-        await receipt.delivered(timeout=5)
+        await receipt.delivered(timeout=20)
+        await settled(ours)
+        age(ours)
+        look(ours)
         await ended(ours)
         async for event in feed:
             if isinstance(event, TextReceived):
