@@ -364,6 +364,9 @@ class AgentCore(Addressing, ABC):
         if chat in self._chats:
             return
         self._opening = tuple(other for other in self._opening if other is not chat)
+        attempt = self.inviting(chat.peer)
+        if attempt is not None:
+            attempt.opened(chat)
         old = [other for other in self._chats if other.peer == chat.peer]
         self._chats = (*self._chats, chat)
         if self._redelivery is not None:

@@ -14,8 +14,7 @@ from rcsops.sip import Response, Target, Uri
 from rcsops.ua.call import Call
 from rcsops.ua.calling import ProgressCallback, dial
 from rcsops.ua.chat import Chat
-from rcsops.ua.incoming import Invitation
-from rcsops.ua.reception import CROSSED
+from rcsops.ua.incoming import CROSSED, Invitation
 from rcsops.ua.security import offer_securely
 from rcsops.ua.session import MsrpCall
 
@@ -30,12 +29,13 @@ _CROSSING_SECONDS = 2.0
 class Attempt:
     """An INVITE of ours that has no final answer; it may give way to one that crosses it."""
 
-    __slots__ = ("_call", "_crossed", "_waiter", "peer")
+    __slots__ = ("_call", "_crossed", "_opened", "_waiter", "peer")
 
     def __init__(self, peer: str, call: Call) -> None:
         self.peer = peer
         self._call = call
         self._crossed: Invitation | None = None
+        self._opened: Chat | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     def give_way(self, invitation: Invitation) -> None:
@@ -45,30 +45,47 @@ class Attempt:
             return
         self._crossed = invitation
         self._call.cancel()
+        self._wake()
+
+    def opened(self, chat: Chat) -> None:
+        """The peer's INVITE was there before ours began, and has become a chat."""
+        self._opened = chat
+        self._wake()
+
+    def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def refuse_crossed(self) -> None:
         """An INVITE of the peer that nothing came of must not ring for ever."""
         if self._crossed is not None:
-            self._crossed.reject(486)
+            # Ours may have been taken in spite of its CANCEL, and is then the session.
+            self._crossed.reject_as_crossed()
 
-    async def crossed(self, error: InviteError, response: Response | None) -> Invitation | None:
-        """The invitation that our INVITE gave way to; None when it just failed.
+    async def crossed(
+        self, agent: "AgentCore", error: InviteError, response: Response | None
+    ) -> Invitation | Chat | None:
+        """The invitation that our INVITE gave way to, or what it has become; None when ours just
+        failed.
 
-        The peer's refusal may be faster than its own INVITE, for which we then wait.
+        The peer's refusal may be faster than its own INVITE, for which we then wait; or its INVITE
+        was here before ours left, and rings or has been accepted.
         """
         if self._crossed is not None:
             return self._crossed
         if error.status != 486 or response is None or response.get("Reason") != CROSSED:
             return None
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            async with asyncio.timeout(_CROSSING_SECONDS):
-                await self._waiter
-        except TimeoutError:
-            return None
-        return self._crossed
+        for pending in agent.invitations:
+            if isinstance(pending, Invitation) and pending.peer == self.peer and pending.pending:
+                return pending
+        if self._opened is None:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                async with asyncio.timeout(_CROSSING_SECONDS):
+                    await self._waiter
+            except TimeoutError:
+                return None
+        return self._crossed or self._opened
 
 
 async def invite(
@@ -152,10 +169,10 @@ async def _invite(
             session.drop()
             if chat is not None:
                 agent.forget_chat(chat)
-            invitation = await attempt.crossed(error, call.final)
-            if invitation is None:
+            crossed = await attempt.crossed(agent, error, call.final)
+            if crossed is None:
                 raise
-            return await invitation.accept()
+            return crossed if isinstance(crossed, Chat) else await crossed.accept()
         except asyncio.CancelledError:
             session.drop()
             if chat is not None:

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from rcsops.ua.core import AgentCore
     from rcsops.ua.transfer import Transfer
 
-__all__ = ["UNKNOWN_TYPE", "FileOffer", "Invitation", "Pending"]
+__all__ = ["CROSSED", "UNKNOWN_TYPE", "FileOffer", "Invitation", "Pending"]
 
+CROSSED = 'SIP;cause=491;text="Crossing INVITE"'
+"""Reason header of the 486 to an INVITE that crossed ours, which we keep."""
 UNKNOWN_TYPE = "application/octet-stream"
 """The type of a file whose sender names none."""
 
@@ -96,6 +98,13 @@ class Invitation(Pending):
         self._found = found
         self.conversation_id = request.get("Conversation-ID") or agent.tokens.uuid()
         self.contribution_id = request.get("Contribution-ID") or agent.tokens.uuid()
+
+    def reject_as_crossed(self) -> None:
+        """Refuses it, unless it has been answered, because an INVITE of ours is the session."""
+        if self.pending:
+            self._answered = True
+            self.call.reject(486, headers=[("Reason", CROSSED)])
+            self._agent.forget_pending(self)
 
     async def accept(self) -> "Chat":
         """Answers 200, makes the MSRP connection and returns the chat.

@@ -9,7 +9,7 @@ from rcsops.sdp import MsrpMedia, SessionDescription
 from rcsops.settings import FileVerdict
 from rcsops.sip import Flow, Request
 from rcsops.ua import events
-from rcsops.ua.incoming import UNKNOWN_TYPE, FileOffer, Invitation
+from rcsops.ua.incoming import CROSSED, UNKNOWN_TYPE, FileOffer, Invitation
 from rcsops.ua.security import check_security
 from rcsops.ua.sending import ALREADY_RECEIVED, serve
 from rcsops.ua.session import MsrpCall, sdp_of
@@ -19,10 +19,7 @@ if TYPE_CHECKING:
     from rcsops.ua.chat import Chat
     from rcsops.ua.core import AgentCore
 
-__all__ = ["CROSSED", "receive_invite"]
-
-CROSSED = 'SIP;cause=491;text="Crossing INVITE"'
-"""Reason header of the 486 to an INVITE that crossed ours, which we keep."""
+__all__ = ["receive_invite"]
 
 _SELECTOR = b"a=file-selector"
 _SIZE_EXCEEDED = '399 rcsops "133 Size exceeded"'
