@@ -13,8 +13,8 @@ in life, of the agents as of the sockets.
 The clock runs from the call to `Agent.invite` (or the first octet put together by the bare caller)
 until the callee has the ACK; it is the system's monotonic one, which is the same in all processes.
 The bare pair cuts what it needs out of the octets with regular expressions and knows neither
-transactions nor dialogs. Exit code 1 if the agents' p50 or p99 is more than 1.5 times that of the
-sockets.
+transactions nor dialogs. What each stage of the way takes is shown as well, and what the agents add
+to it. Exit code 1 if the agents' p50 or p99 is more than 1.5 times that of the sockets.
 
 OpenSIPS is looked for in $RCSOPS_TEST_OPENSIPS (prefixes) and on the PATH, and runs on a MariaDB of
 its own where there is one, else on SQLite; where there is no OpenSIPS the benchmark says so and
@@ -26,6 +26,7 @@ import asyncio
 import contextlib
 import cProfile
 import hashlib
+import json
 import pstats
 import re
 import secrets
@@ -50,7 +51,6 @@ from rcsops.transport.tap import TapRecord
 GOAL = 1.5
 DOMAIN = "rcs.example"
 WARM_UP = 20
-_BRANCH = "z9hG4bK"
 
 
 def field(message: bytes, name: bytes) -> bytes:
@@ -64,6 +64,42 @@ def fields(message: bytes, name: bytes) -> list[bytes]:
     return re.findall(rb"^%s: *(.*?)\r\n" % name, message, re.MULTILINE | re.IGNORECASE)
 
 
+# The way of a call: who has the message when the stage is over, which, and the words for it.
+STAGES = (
+    ("caller", "out INVITE", "the caller makes the INVITE"),
+    ("callee", "in INVITE", "the server takes it to the callee"),
+    ("callee", "out 200", "the callee sends 180 and 200"),
+    ("caller", "in 200", "the server takes the 200 back"),
+    ("caller", "out ACK", "the caller makes the ACK"),
+    ("callee", "in ACK", "the server takes it to the callee"),
+)
+
+
+class Marks:
+    """When the first message of each kind of one call came or went, in seconds."""
+
+    def __init__(self) -> None:
+        self._at: dict[str, float] = {}
+
+    def note(self, direction: str, message: bytes) -> None:
+        """A message passes; an INVITE that comes begins a call."""
+        word = message.split(b" ", 2)[message.startswith(b"SIP/2.0")].decode()
+        if (direction, word) == ("in", "INVITE"):
+            self._at = {}
+        self._at.setdefault(f"{direction} {word}", time.perf_counter())
+
+    def take(self) -> dict[str, float]:
+        """What it has; begins anew."""
+        taken, self._at = self._at, {}
+        return taken
+
+
+def stages(started: float, caller: dict[str, float], callee: dict[str, float]) -> list[float]:
+    """Milliseconds of each of `STAGES`."""
+    ends = [(caller if who == "caller" else callee)[what] for who, what, _ in STAGES]
+    return [(end - begin) * 1000 for begin, end in zip((started, *ends), ends, strict=False)]
+
+
 class Bare:
     """A user of a socket: messages are made by pasting, and cut apart by regular expressions."""
 
@@ -71,11 +107,10 @@ class Bare:
         self.name = name
         self.transport = transport.upper()
         host, _, port = server.rpartition(":")
-        self._to = (host, int(port))
         kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
         self._socket = socket.socket(socket.AF_INET, kind)
         self._socket.settimeout(10)
-        self._socket.connect(self._to)
+        self._socket.connect((host, int(port)))
         if kind == socket.SOCK_STREAM:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         host, port = self._socket.getsockname()
@@ -83,21 +118,28 @@ class Bare:
         self._buffer = b""
         self._challenge: dict[str, str] = {}
         self._count = 0
+        self.marks = Marks()
 
     @property
     def contact(self) -> str:
         return f"<sip:{self.name}@{self.address};transport={self.transport.lower()}>"
 
     def via(self) -> str:
-        return (
-            f"Via: SIP/2.0/{self.transport} {self.address};branch={_BRANCH}{secrets.token_hex(8)}"
-        )
+        return f"Via: SIP/2.0/{self.transport} {self.address};branch=z9hG4bK{secrets.token_hex(8)}"
 
     def send(self, *lines: str, body: bytes = b"") -> None:
         head = "\r\n".join((*lines, f"Content-Length: {len(body)}", "", ""))
-        self._socket.sendall(head.encode() + body)
+        message = head.encode() + body
+        self._socket.sendall(message)
+        self.marks.note("out", message)
 
     def receive(self) -> bytes:
+        """The next message."""
+        message = self._read()
+        self.marks.note("in", message)
+        return message
+
+    def _read(self) -> bytes:
         """The next message: a datagram, or as much of the stream as Content-Length says."""
         if self.transport == "UDP":
             return self._socket.recv(65535)
@@ -217,6 +259,7 @@ class Model:
 def bare_invite(alice: Bare, model: Model, peer: str) -> tuple[float, Callable[[], None]]:
     """A call of the sockets as its caller; when it began, and what ends it."""
     offer, more, features = model.body(b"INVITE"), model.lines(b"INVITE"), model.features()
+    alice.marks.take()
     started = time.perf_counter()
     uri, call = f"sip:{peer}@{DOMAIN}", secrets.token_hex(8)
     to, from_ = f"<{uri}>", f"<sip:{alice.name}@{DOMAIN}>;tag={secrets.token_hex(4)}"
@@ -245,8 +288,8 @@ def bare_invite(alice: Bare, model: Model, peer: str) -> tuple[float, Callable[[
     return started, hang_up
 
 
-def bare_answer(bob: Bare, model: Model) -> float:
-    """A call of the sockets as its callee, to the end; when the ACK came."""
+def bare_answer(bob: Bare, model: Model) -> dict[str, float]:
+    """A call of the sockets as its callee, to the end; when its messages came and went."""
     ringing, accepting = model.lines(b"180"), model.lines(b"200")
     features, answer = model.features(), model.body(b"200")
     came = bob.request("INVITE")
@@ -258,29 +301,23 @@ def bare_answer(bob: Bare, model: Model) -> float:
     bob.send("SIP/2.0 180 Ringing", *copied, *ringing)
     bob.send("SIP/2.0 200 OK", *copied, *accepting, "Content-Type: application/sdp", body=answer)
     bob.request("ACK")
-    at = time.perf_counter()
+    marks = bob.marks.take()
     bye = bob.request("BYE")
     copied = [f"Via: {each.decode()}" for each in fields(bye, b"Via")]
-    names = (b"From", b"To", b"Call-ID", b"CSeq")
-    copied += [f"{name.decode()}: {field(bye, name).decode()}" for name in names]
+    copied += [f"{n}: {field(bye, n.encode()).decode()}" for n in ("From", "To", "Call-ID", "CSeq")]
     bob.send("SIP/2.0 200 OK", *copied)
-    return at
+    return marks
 
 
 def agent(server: str, transport: str, name: str, tap: Tap) -> Agent:
     """One of the agents of both sides."""
-    return Agent(
-        f"sip:{name}@{DOMAIN}",
-        server=server,
-        transport=transport,
-        password=f"of {name}",
-        tap=tap,
-    )
+    uri, password = f"sip:{name}@{DOMAIN}", f"of {name}"
+    return Agent(uri, server=server, transport=transport, password=password, tap=tap)
 
 
 async def serve(server: str, transport: str) -> None:
-    """The callees: told by lines of stdin what comes next, they say when its ACK came."""
-    bob, model = Bare(server, "bob", transport), Model()
+    """The callees: told by lines of stdin what comes next, they say when its messages passed."""
+    bob, model, marks = Bare(server, "bob", transport), Model(), Marks()
     bob.register()
     loop = asyncio.get_running_loop()
     orders: asyncio.Queue[str] = asyncio.Queue()
@@ -290,26 +327,26 @@ async def serve(server: str, transport: str) -> None:
         print(*words, flush=True)
 
     def watch(record: TapRecord) -> None:
+        marks.note(record.direction, record.data)
         if record.direction == "out":
             model.note(record.data)
         elif record.data.startswith(b"ACK "):
-            say(time.perf_counter())
+            say(json.dumps(marks.take()))
+
+    async def accept(dave: Agent) -> None:
+        async for invitation in dave.incoming():
+            # The caller may hang up before the callee has seen that the session is open.
+            with contextlib.suppress(InviteError):
+                await invitation.accept()
 
     async with agent(server, transport, "dave", watch) as dave:
         await dave.register()
-
-        async def accept() -> None:
-            async for invitation in dave.incoming():
-                # The caller may hang up before the callee has seen that the session is open.
-                with contextlib.suppress(InviteError):
-                    await invitation.accept()
-
-        accepting = asyncio.create_task(accept())
+        accepting = asyncio.create_task(accept(dave))
         settle_collector()
         say("ready")
         while await orders.get() == "sockets":
             say("ready")
-            say(bare_answer(bob, model))
+            say(json.dumps(bare_answer(bob, model)))
         accepting.cancel()
 
 
@@ -330,22 +367,25 @@ class Callees:
 
     def heard(self) -> str:
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit("the process of the callees has ended")
-        return line
+        if line := self._process.stdout.readline():
+            return line
+        raise SystemExit("the process of the callees has ended")
 
     def close(self) -> None:
         self.order("end")
         self._process.wait()
 
 
-async def measure(server: str, calls: int, transport: str, profile: bool) -> dict[str, list[float]]:
-    """Milliseconds of all calls of each, one of the one after one of the other."""
-    alice, model = None, Model()
-    times: dict[str, list[float]] = {"sockets": [], "agents": []}
+Stages = dict[str, list[list[float]]]
+
+
+async def measure(server: str, calls: int, transport: str, profile: bool) -> Stages:
+    """The stages of all calls of each, one of the one after one of the other."""
+    alice, model, marks = None, Model(), Marks()
+    times: dict[str, list[list[float]]] = {"sockets": [], "agents": []}
 
     def watch(record: TapRecord) -> None:
+        marks.note(record.direction, record.data)
         if record.direction == "out":
             model.note(record.data)
 
@@ -354,10 +394,11 @@ async def measure(server: str, calls: int, transport: str, profile: bool) -> dic
             await carol.register()
             settle_collector()
             for number in range(WARM_UP + calls):
+                marks.take()
                 started = time.perf_counter()
                 async with asyncio.timeout(20):
                     chat = await carol.invite(f"sip:dave@{DOMAIN}")
-                    by_agents = float(callees.heard()) - started
+                    by_agents = stages(started, marks.take(), json.loads(callees.heard()))
                     await chat.close()
                 callees.order("sockets")
                 callees.heard()
@@ -366,11 +407,12 @@ async def measure(server: str, calls: int, transport: str, profile: bool) -> dic
                     alice = Bare(server, "alice", over)
                     alice.register()
                 started, hang_up = bare_invite(alice, model, "bob")
+                caller = alice.marks.take()
                 hang_up()
-                by_sockets = float(callees.heard()) - started
+                by_sockets = stages(started, caller, json.loads(callees.heard()))
                 if number >= WARM_UP:
-                    times["agents"].append(by_agents * 1000)
-                    times["sockets"].append(by_sockets * 1000)
+                    times["agents"].append(by_agents)
+                    times["sockets"].append(by_sockets)
     return times
 
 
@@ -434,16 +476,18 @@ def main() -> int:
         stack.enter_context(server)
         runner = stack.enter_context(loop_runner())
         with profiled(profile):
-            times = runner.run(
-                measure(server.address, options.calls, options.transport, options.profile)
-            )
-    print(
-        f"OpenSIPS {found[0].version} on {'MariaDB' if url else 'SQLite'}, {options.transport}, "
-        f"{options.calls} calls of each, in turns"
-    )
+            work = measure(server.address, options.calls, options.transport, options.profile)
+            parts = runner.run(work)
+    where = f"OpenSIPS {found[0].version} on {'MariaDB' if url else 'SQLite'}"
+    print(f"{where}, {options.transport}, {options.calls} calls of each, in turns")
+    times = {who: [sum(call) for call in calls] for who, calls in parts.items()}
     medians = {who: statistics.median(values) for who, values in times.items()}
     for who, values in times.items():
         print(f"{who:<8} p50 {medians[who]:6.2f} ms   p99 {p99(values):6.2f} ms")
+    print("where it goes, p50 in ms              sockets  agents  more")
+    for number, (_, _, words) in enumerate(STAGES):
+        each = [statistics.median(call[number] for call in calls) for calls in parts.values()]
+        print(f"  {words:<34}  {each[0]:6.2f}  {each[1]:6.2f} {each[1] - each[0]:5.2f}")
     ratios = (medians["agents"] / medians["sockets"], p99(times["agents"]) / p99(times["sockets"]))
     print(f"agents: {ratios[0]:.2f} (p50) and {ratios[1]:.2f} (p99) times the sockets' time;")
     print(f"the goal is at most {GOAL}")
