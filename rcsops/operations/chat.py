@@ -384,12 +384,14 @@ class ChatRoom:
         if len(self._unseen) > _MAX_UNSEEN:
             self._unseen.popitem(last=False)
 
-    def seen(self, message_id: str) -> bool:
+    def seen(self, message_id: str, *, peer: str = "") -> bool:
         """A message that was told of has been seen; False for one that was before, or is not
-        known."""
+        known. With its ``peer``, its sender is told of one that came to an earlier process too."""
         message = self._unseen.pop(message_id, None)
         if message is not None:
             self.agent.mark_displayed(message)
+        elif peer:
+            self.agent.notifier.seen(peer, message_id)
         return message is not None
 
     # --- the end -----------------------------------------------------------------------------

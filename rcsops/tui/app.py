@@ -243,6 +243,8 @@ class ChatApp(App[int], inherit_bindings=False):
         for message_id in seen:
             self.room.seen(message_id)
         self._desk.tell(alerts, shown=self.state.current)
+        if any(alert.loud for alert in alerts):
+            self._see_soon()
 
     def _open_first(self, heard: Iterable[Notice]) -> None:
         """Nobody was talked to before: the first who comes is shown."""
@@ -282,7 +284,7 @@ class ChatApp(App[int], inherit_bindings=False):
         if shown is None or not shown.unread or not self._is_watched(shown.peer):
             return
         for message_id in shown.last_incoming(shown.unread):
-            self.room.seen(message_id)
+            self.room.seen(message_id, peer=shown.peer)
         shown.unread = 0
         self.view.tell()
         self._see_soon()
@@ -386,8 +388,14 @@ class ChatApp(App[int], inherit_bindings=False):
         self._obey(f"/send {path}", self.state.current)
 
     def resend(self, row: Row | None) -> None:
-        """Sends a message again that has failed."""
-        if row is None or row.kind != "out" or row.status != "failed":
+        """Sends again what has failed; a file goes on, or is asked for again."""
+        standing = self.state.conversation(self.state.current).standing(row)
+        numbers = {each.transfer_id: each.number for each in self.room.agent.transfers}
+        if standing in numbers:
+            self._obey(f"/resume {numbers[standing]}", self.state.current)
+        elif row is not None and row.lost_file:
+            self._obey(f"/get {row.lost_file}", self.state.current)
+        elif row is None or row.kind != "out" or row.status != "failed":
             self.notify("only what failed can be sent again", severity="warning", markup=False)
         elif row.file is not None and not row.text:
             if row.file.path is not None:

@@ -292,13 +292,15 @@ class Ear:
         if data.get("waits"):
             self.alerts.append(Alert(conversation.peer, conversation.name, notice.text, loud=True))
 
+    def _file_asked(self, _notice: Notice, data: Mapping[str, Any]) -> None:
+        self._offered[data["transfer_id"]] = data["wanted"]
+
     def _file_progress(self, notice: Notice, data: Mapping[str, Any]) -> None:
         conversation = self.state.conversation(notice.about)
         transfer_id = data["transfer_id"]
         row = conversation.moving.get(transfer_id)
         if row is None:
-            # Of a file that comes nothing but its size was told with the offer.
-            row = self._incoming_file(conversation, notice, transfer_id, data["total"])
+            row = self._moving_file(conversation, notice, data)
         file = row.file
         assert file is not None
         now, octets = time.monotonic(), int(data["octets"])
@@ -313,13 +315,38 @@ class Ear:
     def _file_stands(self, notice: Notice, data: Mapping[str, Any]) -> None:
         conversation = self.state.conversation(notice.about)
         row = conversation.moving.get(data["transfer_id"])
-        if row is None or row.file is None:
+        if row is None:
+            self._offered[data["transfer_id"]] = data["name"]
+            if "incoming" not in data or "total" not in data:
+                return
+            row = self._moving_file(conversation, notice, data)
+        if row.file is None:
             return
+        row.file.octets = int(data.get("octets") or row.file.octets)
         row.file.rate = 0.0
         row.file.pause = {"file-paused": "paused", "file-interrupted": "interrupted"}.get(
             notice.event, ""
         )
         self._change(conversation, row)
+
+    def _moving_file(
+        self, conversation: Conversation, notice: Notice, data: Mapping[str, Any]
+    ) -> Row:
+        """The row of a file of which no offer was told: one of an earlier time goes on."""
+        transfer_id, size = data["transfer_id"], int(data["total"])
+        if data["incoming"]:
+            return self._incoming_file(conversation, notice, transfer_id, size)
+        key = message_key("out", transfer_id)
+        row = conversation.index.get(key)
+        if row is None:
+            at = notice.time.astimezone()
+            row = _out(self.state.me, key, "", "queued", at, transfer_id)
+            self._add(conversation, row)
+        if row.file is None:
+            row.file = FileState(self._offered.get(transfer_id, "a file"), size)
+        row.file.moving = True
+        conversation.moving[transfer_id] = row
+        return row
 
     def _incoming_file(
         self, conversation: Conversation, notice: Notice, transfer_id: str, size: int
@@ -424,6 +451,7 @@ _HANDLERS: dict[str, _Handler] = {
     "ending": Ear._ending,
     "file-offering": Ear._file_offering,
     "file-offered": Ear._file_offered,
+    "file-asked": Ear._file_asked,
     "file-progress": Ear._file_progress,
     "file-paused": Ear._file_stands,
     "file-resumed": Ear._file_stands,

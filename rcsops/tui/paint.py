@@ -3,10 +3,12 @@
 Peers' words pass `rcsops.text.visible` here and become segments as they are: no markup is read.
 """
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Protocol
 
 from rich.cells import cell_len, split_graphemes
@@ -162,6 +164,8 @@ class Painter:
         if row.status == "failed":
             reason = visible(row.reason) or "it did not get through"
             again = f" · {self.resend_key} sends it again" if row.kind == "out" else ""
+            if row.lost_file:
+                again = f" · {self.resend_key} asks for it again"
             for text in wrapped(f"{reason}{again}", self._columns):
                 yield [Segment(text, self.styles["failed"])]
         elif row.status == "stored":
@@ -205,11 +209,22 @@ class Painter:
         yield [
             Segment("▤ ", self.styles["bar"]),
             Segment(name, self.styles["file"]),
-            Segment(f"  {amount(file.size)}", self.styles["time"]),
+            Segment(f"  {amount(file.size)}" if file.size else "", self.styles["time"]),
         ]
         if file.moving or (row.status == "queued" and not file.octets):
             yield self._progress(row)
+        if row.kind == "in" and file.path is not None:
+            yield [Segment(self._place(file.path), self.styles["time"])]
         yield from self.previews.lines(row, min(self._columns, 48))
+
+    def _place(self, path: Path) -> str:
+        """Where a file was put, with its end when there is no room for all of it."""
+        words = visible(_at_home(path))
+        room = self._columns - len("saved as ")
+        while cell_len(words) > room:
+            slash = words.find("/", 2)
+            words = "…" + words[slash if slash > 0 else 2 :]
+        return f"saved as {words}"
 
     def _progress(self, row: Row) -> list[Segment]:
         file = row.file
@@ -222,7 +237,7 @@ class Painter:
         full = round(share * width)
         rate = f" · {amount(round(file.rate))}/s" if file.rate else ""
         if file.pause:
-            rate = f" · {file.pause}"
+            rate = f" · {file.pause}; {self.resend_key} goes on"
         return [
             Segment("━" * full, self.styles["bar"]),
             Segment("━" * (width - full), self.styles["track"]),
@@ -295,6 +310,11 @@ def clipped(text: str, columns: int) -> str:
             break
         kept = end
     return text[:kept] + "…"
+
+
+def _at_home(path: Path) -> str:
+    home = os.path.expanduser("~")
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
 
 
 def plain_text(row: Row) -> str:

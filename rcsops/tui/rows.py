@@ -54,6 +54,13 @@ class Row:
         """Whether somebody wrote or sent it."""
         return self.kind != "note"
 
+    @property
+    def lost_file(self) -> str:
+        """The name of a peer's file that did not come; empty for everything else."""
+        if self.kind != "in" or self.file is None or self.status != "failed":
+            return ""
+        return self.file.name
+
     def advance(self, status: str, reason: str, time: datetime) -> bool:
         """Notes a new state; False when it is none, or comes after a later one."""
         if not later(status, self.status):

@@ -156,6 +156,12 @@ class Conversation:
         came = (row.message_id for row in reversed(self.rows or ()) if row.kind == "in")
         return list(itertools.islice(came, count))
 
+    def standing(self, row: Row | None) -> str:
+        """The transfer id of the row's file if it stands still; empty when it does not."""
+        if row is None or row.file is None or not row.file.pause:
+            return ""
+        return next((key for key, each in self.moving.items() if each is row), "")
+
     def mark_unread(self) -> None:
         """Notes which of the rows is the first that nobody has looked at."""
         left = self.unread

@@ -436,7 +436,7 @@ class Agent(AgentCore):
         A message is only called displayed when this is called; again, or once the agent is closed,
         it does nothing.
         """
-        self.notifier.seen(message)
+        self.notifier.seen(message.peer, message.message_id)
 
     async def incoming(self) -> AsyncIterator[Invitation]:
         """Invitations as they come; each can be accepted or rejected, now or later.

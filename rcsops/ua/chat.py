@@ -252,7 +252,7 @@ class Chat(SessionUser):
 
     def mark_displayed(self, message: events.TextReceived) -> None:
         """Our user has seen ``message``; see ``Agent.mark_displayed``."""
-        self._agent.notifier.seen(message)
+        self._agent.notifier.seen(message.peer, message.message_id)
 
     def composing(self, active: bool) -> None:
         """Tells the peer that our user types or has stopped (RFC 3994)."""

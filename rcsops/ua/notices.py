@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from rcsops.database.history import DELIVERY, DISPLAY, HistoryMessage
 from rcsops.rcs import ContentReceived, TextReceived
 from rcsops.sip import Target
-from rcsops.ua.events import TextReceived as Shown
 
 if TYPE_CHECKING:
     from rcsops.ua.core import AgentCore
@@ -101,9 +100,10 @@ class Notifier:
 
             history.find(notice.peer, notice.message_id, found)
 
-    def seen(self, message: Shown) -> None:
-        """Our user has seen a message; told once, and only if that is not switched off."""
-        notice = self._unseen.pop((message.peer, message.message_id), None)
+    def seen(self, peer: str, message_id: str) -> None:
+        """Our user has seen a message of ``peer`` (its address), which may have come to an earlier
+        process; told once, and only if that is not switched off."""
+        notice = self._unseen.pop((peer, message_id), None)
         history = self._agent.history
         if history is None:
             if notice is not None:
@@ -114,7 +114,7 @@ class Notifier:
             if entry is not None and entry.owed & DISPLAY:
                 self.send(notice or Notice.kept(entry), DISPLAY)
 
-        history.seen(message.peer, message.message_id, owe=self._tells, done=noted)
+        history.seen(peer, message_id, owe=self._tells, done=noted)
 
     def send(self, notice: Notice, kind: int) -> None:
         """Sends a notification: DELIVERY or DISPLAY."""

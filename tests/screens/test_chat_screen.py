@@ -126,6 +126,35 @@ async def test_unread_survives_the_end(stage: Stage) -> None:
             assert screen.app.state.unread == 0
 
 
+async def test_what_came_to_an_earlier_run_is_displayed_once_it_is_opened(stage: Stage) -> None:
+    async with stage.agent("carol") as carol:
+        async with talking(stage) as (screen, _bob):
+            receipt = await carol.send_message("alex", "read me tomorrow")
+            await receipt.delivered(15)
+            await screen.shows("1 unread elsewhere")
+            assert receipt.status is MessageStatus.DELIVERED
+        async with stage.screen("alex", "carol") as screen:
+            await screen.shows("── new ──", "▌ read me tomorrow")
+            await receipt.displayed(15)
+
+
+async def test_a_file_that_did_not_come_is_asked_for_again(stage: Stage, tmp_path: Path) -> None:
+    async with talking(stage) as (screen, bob):
+        bob_agent = bob._agent
+        assert isinstance(bob_agent, Agent)
+        await screen.type("/get late.txt\n")
+        await screen.shows("▤ late.txt", "r asks for it again")
+        late = tmp_path / "late.txt"
+        late.write_text("here at last")
+        await bob_agent.share("alex", late)
+        await screen.press("escape", "up")
+        await screen.press("r")
+        await screen.shows("▤ late.txt  12 bytes", "saved as …/", "/files/late.txt")
+        assert screen.text.count("a file") == 0
+        found = [*tmp_path.rglob("files/late.txt")]
+        assert [each.read_text() for each in found] == ["here at last"]
+
+
 @pytest.mark.parametrize("answer", ["alt+y", "alt+n", "click"])
 async def test_an_invitation_waits_for_an_answer(stage: Stage, answer: str) -> None:
     async with stage.agent("bob") as bob, stage.screen("alex", auto_accept=False) as screen:
