@@ -81,7 +81,7 @@ class Letters:
 
     async def send(self, text: str) -> Receipt:
         """Sends a line. Raises RcsopsError."""
-        receipt = await self._agent.send_message(self.peer, text)
+        receipt = await self._agent.send_message(self.peer, text, large=True)
         self.unused = False
         return receipt
 

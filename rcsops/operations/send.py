@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from rcsops.errors import AgentError, DatabaseError, DeliveryError, UsageError
+from rcsops.errors import AgentError, DatabaseError, DeliveryError, InviteError, UsageError
 from rcsops.operations.chat_events import Teller
 from rcsops.operations.places import Said, say
 from rcsops.rcs import Location
@@ -28,6 +28,8 @@ _LOOK_BACK = 100
 _ARRIVED = frozenset({"delivered", "displayed"})
 # The peer, or its server, takes no MESSAGE, or not of this kind or size: a session may do.
 _NO_MESSAGE = frozenset({405, 413, 415, 501, 513})
+# Nobody there to take a session.
+_ABSENT = frozenset({408, 480})
 
 
 class Posting:
@@ -35,7 +37,8 @@ class Posting:
 
     In ``chat`` while that is open; else in a SIP MESSAGE, which asks nobody to pick up, ends no
     session that another device of ours has with the peer, and is kept for one who is away; and in a
-    session of its own, which ``close`` ends, when it does not fit or ``session`` is wished for.
+    session of its own, which ``close`` ends, when it does not fit or ``session`` is wished for. A
+    long text to one who is away goes in a large MESSAGE.
     ``way`` is "session" or "message", ``receipt`` None until the text is under way.
     """
 
@@ -61,6 +64,7 @@ class Posting:
             return self.receipt
         known = self._agent.known_capabilities(self._peer)
         sessions_alone = known is not None and known.chat and known.lacks(Service.PAGER)
+        refused = False
         if not self._session and not sessions_alone:
             try:
                 self.receipt = await say(_Letterbox(self._agent, self._peer), said)
@@ -79,10 +83,19 @@ class Posting:
                 except DeliveryError as error:
                     if error.status not in _NO_MESSAGE:
                         raise
+                    refused = True
                 else:
                     return self.receipt
         self.way = "session"
-        self._own = await self._agent.invite(self._peer)
+        try:
+            self._own = await self._agent.invite(self._peer)
+        except InviteError as error:
+            if self._session or refused or error.status not in _ABSENT:
+                raise
+            self.way = "message"
+            self.receipt = await say(_Letterbox(self._agent, self._peer, large=True), said)
+            await self.receipt.stored()
+            return self.receipt
         self.receipt = await say(self._own, said)
         return self.receipt
 
@@ -97,9 +110,10 @@ class _Letterbox(NamedTuple):
 
     agent: Agent
     peer: str
+    large: bool = False
 
     async def send(self, text: str) -> Receipt:
-        return await self.agent.send_message(self.peer, text)
+        return await self.agent.send_message(self.peer, text, large=self.large)
 
     async def send_location(
         self, latitude: float, longitude: float, *, radius: float = 0.0, label: str = ""

@@ -38,7 +38,7 @@ from rcsops.rcs.filetransfer import (
 from rcsops.rcs.geolocation import Location, make_location, parse_location
 from rcsops.rcs.imdn import ImdnReport, make_imdn, parse_imdn
 from rcsops.rcs.negotiation import Agreement, LocalStream
-from rcsops.rcs.pager import PAGER_ACCEPT, pager_excess, read_message, write_message
+from rcsops.rcs.pager import MAX_REQUEST, PAGER_ACCEPT, pager_excess, read_message, write_message
 from rcsops.rcs.quoting import quoted_reply, reaction_text
 from rcsops.rcs.session import chat_accepted, chat_answer, chat_offer, chat_stream, find_chat
 
@@ -46,6 +46,7 @@ __all__ = [
     "CPM_FILE_TRANSFER",
     "CPM_MESSAGE",
     "CPM_SESSION",
+    "MAX_REQUEST",
     "PAGER_ACCEPT",
     "REGISTERED",
     "Agreement",

@@ -44,18 +44,18 @@ def write_message(
     request.set_body(message.body, message.content_type)
 
 
-def pager_excess(request: Request, *, body_alone: bool = False) -> int:
+def pager_excess(request: Request, *, body_alone: bool = False, most: int = MAX_REQUEST) -> int:
     """How many octets a MESSAGE without Via has too many for pager mode; 0 when it may go.
 
     ``body_alone`` is the rule of OMA CPM, which bounds the body: for the XML of RCS, which leaves
-    no room for more in 1300 octets.
+    no room for more in 1300 octets. ``most`` is what the request may have.
 
     Credentials are not counted: the server that they are for takes them off, and on the way there
     a request of more than 1300 octets goes by a stream (RFC 3261 §18.1.1).
     """
     if body_alone:
-        return max(0, len(request.body) - MAX_REQUEST)
-    return max(0, len(bytes(request)) + _VIA - MAX_REQUEST)
+        return max(0, len(request.body) - most)
+    return max(0, len(bytes(request)) + _VIA - most)
 
 
 def read_message(codec: ChatCodec, request: Request) -> TextReceived | DeliveryReceived:

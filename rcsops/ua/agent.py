@@ -78,6 +78,7 @@ class Agent(AgentCore):
         expires: int = 3600,
         max_sessions: int = 32,
         max_message_size: int = 1 << 20,
+        max_pager_size: int = 16384,
         max_file_size: int = 1 << 30,
         downloads: str | os.PathLike[str] | None = None,
         capabilities: str | os.PathLike[str] | None = None,
@@ -132,6 +133,7 @@ class Agent(AgentCore):
         on the disk. Files go in chunks of ``file_chunk`` octets. When a connection breaks, the side
         that made it tries for ``resume_seconds`` to go on. ``transfers`` is a directory in which
         what is not through is kept, so that it can also be resumed after a restart.
+        ``max_pager_size`` is how large the request of a long text without a session may be.
         ``answer_setup`` is our
         part when a peer leaves us the choice: "active" (we connect) or "passive".
         ``msrp_security`` is how the connections between the agents are made: "tcp", "tls" (nothing
@@ -168,6 +170,7 @@ class Agent(AgentCore):
             expires=expires,
             max_sessions=max_sessions,
             max_message_size=max_message_size,
+            max_pager_size=max_pager_size,
             max_file_size=max_file_size,
             downloads=None if downloads is None else Path(downloads),
             capabilities=None if capabilities is None else Path(capabilities),
@@ -385,6 +388,7 @@ class Agent(AgentCore):
         *,
         conversation_id: str | None = None,
         message_id: str | None = None,
+        large: bool = False,
     ) -> Receipt:
         """Sends a text to ``peer`` outside of any session, in a SIP MESSAGE (pager mode).
 
@@ -392,13 +396,19 @@ class Agent(AgentCore):
         receipt.stored()`` for the server that keeps it for an absent peer (202), ``sent()`` for
         the peer's device (200), ``delivered()`` for its notification, which may come much later.
         ``conversation_id`` continues a thread. ``message_id`` is that of a message that is sent
-        again. Raises DeliveryError for a text that is too long for pager mode (the whole request
-        may have 1300 octets, RFC 3428 §8: some 350 for the text), AgentError when there is no way
-        to the server, DatabaseError when the history cannot keep it.
+        again. ``large`` is for a long text to a peer with whom no session can be had: over TCP, TLS
+        or WebSocket its request may then have ``max_pager_size`` octets. Raises DeliveryError for a
+        text that is too long for pager mode (without ``large`` the whole request may have 1300
+        octets, RFC 3428 §8: some 350 for the text), AgentError when there is no way to the server,
+        DatabaseError when the history cannot keep it.
         """
         self.check_open()
         return await self.pager.send(
-            self.peer_uri(peer), text, conversation_id=conversation_id, message_id=message_id
+            self.peer_uri(peer),
+            text,
+            conversation_id=conversation_id,
+            message_id=message_id,
+            large=large,
         )
 
     async def send_location(

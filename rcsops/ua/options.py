@@ -26,6 +26,7 @@ class AgentOptions:
     expires: int
     max_sessions: int
     max_message_size: int
+    max_pager_size: int
     max_file_size: int
     downloads: Path | None
     capabilities: Path | None

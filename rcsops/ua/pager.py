@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rcsops.errors import AgentError, DatabaseError, DeliveryError, RcsopsError, UsageError
 from rcsops.rcs import (
+    MAX_REQUEST,
     ChatCodec,
     DeliveryReceived,
     Location,
@@ -83,6 +84,7 @@ class Pager:
         *,
         conversation_id: str | None,
         message_id: str | None,
+        large: bool = False,
     ) -> Receipt:
         """Sends a text or a place; see ``Agent.send_message`` and ``Agent.send_location``."""
         agent, peer = self._agent, uri.aor
@@ -98,13 +100,14 @@ class Pager:
             message = self._codec.compose_text(text, now, message_id=message_id)
         conversation_id = conversation_id or self._threads.get(peer) or agent.tokens.uuid()
         request = self._request(uri, message, conversation_id, agent.tokens.uuid())
-        too_many = pager_excess(request, body_alone=bool(content_type))
+        targets = await agent.targets_for(uri)
+        most = self._most(targets) if large else MAX_REQUEST
+        too_many = pager_excess(request, body_alone=bool(content_type), most=most)
         if too_many:
             raise DeliveryError(
                 f"the text is {too_many} octets too long for a message without a session",
                 hint="invite the peer: a session takes texts of any length",
             )
-        targets = await agent.targets_for(uri)
         receipt = Receipt(message.message_id, text, now)
         if agent.history is not None:
             await agent.history.outgoing(
@@ -127,7 +130,7 @@ class Pager:
             )
         return receipt
 
-    async def resend(self, uri: Uri, message: Unsure) -> bool:
+    async def resend(self, uri: Uri, message: Unsure, *, large: bool = False) -> bool:
         """Sends a text again; whether it needs no further try.
 
         Raises DeliveryError when it is too long for pager mode.
@@ -139,7 +142,8 @@ class Pager:
         tokens = self._agent.tokens
         conversation_id = message.conversation_id or tokens.uuid()
         request = self._request(uri, body, conversation_id, tokens.uuid())
-        if pager_excess(request):
+        most = self._most(await self._agent.targets_for(uri)) if large else MAX_REQUEST
+        if pager_excess(request, most=most):
             raise DeliveryError("too long for a message without a session")
         again: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._post(message.peer, _Letter(uri, request, (), receipt, again=again))
@@ -192,6 +196,16 @@ class Pager:
             contribution_id=contribution_id,
         )
         return request
+
+    def _most(self, targets: Sequence[Target]) -> int:
+        """How large the request of a long text may be that goes there.
+
+        A stream is safe from congestion (RFC 3428 §8). What the hops behind it are, the server
+        knows, which takes or refuses it.
+        """
+        if all(each.flow.reliable for each in targets):
+            return max(MAX_REQUEST, self._agent.options.max_pager_size)
+        return MAX_REQUEST
 
     def _post(self, peer: str, letter: _Letter) -> None:
         queue = self._queues.get(peer)

@@ -61,7 +61,7 @@ class Unsure:
 
 class Redelivery:
     """Sends them, to each peer one after the other: in a session that is open, else in a MESSAGE,
-    else, when it does not fit, in a session of its own.
+    else, when it does not fit, in a session of its own; when the peer is away, in a large MESSAGE.
 
     With a server nothing goes before ``go``: it has to know us.
     """
@@ -190,13 +190,21 @@ class Redelivery:
             )
         except InviteError as error:
             if agent.options.server is not None and error.status in _NOT_NOW:
-                return False
+                return await self._large(uri, message)
             self._fail(message, DeliveryError(str(error), status=error.status))
             return True
         except RcsopsError as error:
             logger.info("a message to %s waits: %s", message.peer, error)
             return False
         return await chat.resend(message)
+
+    async def _large(self, uri: Uri, message: Unsure) -> bool:
+        """Leaves a long text to the server, which keeps it for who is away."""
+        try:
+            return await self._agent.pager.resend(uri, message, large=True)
+        except RcsopsError as error:
+            logger.info("a message to %s waits: %s", message.peer, error)
+            return False
 
     def _fail(self, message: Unsure, error: DeliveryError) -> None:
         self._agent.pager.fail(message.peer, message.receipt, error)

@@ -128,6 +128,21 @@ def test_a_user_who_is_removed_takes_the_messages_along(lab: Lab) -> None:
     assert "! not sent “hello?”: there is no such user (404 Not Found)" in done.texts
 
 
+def test_a_long_text_to_one_who_is_away(lab: Lab) -> None:
+    """By ``chat`` and by ``send``: kept by the server, there once, and told of."""
+    alex, bob = lab.users("alex", "bob")
+    long, longer = "long é" * 500, "longer é" * 1000
+    assert lab.run(alex, bob, stdin=f"{long}\n").code == 0
+    assert lab.server.json("send", alex, bob, longer)["status"] == "stored"
+    with lab.waiting(bob) as peer:
+        peer.wait("message", text=long, pager=True)
+        peer.wait("message", text=longer, pager=True)
+    with lab.start(alex) as chat:
+        chat.wait("status", status="delivered")
+        chat.wait("status", status="delivered")
+    assert history(lab, alex, "out") == [(long, "delivered"), (longer, "delivered")]
+
+
 def test_one_without_a_session_while_the_peer_is_there(lab: Lab) -> None:
     alex, bob = lab.users("alex", "bob")
     with lab.waiting(bob) as peer, lab.waiting(alex) as chat:
@@ -136,6 +151,8 @@ def test_one_without_a_session_while_the_peer_is_there(lab: Lab) -> None:
         chat.wait("status", status="delivered", text="short question")
         peer.wait("message", text="short question", pager=True)
         chat.type("é" * 300)
+        peer.wait("message", text="é" * 300, pager=True)
+        chat.type("é" * 9000)
         refused = chat.wait("error")
         assert "octets too long for a message without a session" in refused["error"]
 

@@ -160,7 +160,8 @@ def names(opensips: OpenSipsServer) -> tuple[str, str]:
 
 def away_and_back(chat: StartChat, a: str, b: str) -> None:
     """alex writes to bob, who is away; bob comes, answers, and takes an invitation."""
-    texts = ["are you there?", "Grüße 👋", "…until later"]
+    # The last is too long for a datagram.
+    texts = ["are you there?", "Grüße 👋", "…until later", "é" * 4000]
     alex = chat(a, b)
     alex.wait("error", status=480)
     alex.wait("pager", peer=f"sip:{b}@{DOMAIN}")
@@ -289,7 +290,7 @@ def test_what_cannot_go_without_a_session(chat: StartChat, names: tuple[str, str
     a, b = names
     alex = chat(a, b)
     alex.wait("pager")
-    alex.type("é" * 300, "short")
+    alex.type("é" * 9000, "short")
     refused = alex.wait("error")
     assert "octets too long for a message without a session" in refused["error"]
     assert "invite the peer" in refused["hint"]
@@ -298,6 +299,14 @@ def test_what_cannot_go_without_a_session(chat: StartChat, names: tuple[str, str
     failed = alex.wait("status", status="failed", text="anybody?")
     assert failed["code"] == 404
     assert alex.finish() == 1
+
+
+def test_a_long_text_over_udp_needs_a_session(chat: StartChat, names: tuple[str, str]) -> None:
+    a, b = names
+    alex = chat(a, "--transport", "udp")
+    alex.wait("registered")
+    alex.type(f"/message {b}", "é" * 300)
+    assert "octets too long for a message without a session" in alex.wait("error")["error"]
 
 
 @pytest.mark.server("Kamailio")
