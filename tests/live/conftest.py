@@ -10,11 +10,23 @@ from typing import Any
 import pytest
 
 from rcsops.opensips.installed import Installation
+from rcsops.testing import EmbeddedServer, KamailioServer
 from rcsops.testing.mariadb import MariaDbServer
 from rcsops.testing.opensips import OpenSipsServer
 from tests.live import matrix
-from tests.live.phones import Phone
-from tests.live.subjects import CASES, INSTALLATIONS, NO_OPENSIPS, Case, Subject, subject_of
+from tests.live.phones import DOMAIN, Phone
+from tests.live.subjects import (
+    CASES,
+    EMBEDDED,
+    INSTALLATIONS,
+    KAMAILIO,
+    NO_OPENSIPS,
+    Case,
+    Other,
+    Server,
+    Subject,
+    subject_of,
+)
 
 HERE = Path(__file__).parent
 
@@ -188,6 +200,28 @@ def opensips(
         with OpenSipsServer(case.installation, directory, database_url=url) as server:
             yield server
             assert server.running, server.log.read_text()[-2000:]
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="module", params=[EMBEDDED, KAMAILIO, *CASES], ids=lambda each: each.name)
+def anywhere(request: pytest.FixtureRequest, new_database: Callable[[], str]) -> Iterator[Server]:
+    """A running server, one after the other: ours, Kamailio, every OpenSIPS on every database."""
+    about: Other | Case = request.param
+    if about == KAMAILIO and (reason := KamailioServer.missing()):
+        pytest.skip(reason)
+    directory = Path(tempfile.mkdtemp(prefix="rcsops-"))
+    server: Server
+    if isinstance(about, Case):
+        url = new_database() if about.database == "mariadb" else None
+        server = OpenSipsServer(about.installation, directory, database_url=url)
+    elif about == KAMAILIO:
+        server = KamailioServer(directory / "kamailio", domain=DOMAIN)
+    else:
+        server = EmbeddedServer(directory / "project")
+    try:
+        with server:
+            yield server
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

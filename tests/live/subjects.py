@@ -17,8 +17,9 @@ import pytest
 
 import rcsops
 from rcsops.opensips.installed import Installation
+from rcsops.testing import EmbeddedServer, KamailioServer
 from rcsops.testing.mariadb import PATH, MariaDbServer
-from rcsops.testing.opensips import find_opensips
+from rcsops.testing.opensips import OpenSipsServer, find_opensips
 
 INSTALLATIONS = find_opensips()
 NO_OPENSIPS = "no OpenSIPS with db_sqlite here; RCSOPS_TEST_OPENSIPS names the prefixes of some"
@@ -49,6 +50,24 @@ CASES = [
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class Other:
+    """A server that is no OpenSIPS: ``server`` is its name in the matrix."""
+
+    server: str
+    database: str = "sqlite"
+
+    @property
+    def name(self) -> str:
+        """What stands in the name of a test."""
+        return f"{self.server}-{self.database}"
+
+
+# The conversations run on these as on each `Case`.
+EMBEDDED, KAMAILIO = Other("rcsops"), Other("Kamailio")
+Server = EmbeddedServer | KamailioServer | OpenSipsServer
+
+
 class Subject(NamedTuple):
     """``release`` is "" for a test that is not on one OpenSIPS; ``server`` is for the reader."""
 
@@ -62,13 +81,16 @@ def subject_of(item: pytest.Item) -> Subject:
     """What this test is about."""
     found = getattr(getattr(item, "callspec", None), "params", {})
     release, database = "", str(found.get("database", found.get("flavour", "")))
+    other = ""
     for value in found.values():
         if isinstance(value, Case):
             release, database = value.installation.version, value.database
         elif isinstance(value, Installation):
             release = value.version
+        elif isinstance(value, Other):
+            other, database = value.server, value.database
     database = _argument(item, "database") or database
-    server = f"OpenSIPS {release}" if release else _argument(item, "server") or "rcsops"
+    server = f"OpenSIPS {release}" if release else other or _argument(item, "server") or "rcsops"
     module = Path(str(item.path)).stem.removeprefix("test_").removeprefix("opensips_")
     return Subject(
         server=server,

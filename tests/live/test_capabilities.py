@@ -125,10 +125,6 @@ def test_options_to_a_user(
     there_and_gone(command, chat, opensips.address, *names, nobody=("no such user", 404))
 
 
-def test_places_with_and_without_a_session(chat: StartChat, names: tuple[str, str]) -> None:
-    places(chat, *names)
-
-
 @pytest.mark.server("Kamailio")
 @pytest.mark.database("sqlite")
 @pytest.mark.skipif(bool(KamailioServer.missing()), reason=KamailioServer.missing())
@@ -137,7 +133,6 @@ def test_through_kamailio(command: Command, tmp_path: Path) -> None:
         for name in ("alex", "bob"):
             server.add_user(name, f"of {name}")
         with chats_at(server.address) as chat:
-            places(chat, "alex", "bob")
             # Our script for it does not look into the database for who is not registered.
             nobody = ("offline", 480)
             there_and_gone(command, chat, server.address, "alex", "bob", nobody=nobody)

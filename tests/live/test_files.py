@@ -1,4 +1,4 @@
-"""Files between two agents through a real OpenSIPS: broken off, gone on with, paused, fetched."""
+"""Files between two agents through every server: broken off, gone on with, paused, fetched."""
 
 import hashlib
 import os
@@ -10,17 +10,17 @@ import pytest
 from rcsops import Agent
 from rcsops.errors import TransferError
 from rcsops.settings import FileRules
-from rcsops.testing.opensips import OpenSipsServer
 from rcsops.testing.waiting import eventually
 from rcsops.ua import Transfer, TransferStatus
 from tests.live.phones import DOMAIN
+from tests.live.subjects import Server
 
 pytestmark = [pytest.mark.feature("files"), pytest.mark.rfc("5547", "8"), pytest.mark.timeout(120)]
 
 SIZE = 16 << 20
 
 
-def agent(server: OpenSipsServer, name: str, directory: Path, transport: str) -> Agent:
+def agent(server: Server, name: str, directory: Path, transport: str) -> Agent:
     return Agent(
         f"sip:{name}@{DOMAIN}",
         server=server.address,
@@ -44,18 +44,18 @@ async def begun(bob: Agent) -> Transfer:
 @pytest.mark.smoke
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 async def test_a_file_is_paused_broken_off_and_fetched(
-    opensips: OpenSipsServer, tmp_path: Path, transport: str
+    anywhere: Server, tmp_path: Path, transport: str
 ) -> None:
     names = [f"{name}-{transport}" for name in ("film", "news")]
     for name in names:
-        opensips.add_user(name, f"of {name}")
+        anywhere.add_user(name, f"of {name}")
     film = tmp_path / "film.bin"
     film.write_bytes(os.urandom(1 << 20) * (SIZE >> 20))
     wanted = hashlib.sha256(film.read_bytes()).hexdigest()
     arrived = tmp_path / f"{names[1]}-in" / "film.bin"
-    async with agent(opensips, names[0], tmp_path, transport) as alex:
+    async with agent(anywhere, names[0], tmp_path, transport) as alex:
         await alex.register()
-        async with agent(opensips, names[1], tmp_path, transport) as bob:
+        async with agent(anywhere, names[1], tmp_path, transport) as bob:
             await bob.register()
             ours = await alex.send_file(f"sip:{names[1]}@{DOMAIN}", film)
             theirs = await begun(bob)
@@ -73,7 +73,7 @@ async def test_a_file_is_paused_broken_off_and_fetched(
             await eventually(lambda: theirs.status is TransferStatus.RUNNING, 30)
         # The receiver was closed in the middle, and comes back as another process would.
         await eventually(lambda: ours.status is TransferStatus.INTERRUPTED, 30)
-        async with agent(opensips, names[1], tmp_path, transport) as bob:
+        async with agent(anywhere, names[1], tmp_path, transport) as bob:
             await bob.register()
             (theirs,) = bob.transfers
             assert 0 < theirs.octets < SIZE

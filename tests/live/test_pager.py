@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from rcsops.testing import KamailioServer, wait_until
+from rcsops.testing import wait_until
 from rcsops.testing.opensips import OpenSipsServer
 from tests.live.phones import DOMAIN
 
@@ -307,18 +307,3 @@ def test_a_long_text_over_udp_needs_a_session(chat: StartChat, names: tuple[str,
     alex.wait("registered")
     alex.type(f"/message {b}", "é" * 300)
     assert "octets too long for a message without a session" in alex.wait("error")["error"]
-
-
-@pytest.mark.server("Kamailio")
-@pytest.mark.database("sqlite")
-@pytest.mark.skipif(bool(KamailioServer.missing()), reason=KamailioServer.missing())
-def test_through_kamailio(tmp_path: Path) -> None:
-    with KamailioServer(tmp_path / "kamailio", domain=DOMAIN) as server:
-        for name in ("alex", "bob"):
-            server.add_user(name, f"of {name}")
-        with chats_at(server.address) as chat:
-            away_and_back(chat, "alex", "bob")
-            again = chat("bob")
-            again.wait("registered")
-            assert again.finish() == 0
-            assert again.messages == []
