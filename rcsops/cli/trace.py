@@ -205,12 +205,16 @@ def _show(arrows: "Sequence[Arrow]", number: int) -> None:
 def _compare(arrows: "Sequence[Arrow]", first: int, second: int) -> None:
     from rcsops.cli.ladder import shown
     from rcsops.trace import compare
-    from rcsops.trace.export_text import difference_lines
+    from rcsops.trace.export_text import change_lines, difference_lines
 
     before, after = _message(arrows, first), _message(arrows, second)
     if before.protocol != after.protocol:
         raise UsageError(f"message {first} is {before.protocol}, {second} is {after.protocol}")
-    for line in difference_lines(compare(before.protocol, before.data, after.data)):
+    found = compare(before.protocol, before.data, after.data)
+    for line in difference_lines(found):
+        click.echo(shown(line), nl=False)
+    click.echo()
+    for line in change_lines(found, min(ladder_width(), 100)):
         click.echo(shown(line), nl=False)
 
 

@@ -7,6 +7,7 @@ are put together by :func:`merge`, and shown by :func:`render_ladder` or :func:`
 from rcsops.trace.compare import Difference, compare
 from rcsops.trace.draw import DrawnLine, draw_ladder, order_nodes, render_ladder
 from rcsops.trace.explain import Explained, ExplainedHeader, Story, explain, explain_headers
+from rcsops.trace.explain_changes import explain_changes
 from rcsops.trace.hide import hide_credentials
 from rcsops.trace.highlight import Piece, highlight
 from rcsops.trace.ladder import Arrow, Merger, ladder_json, merge, pair_key
@@ -31,6 +32,7 @@ __all__ = [
     "compare",
     "draw_ladder",
     "explain",
+    "explain_changes",
     "explain_headers",
     "fit",
     "hide_credentials",

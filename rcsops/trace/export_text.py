@@ -8,6 +8,7 @@ from rcsops.text import visible
 from rcsops.trace.compare import Difference
 from rcsops.trace.draw import draw_ladder
 from rcsops.trace.explain import Explained, explain, explain_headers
+from rcsops.trace.explain_changes import explain_changes
 from rcsops.trace.export_html import write_html
 from rcsops.trace.export_mermaid import write_mermaid
 from rcsops.trace.export_pcap import write_pcap
@@ -125,6 +126,13 @@ def difference_lines(differences: Sequence[Difference]) -> Iterator[str]:
             yield f"- {name}{first}\n"
         if difference.kind != "removed":
             yield f"+ {name}{second}\n"
+
+
+def change_lines(differences: Sequence[Difference], width: int) -> Iterator[str]:
+    """What a comparison says in plain words."""
+    yield "What changed:\n"
+    for told in explain_changes(differences):
+        yield from _wrapped(told, width, "   ")
 
 
 def _wrapped(text: str, width: int, indent: str) -> Iterator[str]:

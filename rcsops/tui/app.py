@@ -27,6 +27,7 @@ from rcsops.settings.chat import CHAT_KEYS
 from rcsops.text import visible
 from rcsops.transport.loop import settle_collector
 from rcsops.tui.desk import AlertDesk
+from rcsops.tui.exporting import EXPORT_COMMAND
 from rcsops.tui.hearing import Ear
 from rcsops.tui.keys import keys_of, palette_binding, teach_terminal_keys
 from rcsops.tui.paint import LINK, plain_text
@@ -53,6 +54,7 @@ _SEEN_SECONDS = 1.0
 _GOODBYE_SECONDS = 15.0
 _NOT_OFFERED = ("commands", "leave", "page-up", "page-down")
 _OFFERED_PEERS = 200
+_COMMANDS = {**COMMANDS, **EXPORT_COMMAND}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ class ChatApp(App[int], inherit_bindings=False):
             self.state,
             Security(self._setup.transport),
             wire=self._setup.wire,
-            commands=COMMANDS,
+            commands=_COMMANDS,
             keymap=self._bound,
         )
 
@@ -347,6 +349,9 @@ class ChatApp(App[int], inherit_bindings=False):
             if word == "/help":
                 self.show_help()
                 return
+            if word == "/export":
+                self.view.protocol.export(argument)
+                return
             if word in ("/quit", "/exit"):
                 self.leave()
                 return
@@ -439,7 +444,7 @@ class ChatApp(App[int], inherit_bindings=False):
 
     def show_help(self) -> None:
         """The keys and commands."""
-        self.push_screen(WordsScreen("Help", help_words(COMMANDS, self._bound)))
+        self.push_screen(WordsScreen("Help", help_words(_COMMANDS, self._bound)))
 
     def show_security(self) -> None:
         """What is encrypted."""
@@ -477,7 +482,7 @@ class ChatApp(App[int], inherit_bindings=False):
         for each in self.state.ordered()[:_OFFERED_PEERS]:
             name = visible(each.name)
             yield Offer(f"Go to {name}", "conversation", partial(self.open, each.peer))
-        for command, what in COMMANDS.items():
+        for command, what in _COMMANDS.items():
             word, _, argument = command.partition(" ")
             act = partial(view.composer.put_back, f"{word} ") if argument else None
             yield Offer(command, what, act or partial(self.obey, word))

@@ -34,7 +34,7 @@ class Wire:
     """
 
     def __init__(self, node: str, and_to: Tap | None = None) -> None:
-        self._node = node
+        self.node = node
         self._next = and_to
         self._waiting: deque[TapRecord] = deque()
         self._octets = 0
@@ -67,7 +67,7 @@ class Wire:
                 transport=record.transport,
                 local=record.local,
                 remote=record.remote,
-                node=self._node,
+                node=self.node,
                 data=mask_secrets(record.data),
             )
             for record in self._waiting
@@ -87,10 +87,10 @@ class Wire:
         if arrow.protocol != "msrp":
             return arrow
         users = (user.partition("@")[0] for user in sorted(self._calls.get(arrow.call_id, ())))
-        peer = next((user for user in users if user != self._node), "")
+        peer = next((user for user in users if user != self.node), "")
         if not peer:
             return arrow
-        if arrow.source == self._node:
+        if arrow.source == self.node:
             return replace(arrow, target=peer)
         return replace(arrow, source=peer)
 

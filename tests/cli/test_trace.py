@@ -125,6 +125,8 @@ def test_one_message_and_two_compared(traces: list[str]) -> None:
     compared = rcsops(*traces, "--compare", "1", "3").stdout
     assert "- CSeq: 1 REGISTER\n+ CSeq: 2 REGISTER\n" in compared
     assert "+ Authorization: Digest" in compared
+    assert "What changed:\n" in compared
+    assert "Authorization is added: this one answers the challenge" in compared
 
 
 def test_exports_to_a_file(traces: list[str], tmp_path: Path) -> None:

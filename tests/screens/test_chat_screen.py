@@ -1,13 +1,16 @@
 """The chat screen driven by keys, talking to real agents through a real server."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from textual import events
+from textual.widgets import Input
 
+from rcsops.trace import read_trace
 from rcsops.ua import Agent, Chat, MessageStatus
 from rcsops.ua.events import FileOffered, TextReceived
 from tests.screens.scenes import answering
@@ -367,6 +370,94 @@ async def test_the_protocol_beside_the_chat(stage: Stage) -> None:
         assert "secret of alex" not in screen.text
         await screen.press("f2")
         await screen.hides("SIP and MSRP of")
+
+
+async def test_two_messages_are_compared(stage: Stage) -> None:
+    async with talking(stage, size=(160, 80)) as (screen, _bob):
+        await screen.press("f2", "a", "home")
+        await screen.shows("everything", "REGISTER sip:rcs.example SIP/2.0")
+        await screen.press("m")
+        await screen.shows("held: open another message")
+        await screen.press("down", "down")
+        await screen.shows(
+            "1 REGISTER", "→  3 REGISTER", "Authorization is added: this one answers the challenge",
+            "CSeq goes up by 1", "+ Authorization: Digest", "- CSeq: 1 REGISTER",
+            "+ CSeq: 2 REGISTER",
+        )  # fmt: skip
+        await screen.press("up")
+        await screen.shows("One is a request, the other an answer.")
+        await screen.press("m", "down")
+        await screen.hides("m ends it")
+        # The same two, by one key.
+        await screen.press("c")
+        await screen.shows("→  3 REGISTER", "Authorization is added")
+        await screen.press("m", "home", "c")
+        await screen.shows("it is no new form of an earlier message")
+
+
+async def test_the_ladder_is_exported(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with talking(stage, size=(100, 30)) as (screen, _bob):
+        await screen.type("hello\n")
+        await screen.shows("✓✓ ▌ hello")
+        await screen.press("f2")
+        await screen.shows("this conversation", "SEND")
+        await screen.press("e")
+        await screen.shows("Export ", "messages", "mermaid", "for you alone", "alex-bob-")
+        await screen.press("down", "down", "down")
+        await screen.until(lambda: ".html" in screen.text, "another ending")
+        await screen.press("enter")
+        await screen.until(lambda: len(list(tmp_path.glob("*.html"))) == 1, "written")
+        (page,) = tmp_path.glob("alex-bob-*.html")
+        assert page.stat().st_mode & 0o777 == 0o600
+        assert b"INVITE" in page.read_bytes()
+        assert b"REGISTER sip" not in page.read_bytes()
+        # All forms, by the command; what is there already stays as it is.
+        for form in ("text", "mermaid", "svg", "pcap", "trace"):
+            screen.app.obey(f"/export {form} {form}.out")
+            await screen.until(lambda form=form: (tmp_path / f"{form}.out").exists(), form)
+        assert "INVITE" in (tmp_path / "text.out").read_text()
+        assert (tmp_path / "mermaid.out").read_text().startswith("sequenceDiagram")
+        assert (tmp_path / "pcap.out").read_bytes()[:4] == b"\n\r\r\n"  # pcapng
+        before = (tmp_path / "text.out").read_bytes()
+        screen.app.obey("/export svg text.out")
+        await screen.shows("text.out is there already")
+        assert (tmp_path / "text.out").read_bytes() == before
+        screen.app.obey("/export gif")
+        await screen.shows("'gif' is no format")
+
+
+async def test_an_export_hides_credentials_unless_asked(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with talking(stage) as (screen, _bob):
+        await screen.press("f2", "a")
+        await screen.shows("everything")
+        screen.app.obey("/export text hidden.txt")
+        await screen.until((tmp_path / "hidden.txt").exists, "written")
+        (tmp_path / "taken.jsonl").write_text("mine")
+        screen.app.obey("/export trace")
+        await screen.shows("leave nonces and keys readable")
+        await screen.press("tab")
+        screen.app.screen.query_one(Input).value = "taken.jsonl"
+        await screen.press("tab", "space", "shift+tab", "enter")
+        await screen.shows("taken.jsonl is there already")
+        screen.app.screen.query_one(Input).value = "open.jsonl"
+        await screen.press("enter")
+        await screen.until((tmp_path / "open.jsonl").exists, "written")
+        assert (tmp_path / "taken.jsonl").read_text() == "mine"
+        shown = [entry.data for entry in read_trace(tmp_path / "open.jsonl")]
+        assert any(re.search(rb'WWW-Authenticate:.*nonce="[^x"]', data) for data in shown)
+        # The answer to a challenge is never kept by the screen.
+        assert not any(re.search(rb'response="[^x"]', data) for data in shown)
+        screen.app.obey("/export trace hidden.jsonl")
+        await screen.until((tmp_path / "hidden.jsonl").exists, "written")
+        hidden = [entry.data for entry in read_trace(tmp_path / "hidden.jsonl")]
+        assert any(b"WWW-Authenticate" in data for data in hidden)
+        assert not any(re.search(rb'nonce="[^x"]', data) for data in hidden)
 
 
 async def test_a_picture_in_half_blocks(stage: Stage, tmp_path: Path) -> None:

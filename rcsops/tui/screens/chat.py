@@ -121,6 +121,7 @@ class ChatScreen(Screen[None]):
         self.timeline = self.query_one(Timeline)
         self.composer = self.query_one(Composer)
         self.list = self.query_one(ConversationList)
+        self.protocol = self.query_one(ProtocolPanel)
         self.timeline.resend_key = keys_of("resend", self._keymap)
         self.timeline.previews = Previews(lambda row: self.timeline.changed([row]))
         self.composer.focus()
@@ -172,7 +173,7 @@ class ChatScreen(Screen[None]):
             self._drafts[before] = self.composer.put_aside()
         self.composer.put_back(self._drafts.pop(to, self.composer.text if not before else ""))
         self._dropped = None
-        self.query_one(ProtocolPanel).turn(to)
+        self.protocol.turn(to)
         self.remove_class("-list")
         if self.list.has_focus:
             self.composer.focus()
@@ -297,7 +298,7 @@ class ChatScreen(Screen[None]):
 
     def action_protocol(self) -> None:
         """Shows or hides the protocol."""
-        panel = self.query_one(ProtocolPanel)
+        panel = self.protocol
         if self.has_class("-protocol"):
             self.remove_class("-protocol")
             self.composer.focus()

@@ -21,6 +21,13 @@ _MARKS = (
     ("◌", "a session is being set up"),
     ("✉", "what you write goes without a session"),
 )
+_PROTOCOL = (
+    ("Up, Down, click", "open a message"),
+    ("m", "hold it: what you open next is compared with it; again: not"),
+    ("c", "compare with what it is a new form of (without credentials, as it came in)"),
+    ("e", "export the ladder: text, Mermaid, SVG, HTML, pcap"),
+    ("a", "everything, or this conversation"),
+)
 _WRITING = (
     ("Enter", "sends; what is pasted never does"),
     ("Up, Down", "what you sent before, at the first and last line"),
@@ -35,6 +42,7 @@ def help_words(commands: Mapping[str, str], keymap: Mapping[str, str]) -> Conten
         *_section("Keys", [*keys, *_WRITING]),
         # What keys do the same is said above.
         *_section("Commands", [(name, what.partition(" (")[0]) for name, what in commands.items()]),
+        *_section(f"In the protocol ({keys_of('protocol', keymap)})", _PROTOCOL),
         *_section("Ticks of a message", _TICKS),
         *_section("Marks of a conversation", _MARKS),
         Content(

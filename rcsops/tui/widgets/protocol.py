@@ -14,31 +14,20 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widgets import Static
 
+from rcsops.errors import UsageError
 from rcsops.text import visible
-from rcsops.trace import draw_ladder, explain_headers, highlight, order_nodes
+from rcsops.trace import draw_ladder, order_nodes
+from rcsops.tui.exporting import export_ladder
+from rcsops.tui.opened import compared, opened
 from rcsops.tui.styles import background, ink
 from rcsops.tui.wire import Step, Wire
 
 __all__ = ["ProtocolPanel"]
 
-_COLOURS = {
-    "method": "bold $primary",
-    "status": "bold $success",
-    "version": "$text-muted",
-    "uri": "$accent",
-    "name": "$text-primary",
-    "parameter": "$text-muted",
-    "string": "$text-success",
-    "number": "$text-warning",
-    "tag": "$accent",
-    "end": "$text-muted",
-}
-_LONGEST = 400
-
 
 class ProtocolPanel(Vertical):
     """The ladder of ``wire``, with the peer of the shown conversation or of everything, and below
-    it the message that is marked."""
+    it the message that is marked, or how it differs from the one that is held beside it."""
 
     DEFAULT_CSS = """
     ProtocolPanel {
@@ -53,13 +42,19 @@ class ProtocolPanel(Vertical):
         #message { height: auto; }
     }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("a", "all", "All or this peer", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("e", "export", "Export"),
+        Binding("m", "hold", "Compare"),
+        Binding("c", "origin", "With its origin", show=False),
+        Binding("a", "all", "All or this"),
+    ]
 
     def __init__(self, wire: Wire, *, id: str) -> None:
         super().__init__(id=id)
         self._wire = wire
         self._peer = ""
         self._all = False
+        self._step: Step | None = None
 
     def compose(self) -> ComposeResult:
         yield Static(id="wire-title", markup=False)
@@ -72,6 +67,8 @@ class ProtocolPanel(Vertical):
 
     def turn(self, peer: str) -> None:
         """Another conversation is shown."""
+        if peer != self._peer:
+            self.query_one(Ladder).hold(None)
         self._peer = peer
         if self.display:
             self.refresh_steps()
@@ -82,16 +79,61 @@ class ProtocolPanel(Vertical):
 
     def refresh_steps(self) -> None:
         """Draws what has come."""
-        everything = self._all or not self._peer
-        steps = list(self._wire.steps()) if everything else self._wire.steps_with(self._peer)
-        whose = "everything" if everything else "this conversation"
+        steps = self._shown()
+        whose = "everything" if self._everything else "this conversation"
         title = Content.assemble(
             Content.styled("SIP and MSRP", "bold"),
             Content(f" of {whose}"),
-            Content.styled(" · up, down open · a all or this · F2 closes", "$text-muted"),
+            Content.styled(" · m compare · e export · a all or this · F2 closes", "$text-muted"),
         )
         self.query_one("#wire-title", Static).update(title, layout=False)
         self.query_one(Ladder).show(steps)
+
+    @property
+    def _everything(self) -> bool:
+        return self._all or not self._peer
+
+    def _shown(self) -> list[Step]:
+        if self._everything:
+            return list(self._wire.steps())
+        return self._wire.steps_with(self._peer)
+
+    def export(self, words: str = "") -> None:
+        """Writes the ladder into a file: ``words`` are a format and the file, or it asks."""
+        peer = "" if self._everything else self._peer.removeprefix("sip:").partition("@")[0]
+        arrows = [step.arrow for step in self._shown()]
+        try:
+            export_ladder(self.app, arrows, user=self._wire.node, peer=peer, words=words)
+        except UsageError as error:
+            told = f"{error} ({error.hint})" if error.hint else str(error)
+            self.app.notify(visible(told), severity="error", markup=False)
+
+    def action_export(self) -> None:
+        """Asks what the ladder is to be written as, and where to."""
+        self.export()
+
+    def action_hold(self) -> None:
+        """Holds the marked message, so that what is opened next is compared with it; again: not."""
+        ladder = self.query_one(Ladder)
+        ladder.hold(self._step if ladder.held is None else None)
+        self._open()
+
+    def action_origin(self) -> None:
+        """Compares with the message that this one is a new form of: without credentials, or as it
+        came in."""
+        step = self._step
+        before = None if step is None else step.told.repeats
+        if step is not None and before is None:
+            before = step.told.follows
+        found = next((each for each in self._shown() if each.number - 1 == before), None)
+        if found is None:
+            self.app.notify(
+                "it is no new form of an earlier message; m and the arrow keys compare any two",
+                markup=False,
+            )
+            return
+        self.query_one(Ladder).hold(found)
+        self._open()
 
     def action_all(self) -> None:
         """Everything, or what belongs to the shown conversation."""
@@ -100,36 +142,19 @@ class ProtocolPanel(Vertical):
 
     def on_ladder_opened(self, event: "Ladder.Opened") -> None:
         event.stop()
-        opened = self.query_one("#opened", VerticalScroll)
-        self.query_one("#message", Static).update(
-            _opened(event.step) if event.step else Content("")
-        )
-        opened.scroll_home(animate=False)
+        self._step = event.step
+        self._open()
 
-
-def _opened(step: Step) -> Content:
-    """A message with what it does here, and what its headers say."""
-    arrow = step.arrow
-    told = [Content.styled(f"{visible(step.told.text)}\n", "bold")]
-    facts = [f"{visible(arrow.source)} to {visible(arrow.target)}", arrow.transport.upper()]
-    if step.told.waited is not None:
-        facts.append(f"{step.told.waited * 1000:.1f} ms after the one before")
-    if arrow.retransmission:
-        facts.append("a retransmission")
-    told.append(Content.styled(" · ".join(facts) + "\n\n", "$text-muted"))
-    for number, line in enumerate(highlight(arrow.data)):
-        if number >= _LONGEST:
-            told.append(Content.styled("…\n", "$text-muted"))
-            break
-        told += [Content.styled(visible(each.text), _COLOURS.get(each.kind, "")) for each in line]
-        told.append(Content("\n"))
-    for header in explain_headers(arrow.protocol, arrow.data):
-        told += [
-            Content.styled(f"\n{visible(header.name)}  ", "bold $primary"),
-            Content(header.text),
-            Content.styled(f"  ({header.rfc})", "$text-muted"),
-        ]
-    return Content.assemble(*told)
+    def _open(self) -> None:
+        step, held = self._step, self.query_one(Ladder).held
+        if step is None:
+            content = Content("")
+        elif held is None:
+            content = opened(step)
+        else:
+            content = compared(held, step)
+        self.query_one("#message", Static).update(content)
+        self.query_one("#opened", VerticalScroll).scroll_home(animate=False)
 
 
 class Ladder(ScrollView, can_focus=True):
@@ -137,6 +162,7 @@ class Ladder(ScrollView, can_focus=True):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "ladder--cursor",
+        "ladder--held",
         "ladder--sip",
         "ladder--msrp",
         "ladder--wrong",
@@ -148,6 +174,7 @@ class Ladder(ScrollView, can_focus=True):
         overflow-x: hidden;
         padding: 0 1;
         & > .ladder--cursor { background: $primary 25%; }
+        & > .ladder--held { background: $warning 25%; }
         & > .ladder--sip { color: $foreground; }
         & > .ladder--msrp { color: $text-accent; }
         & > .ladder--wrong { color: $text-error; }
@@ -173,6 +200,13 @@ class Ladder(ScrollView, can_focus=True):
         self._steps: list[Step] = []
         self._columns: list[str] = []
         self._marked = -1
+        self.held: Step | None = None
+        """The message that others are compared with."""
+
+    def hold(self, step: Step | None) -> None:
+        """Takes the message that others are compared with, or none."""
+        self.held = step
+        self.refresh()
 
     def show(self, steps: list[Step]) -> None:
         """Takes the messages; the last is marked, unless another was."""
@@ -230,7 +264,9 @@ class Ladder(ScrollView, can_focus=True):
             )[0].text
             wrong = step.arrow.retransmission or (step.arrow.summary.status or 0) >= 400
             style = "wrong" if wrong else step.arrow.protocol
-            if index == self._marked:
+            if self.held is not None and step.number == self.held.number:
+                base = base + background(self, "ladder--held")
+            elif index == self._marked:
                 base = base + background(self, "ladder--cursor")
         strip = Strip([Segment(visible(text), ink(self, f"ladder--{style}"))])
         return strip.crop_extend(0, width, base).apply_style(base)
