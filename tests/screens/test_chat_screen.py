@@ -443,7 +443,10 @@ async def test_an_export_hides_credentials_unless_asked(
         await screen.shows("leave nonces and keys readable")
         await screen.press("tab")
         screen.app.screen.query_one(Input).value = "taken.jsonl"
-        await screen.press("tab", "space", "shift+tab", "enter")
+        assert "▐ ▌ leave" in screen.text
+        await screen.press("tab", "space")
+        await screen.shows("▐X▌ leave")
+        await screen.press("shift+tab", "enter")
         await screen.shows("taken.jsonl is there already")
         screen.app.screen.query_one(Input).value = "open.jsonl"
         await screen.press("enter")

@@ -24,7 +24,7 @@ EXPORTS = {
     "text": ("txt", "the ladder as plain text"),
     "mermaid": ("mmd", "a sequence diagram for Markdown pages"),
     "svg": ("svg", "a picture"),
-    "html": ("html", "a page of its own: each message opens at a click"),
+    "html": ("html", "a page: each message opens at a click"),
     "pcap": ("pcap", "a capture for Wireshark and sngrep"),
     "trace": ("jsonl", "for rcsops trace"),
 }
@@ -55,6 +55,18 @@ def suggested(directory: Path, user: str, peer: str, form: str, now: datetime) -
     return path
 
 
+class Tick(Checkbox):
+    """A box that is empty unless it is ticked: the cross of Textual's own differs by its colour
+    alone."""
+
+    BUTTON_INNER = " "
+
+    def watch_value(self) -> None:
+        """Draws the cross, or none."""
+        self.BUTTON_INNER = "X" if self.value else " "
+        super().watch_value()
+
+
 def _path(name: str) -> Path:
     try:
         return Path(name).expanduser()
@@ -81,6 +93,7 @@ class ExportScreen(ModalScreen[Path | None]):
         }
         OptionList {
             height: auto; max-height: 8; border: none; padding: 0; background: $surface;
+            &:focus { border: none; }
         }
         #where { height: 1; margin-top: 1; color: $text-muted; }
         Input { border: none; height: 1; padding: 0; background: $panel; }
@@ -119,7 +132,7 @@ class ExportScreen(ModalScreen[Path | None]):
             yield OptionList(*options, id="form", markup=False)
             yield Static("", id="where", markup=False)
             yield Input(id="file")
-            yield Checkbox("leave nonces and keys readable", id="open")
+            yield Tick("leave nonces and keys readable", id="open")
             yield Static("", id="wrong", markup=False)
         box.border_title = f"Export {self._count} message{'s' * (self._count != 1)}"
         box.border_subtitle = "Enter writes · Tab: file, credentials · Esc closes"
