@@ -174,8 +174,10 @@ class Client:
 class ContentLab:
     """A project with a SIP server and a content server; ``settings`` are lines of [content]."""
 
-    def __init__(self, directory: Path, settings: str = "", *, scheme: str = "http") -> None:
-        self.port = free_port("127.0.0.1")
+    def __init__(
+        self, directory: Path, settings: str = "", *, scheme: str = "http", port: int = 0
+    ) -> None:
+        self.port = port or free_port("127.0.0.1")
         listen = f'[content]\nlisten = "{scheme}:127.0.0.1:{self.port}"\n{settings}'
         users = {"alex": "secret", "bob": "secret of bob"}
         more = ("tls",) if scheme == "https" else ()

@@ -137,4 +137,5 @@ class AgentSetup:
             disk_reserve=settings.files_reserve,
             msrp_security=settings.agent_msrp_security,
             transfers=self.directory / "transfers",
+            content=settings.agent_content or settings.content.upload_url,
         )

@@ -36,6 +36,12 @@ _TEXT_SECONDS = 60.0
     help="Send this file instead of a text.",
 )
 @click.option(
+    "--via",
+    type=click.Choice(["auto", "http", "msrp"]),
+    default="auto",
+    help="How a file goes: by a content server, from device to device (auto: what both can).",
+)
+@click.option(
     "--location",
     metavar="LAT,LON",
     help="Send this place; TEXT, if there is one, is its label.",
@@ -68,6 +74,7 @@ def send(
     to: str,
     text: str | None,
     file: Path | None,
+    via: str,
     location: str | None,
     radius: float,
     wait: str | None,
@@ -80,7 +87,8 @@ def send(
     of it.
 
     A text that fits goes as a message of its own, which a server keeps for one who is away; a
-    longer one goes in a session, as files do, and needs TO to be there. Chats of FROM that run
+    longer one goes in a session and needs TO to be there. A file goes by the content server, where
+    there is one, and waits there for TO; else from device to device. Chats of FROM that run
     meanwhile go on, and what others write to FROM is left to them.
 
     The exit code is 0 when it came as far as --wait says, 1 when it did not, or not within
@@ -104,7 +112,7 @@ def send(
             "send what?" if nothing else "a text or a file, not both",
             hint='rcsops send alex bob "hello", or rcsops send alex bob --file report.pdf',
         )
-    if file is not None and (wait == "displayed" or session):
+    if file is not None and ((wait == "displayed" and via == "msrp") or session):
         raise UsageError(
             "of a file is known that it is delivered; --wait displayed and --session are for texts"
         )
@@ -146,7 +154,7 @@ def send(
         if file is None:
             outcome = asyncio.run(courier.text(said, wait=wait or "", session=session))
         else:
-            outcome = asyncio.run(courier.file(file))
+            outcome = asyncio.run(courier.file(file, via=via, wait=wait or ""))
     if as_json:
         _print_json(setup, courier.peer, words, file, outcome, received)
         return 0 if outcome.done else 1

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, insert, literal, select, update
 
 from rcsops.database.schema import FIRST_COLUMNS, attachment, message
+from rcsops.rcs import fthttp
 
 DELIVERY, DISPLAY = 1, 2
 """The bits of `HistoryMessage.wanted` and `owed`."""
@@ -190,7 +191,11 @@ def take_over(
                 f"UPDATE message SET owner = ? WHERE {which} AND owner = ?",  # noqa: S608
                 (own, number),
             )
-    texts = _IN_HAND + " AND owner = ? AND id NOT IN (SELECT message FROM attachment)"  # noqa: S608
+    # A file of a session of its own goes on otherwise; the address of one is a text.
+    texts = (
+        f"{_IN_HAND} AND owner = ? AND (content_type = '{fthttp.CONTENT_TYPE}' "  # noqa: S608
+        "OR id NOT IN (SELECT message FROM attachment))"
+    )
     cursor.execute(
         "UPDATE message SET status = 'failed', failed_at = ?, reason = 'it was not sent in time' "  # noqa: S608
         f"WHERE {texts} AND status = 'queued' AND stored_at < ?",
@@ -227,10 +232,13 @@ def settle(connection: Connection, peer: str, message_id: str, kind: int) -> Non
     )
 
 
-def set_attachment_path(connection: Connection, number: int, path: str) -> bool:
-    """Notes where a file went; False when message ``number`` has none."""
-    change = update(attachment).where(attachment.c.message == number).values(path=path)
-    return bool(connection.execute(change).rowcount)
+def file_arrived(connection: Connection, peer: str, message_id: str, path: str, sha1: str) -> bool:
+    """Notes where the file of a message that has come is; False when that message has none."""
+    number = select(message.c.id).where(
+        message.c.peer == peer, message.c.direction == "in", message.c.message_id == message_id
+    )
+    change = update(attachment).where(attachment.c.message == number.scalar_subquery())
+    return bool(connection.execute(change.values(path=path, sha1=sha1)).rowcount)
 
 
 def load(

@@ -10,7 +10,7 @@ from rcsops.operations.chat_events import Teller
 from rcsops.operations.chat_notices import Narrator
 from rcsops.operations.wording import amount
 from rcsops.settings import FileVerdict
-from rcsops.ua import FileOffer, Invitation, Transfer, events
+from rcsops.ua import FileOffer, HttpDownload, HttpOffer, Invitation, Transfer, events
 
 __all__ = ["Door"]
 
@@ -36,7 +36,7 @@ class Door:
         directory: Path,
         auto_accept: bool,
     ) -> None:
-        self._transfers: set[Transfer] = set()
+        self._transfers: set[Transfer | HttpDownload] = set()
         self._narrator = narrator
         self._teller = teller
         self._busy = busy
@@ -45,11 +45,11 @@ class Door:
         self._spawn = spawn
         self._directory = directory
         self._auto_accept = auto_accept
-        self._waiting: Invitation | FileOffer | None = None
+        self._waiting: Invitation | FileOffer | HttpOffer | None = None
         self._opening: asyncio.Task[None] | None = None
 
     @property
-    def waiting(self) -> Invitation | FileOffer | None:
+    def waiting(self) -> Invitation | FileOffer | HttpOffer | None:
         """What waits for the user's answer."""
         return self._waiting if self._waiting is not None and self._waiting.pending else None
 
@@ -85,7 +85,7 @@ class Door:
         waits = self._waiting is invitation
         self._narrator.say("invited", words, peer=invitation.peer, waits=waits)
 
-    def offered(self, offer: FileOffer) -> None:
+    def offered(self, offer: FileOffer | HttpOffer) -> None:
         """A peer wants to send a file."""
         what = f"{self._teller.short(offer.peer)} sends {offer.name} ({amount(offer.size)})"
         data = {
@@ -112,7 +112,7 @@ class Door:
         """A peer does not wait any longer for the answer."""
         what = "invitation"
         if self._waiting is not None and self._waiting.chat_id == event.chat_id:
-            if isinstance(self._waiting, FileOffer):
+            if isinstance(self._waiting, FileOffer | HttpOffer):
                 what = f"offer of {self._waiting.name}"
             self._waiting = None
         text = f"{self._teller.short(event.peer)} took the {what} back"
@@ -130,7 +130,7 @@ class Door:
                 self._narrator.fail(f"not now: {busy}", hint="/bye ends it, /decline refuses")
                 return
             self._opening = self._spawn(self._accept(waiting))
-        elif isinstance(waiting, FileOffer):
+        elif isinstance(waiting, FileOffer | HttpOffer):
             self._spawn(self._accept_file(waiting))
         else:
             self._narrator.fail("nobody waits for your answer")
@@ -164,7 +164,7 @@ class Door:
             peer = self._teller.short(invitation.peer)
             self._not_opened(f"no session with {peer}: {error}")
 
-    async def _accept_file(self, offer: FileOffer) -> None:
+    async def _accept_file(self, offer: FileOffer | HttpOffer) -> None:
         try:
             self._transfers.add(await offer.accept(self._directory))
         except RcsopsError as error:

@@ -214,6 +214,10 @@ _ENTRIES: dict[type[events.Event], tuple[str, Words]] = {
         "file-sent",
         lambda t, e, _: f"delivered {e.name} ({amount(e.size)}) to {t.short(e.peer)}",
     ),
+    events.FileUploaded: (
+        "file-uploaded",
+        lambda t, e, _: f"uploaded {e.name} ({amount(e.size)}) for {t.short(e.peer)}: {e.url}",
+    ),
     events.FileReceived: ("file-received", lambda t, e, _: f"received {e.name}: {e.path}"),
     events.FileFailed: ("file-failed", _file_failed),
 }

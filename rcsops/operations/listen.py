@@ -13,7 +13,7 @@ from rcsops.operations.listen_bot import Bot
 from rcsops.operations.send import Posting
 from rcsops.operations.wording import amount
 from rcsops.settings import FileVerdict
-from rcsops.ua import Agent, FileOffer, Invitation, TextReceived, events
+from rcsops.ua import Agent, FileOffer, HttpOffer, Invitation, TextReceived, events
 
 __all__ = ["Listener"]
 
@@ -147,7 +147,7 @@ class Listener:
         except AgentError as error:
             self._note(f"no session with {self._teller.short(invitation.peer)}: {error}")
 
-    async def _take_file(self, offer: FileOffer) -> None:
+    async def _take_file(self, offer: FileOffer | HttpOffer) -> None:
         what = f"{self._teller.short(offer.peer)} sends {offer.name} ({amount(offer.size)})"
         if self._directory is None:
             offer.reject(603)

@@ -11,7 +11,16 @@ from rcsops.errors import AgentError, DatabaseError, DeliveryError, InviteError,
 from rcsops.operations.chat_events import Teller
 from rcsops.operations.places import Said, say
 from rcsops.rcs import Location
-from rcsops.ua import Agent, Chat, MessageStatus, Receipt, Service, TransferStatus, events
+from rcsops.ua import (
+    Agent,
+    Chat,
+    HttpUpload,
+    MessageStatus,
+    Receipt,
+    Service,
+    TransferStatus,
+    events,
+)
 
 __all__ = ["Courier", "Outcome", "Posting"]
 
@@ -246,17 +255,65 @@ class Courier:
             hint = hint or "a text of more than some 350 octets needs a session"
         return Outcome(status.value, False, posting.way, reference, text, hint, error.status)
 
-    async def file(self, path: Path) -> Outcome:
-        """Sends a file, or goes on with one of which a part is through; done when the peer has the
-        whole of it.
+    async def file(self, path: Path, *, via: str = "msrp", wait: str = "") -> Outcome:
+        """Sends a file by ``via``: "msrp", "http", or "auto", which is HTTP where a content server
+        is known, unless the peer's devices are known to do MSRP alone (RCC.07).
 
-        Raises RegistrationError as `text` does, TransferError when the file cannot be read,
-        UsageError for a name that no peer could read.
+        Over HTTP it waits until the message about it is ``wait``, as `text` does. Raises as that
+        does, TransferError when the file cannot be read, UsageError for a name that no peer could
+        read.
         """
         try:
             path.name.encode("utf-8")
         except UnicodeEncodeError:
             raise UsageError("the name of that file is not UTF-8", hint="rename it") from None
+        if via == "http" or (via == "auto" and self._agent.options.content):
+            outcome = await self._file_http(path, wait, sure=via == "http")
+            if outcome is not None:
+                return outcome
+        return await self._file_msrp(path)
+
+    async def _file_http(self, path: Path, wait: str, *, sure: bool) -> Outcome | None:
+        """None when the peer's devices take files over MSRP alone, unless it is to be ``sure``."""
+        async with self._started():
+            receipt: Receipt | None = None
+            upload: HttpUpload | None = None
+            try:
+                async with asyncio.timeout(self._seconds):
+                    await self._agent.register()
+                    if not sure:
+                        await self._ask()
+                        known = self._agent.known_capabilities(self._uri)
+                        if (
+                            known is not None
+                            and known.file_transfer
+                            and known.lacks(Service.FILE_TRANSFER_HTTP)
+                        ):
+                            return None
+                    upload = await self._agent.send_file_http(self._uri, path)
+                    await upload.done()
+                    receipt = upload.receipt
+                    assert receipt is not None
+                    async with self._news_of(receipt):
+                        await _reach(receipt, wait)
+            except TimeoutError:
+                error = AgentError(f"the file was not through within {self._seconds:g} s")
+            except AgentError as failure:
+                if upload is None:
+                    raise
+                error = failure
+            else:
+                return Outcome(receipt.status.value, True, "http", receipt.message_id)
+            if upload is None:
+                raise error
+            await upload.cancel()
+            status = "failed" if receipt is None else receipt.status.value
+            reference = upload.transfer_id if receipt is None else receipt.message_id
+            return Outcome(status, False, "http", reference, str(error), error.hint, error.status)
+
+    async def _file_msrp(self, path: Path) -> Outcome:
+        """Sends a file, or goes on with one of which a part is through; done when the peer has the
+        whole of it."""
         async with self._started():
             transfer = None
             try:

@@ -35,6 +35,7 @@ from rcsops.rcs.filetransfer import (
     read_file_offer,
     safe_name,
 )
+from rcsops.rcs.fthttp import FileInfo, StoredFile
 from rcsops.rcs.geolocation import Location, make_location, parse_location
 from rcsops.rcs.imdn import ImdnReport, make_imdn, parse_imdn
 from rcsops.rcs.negotiation import Agreement, LocalStream
@@ -58,6 +59,7 @@ __all__ = [
     "CpimMessage",
     "CpimParseError",
     "DeliveryReceived",
+    "FileInfo",
     "FileOffer",
     "FileSelector",
     "ImdnReport",
@@ -68,6 +70,7 @@ __all__ = [
     "PeerState",
     "Received",
     "Service",
+    "StoredFile",
     "TextReceived",
     "answered_start",
     "chat_accepted",

@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Protocol
 
 from rcsops.errors import CpimParseError
-from rcsops.rcs import composing, cpim, geolocation, imdn
+from rcsops.rcs import composing, cpim, fthttp, geolocation, imdn
 from rcsops.rcs.cpim import CpimMessage
+from rcsops.rcs.fthttp import FileInfo
 from rcsops.rcs.geolocation import Location
 from rcsops.rcs.imdn import ImdnReport
 from rcsops.tokens import Tokens
@@ -36,8 +37,8 @@ class TextReceived:
     """A text; ``sent_at`` is the sender's DateTime, None when it gave none.
 
     ``message_id`` is empty when the peer sent no CPIM or no Message-ID. ``date_time`` and
-    ``routes`` are what a notification about it has to repeat. A ``location`` that was pushed has
-    its words as ``text``.
+    ``routes`` are what a notification about it has to repeat. A ``location`` that was pushed, and a
+    ``file`` on a content server, have their words as ``text``.
     """
 
     message_id: str
@@ -48,16 +49,19 @@ class TextReceived:
     date_time: str = ""
     routes: tuple[str, ...] = ()
     location: Location | None = None
+    file: FileInfo | None = None
 
     @property
     def content_type(self) -> str:
         """What kind of message it came as, without parameters."""
+        if self.file is not None:
+            return fthttp.CONTENT_TYPE
         return "text/plain" if self.location is None else geolocation.CONTENT_TYPE
 
 
 @dataclass(frozen=True, slots=True)
 class ContentReceived:
-    """A message that is no text (the XML of a file): its type and octets."""
+    """A message that is no text: its type and octets."""
 
     message_id: str
     content_type: str
@@ -148,6 +152,13 @@ class ChatCodec:
         body = geolocation.make_location(location, entity=entity, number=number, now=now)
         return self.compose(geolocation.CONTENT_TYPE, body, now, message_id=message_id)
 
+    def compose_file(
+        self, file: FileInfo, now: datetime, *, message_id: str | None = None
+    ) -> Outgoing:
+        """Where a file is on a content server, in that server's own words."""
+        body = file.document or fthttp.make_file_info(file)
+        return self.compose(fthttp.CONTENT_TYPE, body, now, message_id=message_id)
+
     def compose(
         self, content_type: str, body: bytes, now: datetime, *, message_id: str | None = None
     ) -> Outgoing:
@@ -216,6 +227,9 @@ def _receive_plain(content_type: str, body: bytes) -> Received:
     if kind == geolocation.CONTENT_TYPE:
         location = geolocation.parse_location(body)
         return TextReceived("", location.text, None, location=location)
+    if kind == fthttp.CONTENT_TYPE:
+        file = fthttp.parse_file_info(body)
+        return TextReceived("", file.text, None, file=file)
     return ContentReceived("", content_type, body, None)
 
 
@@ -239,7 +253,7 @@ def _receive_cpim(message: CpimMessage) -> Received:
         tuple(message.get_all("imdn-record-route", cpim.IMDN_NAMESPACE)),
     )
     if isinstance(plain, TextReceived):
-        return TextReceived(message_id, plain.text, *rest, location=plain.location)
+        return TextReceived(message_id, plain.text, *rest, location=plain.location, file=plain.file)
     return ContentReceived(message_id, plain.content_type, plain.body, *rest)
 
 

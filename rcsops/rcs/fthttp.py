@@ -7,7 +7,7 @@ since the field does not agree on the namespaces.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import Element
@@ -63,6 +63,7 @@ class FileInfo:
 
     ``disposition`` is "attachment", "render" (such as a spoken message, of ``playing_length``
     seconds) or "". ``branded_url`` is a page for people without RCS, by some operators.
+    ``document`` is what was read, to be handed on as it is.
     """
 
     file: StoredFile
@@ -71,6 +72,34 @@ class FileInfo:
     disposition: str = ""
     playing_length: int | None = None
     branded_url: str = ""
+    document: bytes = field(default=b"", repr=False, compare=False)
+
+    @property
+    def text(self) -> str:
+        """What people read of it."""
+        file = self.file
+        until = "" if file.until is None else f", until {file.until:%Y-%m-%d %H:%M} UTC"
+        return f"{self.name} ({file.content_type}, {file.size} octets{until}): {file.url}"
+
+
+_TEXT = re.compile(
+    r"(.+) \(([^ ]+), ([0-9]{1,18}) octets(?:, until ([0-9]{4}-[0-9-]{5} [0-9:]{5}) UTC)?\): (\S+)",
+    re.DOTALL,
+)
+
+
+def read_file_text(text: str) -> FileInfo | None:
+    """What `FileInfo.text` says, which is all that a history keeps of it; None for other words."""
+    found = _TEXT.fullmatch(text)
+    if found is None or not _is_url(found[5]) or not is_media_type(found[2]):
+        return None
+    until = None
+    if found[4]:
+        try:
+            until = datetime.strptime(found[4], "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
+        except ValueError:
+            return None
+    return FileInfo(StoredFile(found[5], int(found[3]), found[2], until), found[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +164,7 @@ def parse_file_info(data: bytes) -> FileInfo:
         disposition if disposition in DISPOSITIONS else "",
         _whole(length, _MAX_SECONDS),
         branded if _is_url(branded) else "",
+        data,
     )
 
 

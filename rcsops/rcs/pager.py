@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from rcsops.errors import LocalProtocolError, RemoteProtocolError
-from rcsops.rcs import cpim, geolocation
+from rcsops.rcs import cpim, fthttp, geolocation
 from rcsops.rcs.chat import (
     ChatCodec,
     DeliveryReceived,
@@ -18,7 +18,9 @@ from rcsops.sip import Request
 MAX_REQUEST = 1300
 """What a MESSAGE may have where nobody knows each hop to be safe from congestion (RFC 3428 §8)."""
 
-PAGER_ACCEPT = f"message/cpim, text/plain, message/imdn+xml, {geolocation.CONTENT_TYPE}"
+PAGER_ACCEPT = (
+    f"message/cpim, text/plain, message/imdn+xml, {geolocation.CONTENT_TYPE}, {fthttp.CONTENT_TYPE}"
+)
 """What is taken in a MESSAGE, for the Accept header of a 415."""
 
 _IMDN_NAMESPACE = cpim.IMDN_NAMESPACE.encode()

@@ -19,6 +19,7 @@ from rcsops.ua.events import (
     FileRefused,
     FileResumed,
     FileSent,
+    FileUploaded,
     InviteCancelled,
     Invited,
     Registered,
@@ -33,6 +34,8 @@ from rcsops.ua.events import (
     Unregistered,
 )
 from rcsops.ua.host import AgentHost
+from rcsops.ua.http_files import HttpOffer
+from rcsops.ua.http_transfer import HttpDownload, HttpUpload
 from rcsops.ua.incoming import FileOffer, Invitation
 from rcsops.ua.receipts import MessageStatus, Receipt
 from rcsops.ua.transfer import Transfer, TransferStatus
@@ -58,6 +61,10 @@ __all__ = [
     "FileRefused",
     "FileResumed",
     "FileSent",
+    "FileUploaded",
+    "HttpDownload",
+    "HttpOffer",
+    "HttpUpload",
     "Invitation",
     "InviteCancelled",
     "Invited",

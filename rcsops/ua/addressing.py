@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 
 from rcsops.errors import AgentError, SipParseError, UsageError
 from rcsops.rcs import REGISTERED, feature_text, service_headers
+from rcsops.rcs.features import RCS_FILE_TRANSFER_HTTP
 from rcsops.sip import Credential, Flow, NameAddr, Request, Target, Uri
 from rcsops.tokens import Tokens
 from rcsops.transport.requester import find_targets
@@ -13,10 +14,10 @@ from rcsops.ua.host import ALLOW, AgentHost
 from rcsops.ua.options import AgentOptions
 from rcsops.ua.registrar import Registrar
 
-__all__ = ["FEATURES", "Addressing"]
+__all__ = ["Addressing", "server_uri", "user_uri"]
 
-FEATURES = feature_text(REGISTERED)
-"""What an agent can do, as parameters of its Contact."""
+_FEATURES = feature_text(REGISTERED)
+_FEATURES_HTTP = feature_text((*REGISTERED, RCS_FILE_TRANSFER_HTTP))
 
 
 class Addressing:
@@ -64,6 +65,12 @@ class Addressing:
         """The server as a person would name it."""
         server = self.options.server
         return self.uri.host_text if server is None else server.host_port
+
+    @property
+    def features(self) -> str:
+        """What it can do, as parameters of its Contact; files over HTTP where a content server is
+        known."""
+        return _FEATURES_HTTP if self.options.content else _FEATURES
 
     def use_credential(self, credential: Credential) -> None:
         """Answers challenges with another secret from now on: the password has been changed."""
@@ -165,7 +172,7 @@ class Addressing:
         transport = target.flow.transport
         # RFC 7118 §5.2: in URIs a WebSocket is "ws", whether TLS is under it or not.
         suffix = "" if transport == "udp" else f";transport={transport.replace('wss', 'ws')}"
-        return NameAddr.parse(f"<sip:{self.contact_user}@{target.sent_by}{suffix}>{FEATURES}")
+        return NameAddr.parse(f"<sip:{self.contact_user}@{target.sent_by}{suffix}>{self.features}")
 
     def contact(self, target: Target) -> str:
         """The value of our Contact header in a session.
@@ -235,3 +242,25 @@ class Addressing:
             ("CSeq", f"1 {method}"),
         ]
         return Request(method, to, [*fixed, *headers], body)
+
+
+def user_uri(text: str) -> Uri:
+    """The URI of a user, as an agent is told its own. Raises UsageError."""
+    try:
+        uri = Uri.parse(text if ":" in text else f"sip:{text}")
+    except SipParseError as error:
+        raise UsageError(f"{text!r} is not a SIP address: {error}") from error
+    if not uri.is_sip or not uri.username or not uri.host:
+        raise UsageError(f"{text!r} does not name a user, as sip:bob@rcs.example does")
+    return uri
+
+
+def server_uri(text: str) -> Uri:
+    """The URI of a server: "HOST", "HOST:PORT" or a URI. Raises UsageError."""
+    try:
+        uri = Uri.parse(text if text.lower().startswith(("sip:", "sips:")) else f"sip:{text}")
+    except SipParseError as error:
+        raise UsageError(f"{text!r} is not a server: {error}") from error
+    if not uri.is_sip or not uri.host:
+        raise UsageError(f"{text!r} is not a server; give HOST:PORT or a SIP URI")
+    return uri

@@ -9,18 +9,18 @@ from types import TracebackType
 from typing import Self
 from weakref import WeakSet
 
-from rcsops.errors import AgentError, RegistrationError, SipParseError, UsageError
-from rcsops.rcs import Capabilities, FileSelector, Location, Service
+from rcsops.errors import AgentError, RegistrationError, UsageError
+from rcsops.rcs import Capabilities, Location, Service
 from rcsops.settings import FileRules
 from rcsops.sip import Credential, DigestClient, NameAddr, Registration, Uri
 from rcsops.sip.session_timer import MIN_SE
 from rcsops.transport import Tap, TlsOptions
 from rcsops.ua import dialing
+from rcsops.ua.addressing import server_uri, user_uri
+from rcsops.ua.agent_files import FileAgent
 from rcsops.ua.calling import ProgressCallback
 from rcsops.ua.chat import Chat
-from rcsops.ua.core import AgentCore
 from rcsops.ua.events import Event, TextReceived, burden
-from rcsops.ua.files import OutgoingFile
 from rcsops.ua.history import History
 from rcsops.ua.host import ALLOW, AgentHost
 from rcsops.ua.incoming import Invitation
@@ -29,7 +29,6 @@ from rcsops.ua.receipts import Receipt
 from rcsops.ua.redelivery import Unsure
 from rcsops.ua.registrar import Registrar
 from rcsops.ua.streams import Stream
-from rcsops.ua.transfer import Transfer
 
 __all__ = ["Agent"]
 
@@ -39,7 +38,7 @@ _UNREGISTER_SECONDS = 3.0
 _TRANSPORTS = ("auto", "udp", "tcp", "tls", "ws", "wss")
 
 
-class Agent(AgentCore):
+class Agent(FileAgent):
     """A user's RCS endpoint: registers, invites and is invited, sends texts and files.
 
     ::
@@ -100,6 +99,8 @@ class Agent(AgentCore):
         display_notifications: bool = True,
         resend_seconds: float = 86_400.0,
         idle_timeout: float = 300.0,
+        content: str = "",
+        content_hosts: Sequence[str] = (),
     ) -> None:
         """Describes the agent; nothing happens before ``start`` (or ``async with``).
 
@@ -144,7 +145,10 @@ class Agent(AgentCore):
         what our user has seen. A message that may not have arrived, since a session broke, the
         server was gone or an earlier agent with this history was killed, goes again until it is
         ``resend_seconds`` old. A session in which nothing has gone either way for ``idle_timeout``
-        ends, without a file or a message under way; 0 leaves it. Sizes are in octets, times in
+        ends, without a file or a message under way; 0 leaves it. ``content`` is the URL of the
+        content server to upload files to (RCC.07), "https://files.rcs.example/ft"; they are fetched
+        from there, from hosts of our domain, and from ``content_hosts`` ("*": any public one).
+        Sizes are in octets, times in
         seconds.
 
         Raises UsageError for what cannot be meant.
@@ -157,9 +161,9 @@ class Agent(AgentCore):
             raise UsageError(f"msrp_security is {', '.join(MSRP_SECURITY)}, not {msrp_security!r}")
         if session_expires and session_expires < MIN_SE:
             raise UsageError(f"session_expires is 0 or at least {MIN_SE} s, not {session_expires}")
-        uri = _user_uri(aor)
+        uri = user_uri(aor)
         options = AgentOptions(
-            server=None if server is None else _server_uri(server),
+            server=None if server is None else server_uri(server),
             transport=transport,
             password=password,
             credential=credential,
@@ -190,6 +194,8 @@ class Agent(AgentCore):
             display_notifications=display_notifications,
             resend_seconds=resend_seconds,
             idle_timeout=idle_timeout,
+            content=content.rstrip("/"),
+            content_hosts=tuple(content_hosts),
         )
         owns_host = host is None
         if host is None:
@@ -265,6 +271,8 @@ class Agent(AgentCore):
             if isinstance(outcome, Exception):
                 logger.error("a session could not be closed", exc_info=outcome)
         self.files.close()
+        if self._http_files is not None:
+            await self._http_files.close()
         if self._inbox is not None:
             await self._inbox.close()
         if self._pager is not None:
@@ -462,66 +470,6 @@ class Agent(AgentCore):
             # Who waits for the next one must not keep the last, and all that hangs on it, alive.
             del invitation
 
-    async def send_file(
-        self,
-        peer: str,
-        path: str | os.PathLike[str],
-        *,
-        chat: Chat | None = None,
-        conversation_id: str | None = None,
-        disposition: str = "attachment",
-    ) -> Transfer:
-        """Offers a file to ``peer`` and sends it once accepted; see ``Chat.send_file``.
-
-        One that was not through when it was last sent to that peer goes on where it was, if the
-        agent keeps ``transfers``. ``disposition`` "render" is for what is to be shown at once.
-        """
-        self.check_open()
-        return await self.files.send(
-            self.peer_uri(peer),
-            path,
-            chat=chat,
-            conversation_id=conversation_id,
-            disposition=disposition,
-        )
-
-    async def share(self, peer: str, path: str | os.PathLike[str]) -> str:
-        """Lets ``peer``, and nobody else, fetch a file from now on; returns its SHA-1.
-
-        So may be fetched, besides, what was sent to that peer. The last 32 are kept. Raises
-        TransferError when the file cannot be read.
-        """
-        self.check_open()
-        file = await OutgoingFile.open(path)
-        self.files.lend(self.peer_uri(peer).aor, file)
-        return file.sha1
-
-    async def fetch_file(
-        self,
-        peer: str,
-        directory: str | os.PathLike[str],
-        *,
-        name: str | None = None,
-        sha1: str | None = None,
-        chat: Chat | None = None,
-    ) -> Transfer:
-        """Asks ``peer`` for a file that it has shared with us, by name, SHA-1 (hex) or both.
-
-        Returns at once; ``await transfer.done()`` raises TransferError when there is none. Raises
-        UsageError when it is not said which file.
-        """
-        self.check_open()
-        if not name and not sha1:
-            raise UsageError("which file? say its name or its SHA-1")
-        selector = FileSelector(name, sha1=sha1.lower() if sha1 else None)
-        return self.files.fetch(self.peer_uri(peer), selector, Path(directory), chat=chat)
-
-    @property
-    def transfers(self) -> tuple[Transfer, ...]:
-        """The files that are on their way, or that were interrupted, also at an earlier time."""
-        self.files.find_unfinished()
-        return self.files.transfers
-
     def events(self) -> AsyncIterator[Event]:
         """Everything that happens to this agent and its chats from this call on.
 
@@ -541,23 +489,3 @@ class Agent(AgentCore):
                 chat.let_flow()
             yield event
             del event
-
-
-def _user_uri(text: str) -> Uri:
-    try:
-        uri = Uri.parse(text if ":" in text else f"sip:{text}")
-    except SipParseError as error:
-        raise UsageError(f"{text!r} is not a SIP address: {error}") from error
-    if not uri.is_sip or not uri.username or not uri.host:
-        raise UsageError(f"{text!r} does not name a user, as sip:bob@rcs.example does")
-    return uri
-
-
-def _server_uri(text: str) -> Uri:
-    try:
-        uri = Uri.parse(text if text.lower().startswith(("sip:", "sips:")) else f"sip:{text}")
-    except SipParseError as error:
-        raise UsageError(f"{text!r} is not a server: {error}") from error
-    if not uri.is_sip or not uri.host:
-        raise UsageError(f"{text!r} is not a server; give HOST:PORT or a SIP URI")
-    return uri

@@ -19,22 +19,26 @@ from rcsops.rcs import (
     ComposingReceived,
     ContentReceived,
     DeliveryReceived,
+    FileInfo,
     Location,
     Outgoing,
     TextReceived,
+    fthttp,
     geolocation,
 )
 from rcsops.transport import wall_clock
 from rcsops.ua import events
 from rcsops.ua.fates import Fates
+from rcsops.ua.files import attachment_of
 from rcsops.ua.idleness import IDLE_REASON, IdleWatch, means_idle
 from rcsops.ua.notices import DELIVERY, Notice
 from rcsops.ua.receipts import MessageStatus, Receipt
-from rcsops.ua.redelivery import Unsure
+from rcsops.ua.redelivery import Unsure, compose_again
 from rcsops.ua.session import MsrpCall, SessionUser
 from rcsops.ua.streams import Stream
 
 if TYPE_CHECKING:
+    from rcsops.database.history import Attachment
     from rcsops.ua.core import AgentCore
     from rcsops.ua.transfer import Transfer
 
@@ -177,12 +181,24 @@ class Chat(SessionUser):
         message = self._codec.compose_location(location, wall_clock(), entity=self._agent.aor)
         return await self._send(message, location.text, geolocation.CONTENT_TYPE)
 
-    async def _send(self, message: Outgoing, text: str, content_type: str = "") -> Receipt:
+    async def send_file_info(self, info: FileInfo, file: "Attachment") -> Receipt:
+        """Says where ``file`` is on a content server; see ``Agent.send_file_http``."""
+        message = self._codec.compose_file(info, wall_clock())
+        return await self._send(message, info.text, fthttp.CONTENT_TYPE, file, info)
+
+    async def _send(
+        self,
+        message: Outgoing,
+        text: str,
+        content_type: str = "",
+        file: "Attachment | None" = None,
+        info: FileInfo | None = None,
+    ) -> Receipt:
         link = self.session.link
         if link is None or self.ended:
             raise SessionClosed("the session is over")
         written = wall_clock()
-        receipt = Receipt(message.message_id, text, written)
+        receipt = Receipt(message.message_id, text, written, info)
         history = self._agent.history
         if history is not None:
             await history.outgoing(
@@ -194,6 +210,7 @@ class Chat(SessionUser):
                 contribution_id=self.contribution_id,
                 address=self.remote_uri,
                 content_type=content_type,
+                file=file,
             )
         if self._agent.is_resending(self.peer):
             await self._agent.redelivery.drained(self.peer)
@@ -223,9 +240,7 @@ class Chat(SessionUser):
         if link is None or self.ended:
             return False
         receipt = message.receipt
-        body = self._codec.compose_text(
-            receipt.text, message.written, message_id=receipt.message_id
-        )
+        body = compose_again(self._codec, message)
         session = link.session
         await link.wait_for(session.can_send)
         try:
@@ -453,6 +468,7 @@ class Chat(SessionUser):
             message.sent_at or now,
             conversation_id=self.conversation_id,
             content_type=message.content_type,
+            file=attachment_of(message.file),
             notice=notice,
             done=stored,
         )
@@ -460,17 +476,19 @@ class Chat(SessionUser):
     def _show(self, message: TextReceived, message_id: str, now: datetime) -> None:
         if self._agent.intake:
             self._agent.intake -= 1
-        self._publish(
-            events.TextReceived(
-                self.peer,
-                self.chat_id,
-                message_id,
-                message.text,
-                message.sent_at,
-                now,
-                location=message.location,
-            )
+        event = events.TextReceived(
+            self.peer,
+            self.chat_id,
+            message_id,
+            message.text,
+            message.sent_at,
+            now,
+            location=message.location,
+            file=message.file,
         )
+        self._publish(event)
+        if message.file is not None:
+            self._agent.http_files.announced(event, chat=self, vouched=True)
 
     def notify(self, notice: Notice, kind: int) -> bool:
         """Tells the peer what became of a message of its; False when it has to go another way."""

@@ -13,13 +13,14 @@ from rcsops.errors import (
 from rcsops.msrp import ReceiveLimits
 from rcsops.sip import DigestClient, Flow, Request, Uri
 from rcsops.ua import events
-from rcsops.ua.addressing import FEATURES, Addressing
+from rcsops.ua.addressing import Addressing
 from rcsops.ua.call import Call
 from rcsops.ua.capabilities import CapabilityBook
 from rcsops.ua.chat import Chat
 from rcsops.ua.file_desk import FileDesk
 from rcsops.ua.history import History
 from rcsops.ua.host import ACCEPT, ALLOW, SUPPORTED, AgentHost
+from rcsops.ua.http_files import HttpFiles
 from rcsops.ua.inbox import Inbox
 from rcsops.ua.incoming import FileOffer, Invitation, Pending
 from rcsops.ua.notices import Notifier
@@ -55,6 +56,7 @@ class AgentCore(Addressing, ABC):
         "_feeds",
         "_files",
         "_held",
+        "_http_files",
         "_inbox",
         "_invitations",
         "_notifier",
@@ -93,6 +95,7 @@ class AgentCore(Addressing, ABC):
         self._pending: tuple[Pending, ...] = ()
         self._attempts: tuple[Attempt, ...] = ()
         self._files: FileDesk | None = None
+        self._http_files: HttpFiles | None = None
         self._held: tuple[Chat, ...] = ()
         self._seen: Seen | None = None
 
@@ -198,6 +201,13 @@ class AgentCore(Addressing, ABC):
             self._files = FileDesk(self)
         return self._files
 
+    @property
+    def http_files(self) -> HttpFiles:
+        """What it knows of files on content servers."""
+        if self._http_files is None:
+            self._http_files = HttpFiles(self)
+        return self._http_files
+
     def check_open(self) -> None:
         """Raises AgentError before ``start`` and after ``close``."""
         if self._closing:
@@ -253,7 +263,7 @@ class AgentCore(Addressing, ABC):
     def capability_headers(self) -> list[tuple[str, str]]:
         """What the answer to OPTIONS says of us."""
         return [
-            ("Contact", f"<{self.aor}>{FEATURES}"),
+            ("Contact", f"<{self.aor}>{self.features}"),
             ("Allow", ALLOW),
             ("Accept", ACCEPT),
             ("Supported", SUPPORTED),

@@ -9,9 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rcsops.rcs import Location
+from rcsops.rcs import FileInfo, Location
 
 if TYPE_CHECKING:
+    from rcsops.ua.http_files import HttpOffer
     from rcsops.ua.incoming import FileOffer, Invitation
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "FileRefused",
     "FileResumed",
     "FileSent",
+    "FileUploaded",
     "InviteCancelled",
     "Invited",
     "Registered",
@@ -157,7 +159,8 @@ class TextReceived(Event):
     """A message, stored in the history when there is one; ``sent_at`` by the sender's clock.
 
     ``pager``: it came in a SIP MESSAGE, outside of any session, just now or after the server had
-    kept it; ``chat_id`` is then empty. A pushed ``location`` has its words and links as ``text``.
+    kept it; ``chat_id`` is then empty. A pushed ``location``, and a ``file`` on a content server,
+    have their words and links as ``text``; what becomes of the file is told by further events.
     """
 
     peer: str
@@ -168,6 +171,7 @@ class TextReceived(Event):
     received_at: datetime
     pager: bool = False
     location: Location | None = None
+    file: FileInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +244,7 @@ class FileOffered(Event):
     name: str
     size: int
     content_type: str
-    offer: "FileOffer"
+    offer: "FileOffer | HttpOffer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +323,20 @@ class FileSent(Event):
     name: str
     size: int
     sha1: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileUploaded(Event):
+    """A file is on the content server, and the message ``message_id`` that says so on its way."""
+
+    peer: str
+    chat_id: str
+    transfer_id: str
+    name: str
+    size: int
+    sha1: str
+    url: str
+    message_id: str
 
 
 @dataclass(frozen=True, slots=True)

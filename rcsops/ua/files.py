@@ -8,11 +8,12 @@ import shutil
 import stat
 from pathlib import Path
 
+from rcsops.database.history import Attachment
 from rcsops.errors import TransferError
 from rcsops.msrp.outgoing import Read
-from rcsops.rcs import FileSelector
+from rcsops.rcs import FileInfo, FileSelector
 
-__all__ = ["OutgoingFile", "check_room"]
+__all__ = ["OutgoingFile", "attachment_of", "check_room"]
 
 _BLOCK = 1 << 20
 # How far ahead of what is read the system is told to fetch.
@@ -35,6 +36,11 @@ def check_room(directory: Path, size: int, reserve: int) -> None:
             f"{size} octets do not fit: the disk has {free} free, of which {reserve} are kept",
             hint="make room, or lower reserve in [files] of rcsops.toml",
         )
+
+
+def attachment_of(info: FileInfo | None) -> Attachment | None:
+    """How the history knows a file on a content server that has not been fetched."""
+    return None if info is None else Attachment(info.name, "", info.file.size)
 
 
 class OutgoingFile:

@@ -152,6 +152,14 @@ class History:
             lambda result: done(None if isinstance(result, DatabaseError) else result),
         )
 
+    async def file_arrived(self, peer: str, message_id: str, path: str, sha1: str) -> None:
+        """Notes where the file of a message that has come is now. Raises DatabaseError."""
+        await self._store.run(
+            lambda connection: table.file_arrived(
+                connection, _storable(peer), _storable(message_id), _storable(path), sha1
+            )
+        )
+
     def settled(self, peer: str, message_id: str, kind: int) -> None:
         """Notes that a notification (`table.DELIVERY`, `DISPLAY`) is owed no longer."""
         self._store.post(

@@ -182,6 +182,11 @@ class AgentHost:
         if self._endpoint is not None:
             await self._endpoint.close()
 
+    @property
+    def tls_options(self) -> TlsOptions:
+        """Whom its connections believe."""
+        return self._tls.options
+
     async def msrp(self, *, secure: bool = False) -> MsrpEndpoint:
         """The MSRP endpoint, listening, with ``secure`` by TLS.
 
@@ -199,11 +204,12 @@ class AgentHost:
         await self._msrp.start(secure=secure)
         return self._msrp
 
-    def spawn(self, work: Coroutine[Any, Any, object]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, object]) -> "asyncio.Task[None]":
         """Runs something in the background; its failure is logged, and ``close`` ends it."""
         task = asyncio.get_running_loop().create_task(_logged(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # --- agents and calls --------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from rcsops.rcs import PAGER_ACCEPT, ChatCodec, DeliveryReceived, TextReceived, 
 from rcsops.sip import Flow, Request, Response, ServerTransaction
 from rcsops.transport import wall_clock
 from rcsops.ua import events
+from rcsops.ua.files import attachment_of
 from rcsops.ua.notices import Notice
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Inbox:
         self._codec = ChatCodec(agent.tokens)
         self._storing = 0
         self._stored = asyncio.Event()
-        self._late: list[events.TextReceived] = []
+        self._late: list[tuple[events.TextReceived, bool]] = []
         self._gathering: asyncio.TimerHandle | None = None
         self._gather_until = 0.0
 
@@ -116,6 +117,7 @@ class Inbox:
         direct = agent.options.server is None
         targets = (agent.host.endpoint.target_of(flow),) if direct else ()
         notice = Notice.of(peer, message, thread, peer, targets)
+        vouched = agent.is_from_server(flow)
         now = wall_clock()
 
         def stored(result: bool | DatabaseError) -> None:
@@ -128,7 +130,7 @@ class Inbox:
                 return
             self._answer(transaction, 200)
             if result:
-                self._show(peer, message, now)
+                self._show(peer, message, now, vouched)
                 agent.pager.adopt_thread(peer, thread[0])
             else:
                 self._was_none()
@@ -144,6 +146,7 @@ class Inbox:
             message.sent_at or now,
             conversation_id=thread[0],
             content_type=message.content_type,
+            file=attachment_of(message.file),
             notice=notice,
             done=stored,
         )
@@ -158,7 +161,7 @@ class Inbox:
         response = Response.to_request(transaction.request, status, to_tag=tag)
         agent.host.endpoint.respond(transaction, response)
 
-    def _show(self, peer: str, message: TextReceived, now: datetime) -> None:
+    def _show(self, peer: str, message: TextReceived, now: datetime, vouched: bool) -> None:
         event = events.TextReceived(
             peer,
             "",
@@ -168,17 +171,18 @@ class Inbox:
             now,
             pager=True,
             location=message.location,
+            file=message.file,
         )
         loop = asyncio.get_running_loop()
         is_late = message.sent_at is not None and now - message.sent_at > _LATE
         registered = self._agent.registered_at
         is_fresh = registered > 0 and loop.time() - registered < _FRESH_SECONDS
         if not (is_late or is_fresh or self._late):
-            self._agent.publish(event)
+            self._publish(event, vouched)
             return
         if not self._late:
             self._gather_until = loop.time() + _GATHER_LONGEST
-        self._late.append(event)
+        self._late.append((event, vouched))
         if self._gathering is not None:
             self._gathering.cancel()
         due = min(loop.time() + _GATHER_SECONDS, self._gather_until)
@@ -189,8 +193,13 @@ class Inbox:
             self._gathering.cancel()
             self._gathering = None
         late, self._late = self._late, []
-        for event in sorted(late, key=lambda each: each.sent_at or each.received_at):
-            self._agent.publish(event)
+        for event, vouched in sorted(late, key=lambda each: each[0].sent_at or each[0].received_at):
+            self._publish(event, vouched)
+
+    def _publish(self, event: events.TextReceived, vouched: bool) -> None:
+        self._agent.publish(event)
+        if event.file is not None:
+            self._agent.http_files.announced(event, chat=None, vouched=vouched)
 
     # --- notifications -----------------------------------------------------------------------
 

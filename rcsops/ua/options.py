@@ -46,3 +46,5 @@ class AgentOptions:
     display_notifications: bool
     resend_seconds: float
     idle_timeout: float
+    content: str
+    content_hosts: tuple[str, ...]

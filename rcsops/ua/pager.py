@@ -12,8 +12,10 @@ from rcsops.rcs import (
     MAX_REQUEST,
     ChatCodec,
     DeliveryReceived,
+    FileInfo,
     Location,
     Outgoing,
+    fthttp,
     geolocation,
     pager_excess,
     write_message,
@@ -24,9 +26,10 @@ from rcsops.transport.requester import send
 from rcsops.ua import events
 from rcsops.ua.notices import DELIVERY, Notice
 from rcsops.ua.receipts import MessageStatus, Receipt, failure_of, state_of, states_before
-from rcsops.ua.redelivery import Unsure
+from rcsops.ua.redelivery import Unsure, compose_again
 
 if TYPE_CHECKING:
+    from rcsops.database.history import Attachment
     from rcsops.ua.core import AgentCore
 
 __all__ = ["Pager"]
@@ -80,21 +83,28 @@ class Pager:
     async def send(
         self,
         uri: Uri,
-        text: str | Location,
+        text: str | Location | FileInfo,
         *,
         conversation_id: str | None,
         message_id: str | None,
         large: bool = False,
+        file: "Attachment | None" = None,
     ) -> Receipt:
-        """Sends a text or a place; see ``Agent.send_message`` and ``Agent.send_location``."""
+        """Sends a text, a place, or where a ``file`` is; see ``Agent.send_message``,
+        ``Agent.send_location`` and ``Agent.send_file_http``."""
         agent, peer = self._agent, uri.aor
         now = wall_clock()
         content_type = ""
+        info = text if isinstance(text, FileInfo) else None
         if isinstance(text, Location):
             content_type = geolocation.CONTENT_TYPE
             message = self._codec.compose_location(
                 text, now, entity=agent.aor, message_id=message_id
             )
+            text = text.text
+        elif isinstance(text, FileInfo):
+            content_type = fthttp.CONTENT_TYPE
+            message = self._codec.compose_file(text, now, message_id=message_id)
             text = text.text
         else:
             message = self._codec.compose_text(text, now, message_id=message_id)
@@ -108,7 +118,7 @@ class Pager:
                 f"the text is {too_many} octets too long for a message without a session",
                 hint="invite the peer: a session takes texts of any length",
             )
-        receipt = Receipt(message.message_id, text, now)
+        receipt = Receipt(message.message_id, text, now, info)
         if agent.history is not None:
             await agent.history.outgoing(
                 peer,
@@ -118,6 +128,7 @@ class Pager:
                 conversation_id=conversation_id,
                 address=str(uri),
                 content_type=content_type,
+                file=file,
             )
         self.adopt_thread(peer, conversation_id)
         self.remember(peer, receipt)
@@ -136,14 +147,12 @@ class Pager:
         Raises DeliveryError when it is too long for pager mode.
         """
         receipt = message.receipt
-        body = self._codec.compose_text(
-            receipt.text, message.written, message_id=receipt.message_id
-        )
+        body = compose_again(self._codec, message)
         tokens = self._agent.tokens
         conversation_id = message.conversation_id or tokens.uuid()
         request = self._request(uri, body, conversation_id, tokens.uuid())
         most = self._most(await self._agent.targets_for(uri)) if large else MAX_REQUEST
-        if pager_excess(request, most=most):
+        if pager_excess(request, body_alone=receipt.file is not None, most=most):
             raise DeliveryError("too long for a message without a session")
         again: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._post(message.peer, _Letter(uri, request, (), receipt, again=again))

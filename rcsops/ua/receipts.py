@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from rcsops.errors import AgentError, DeliveryError, SessionClosed
-from rcsops.rcs import DeliveryReceived
+from rcsops.rcs import DeliveryReceived, FileInfo
 
 __all__ = ["MessageStatus", "Receipt", "failure_of", "state_of", "states_before"]
 
@@ -63,23 +63,32 @@ def failure_of(report: DeliveryReceived) -> str:
 
 
 class Receipt:
-    """The fate of one message that was sent; ``message_id`` is its IMDN Message-ID."""
+    """The fate of one message that was sent; ``message_id`` is its IMDN Message-ID, ``file`` where
+    the file is that it tells of."""
 
     __slots__ = (
         "_error",
         "_over",
         "_untold",
         "_waiters",
+        "file",
         "message_id",
         "status",
         "text",
         "written",
     )
 
-    def __init__(self, message_id: str, text: str, written: datetime | None = None) -> None:
+    def __init__(
+        self,
+        message_id: str,
+        text: str,
+        written: datetime | None = None,
+        file: FileInfo | None = None,
+    ) -> None:
         """``written`` is the DateTime of the message, now unless given."""
         self.message_id = message_id
         self.text = text
+        self.file = file
         self.written = written or datetime.now(UTC)
         self.status = MessageStatus.QUEUED
         self._error: AgentError | None = None

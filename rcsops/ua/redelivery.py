@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from rcsops.database.history import HistoryMessage
 from rcsops.errors import AgentError, DeliveryError, InviteError, RcsopsError, UsageError
+from rcsops.rcs import ChatCodec, Outgoing, fthttp
 from rcsops.sip import Uri
 from rcsops.transport import wall_clock
 from rcsops.ua.receipts import MessageStatus, Receipt
@@ -21,7 +22,7 @@ from rcsops.ua.receipts import MessageStatus, Receipt
 if TYPE_CHECKING:
     from rcsops.ua.core import AgentCore
 
-__all__ = ["Redelivery", "Unsure"]
+__all__ = ["Redelivery", "Unsure", "compose_again"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,9 @@ class Unsure:
     def kept(cls, entry: HistoryMessage) -> "Unsure":
         """One that an earlier process has left in the history."""
         written = datetime.fromtimestamp(entry.sent_at, UTC)
-        receipt = Receipt(entry.message_id, entry.text, written)
+        is_file = entry.content_type == fthttp.CONTENT_TYPE
+        file = fthttp.read_file_text(entry.text) if is_file else None
+        receipt = Receipt(entry.message_id, entry.text, written, file)
         if entry.status == MessageStatus.SENT:
             receipt.advance(MessageStatus.SENT)
         return cls(
@@ -57,6 +60,14 @@ class Unsure:
             written,
             entry.conversation_id,
         )
+
+
+def compose_again(codec: ChatCodec, message: Unsure) -> Outgoing:
+    """The same message once more."""
+    receipt = message.receipt
+    if receipt.file is not None:
+        return codec.compose_file(receipt.file, message.written, message_id=receipt.message_id)
+    return codec.compose_text(receipt.text, message.written, message_id=receipt.message_id)
 
 
 class Redelivery:

@@ -43,9 +43,11 @@ def test_a_file_stands_with_its_message(connection: Connection) -> None:
     file = Attachment("cat.jpg", "/tmp/cat.jpg", 2**40, "a" * 40)
     history.add(connection, message("m1")._replace(attachment=file))
     assert history.load(connection)[0].attachment == file
-    assert history.set_attachment_path(connection, 1, "/tmp/cat-1.jpg")
-    assert history.load(connection)[0].attachment == file._replace(path="/tmp/cat-1.jpg")
-    assert not history.set_attachment_path(connection, 2, "x")
+    there = file._replace(path="/tmp/cat-1.jpg", sha1="b" * 40)
+    peer = history.load(connection)[0].peer
+    assert history.file_arrived(connection, peer, "m1", "/tmp/cat-1.jpg", "b" * 40)
+    assert history.load(connection)[0].attachment == there
+    assert not history.file_arrived(connection, peer, "m2", "x", "")
 
 
 def test_the_status_of_what_was_sent_changes(connection: Connection) -> None:

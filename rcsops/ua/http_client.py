@@ -1,0 +1,475 @@
+"""The agent's way to a content server: uploads and downloads that go on after a break (RCC.07)."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from urllib.parse import urlencode, urlsplit
+
+from rcsops.errors import CpimParseError, RemoteProtocolError, TransferError
+from rcsops.rcs.fthttp import (
+    FileInfo,
+    StoredFile,
+    parse_file_info,
+    parse_resume_info,
+)
+from rcsops.sip import DigestClient, Request, Response
+from rcsops.text import visible
+from rcsops.transport import TlsOptions
+from rcsops.ua.http_guard import Places, public_resolver
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse, ClientSession
+
+__all__ = ["ContentClient", "Target", "Upload"]
+
+_PIECE = 1 << 16
+_MAX_DOCUMENT = 1 << 16
+_MAX_ERROR = 300
+_CONNECT_SECONDS = 15.0
+_SILENCE_SECONDS = 60.0
+_BREAKS = 6
+_LONGEST_WAIT = 10.0
+_BUSY_TRIES = 3
+_MAX_RETRY_AFTER = 60.0
+_BOUNDARY_START = "rcsops-"
+_MAY_FAIL = frozenset({408, 425, 429, 500, 502, 504})
+
+Progress = Callable[[int], None]
+_T = TypeVar("_T")
+
+
+class Upload(Protocol):
+    """What is to be uploaded; what reads it raises OSError."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def content_type(self) -> str: ...
+    @property
+    def unchanged(self) -> bool: ...
+    def reader(self, offset: int = 0) -> Callable[[int], bytes | None]: ...
+
+
+class Target(Protocol):
+    """Where a download goes; the methods raise TransferError. When it ``is_full``, `flush` is
+    awaited."""
+
+    @property
+    def is_full(self) -> bool: ...
+    def write(self, offset: int, data: bytes) -> None: ...
+    async def flush(self) -> None: ...
+
+
+class _Broken(Exception):
+    """The connection broke, or the server did: it may do better the next time."""
+
+
+class _Busy(Exception):
+    """503: the server says when to come again."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("the content server is busy")
+        self.seconds = seconds
+
+
+class ContentClient:
+    """One agent's client; ``base`` is where it uploads ("" for none).
+
+    Credentials are shown to that server alone. Nothing is opened before it is needed.
+    """
+
+    def __init__(
+        self, base: str, places: Places, digest: DigestClient, tls: TlsOptions | None
+    ) -> None:
+        self._base = base
+        self._places = places
+        self._digest = digest
+        self._tls = tls
+        # By whether it is for our own server.
+        self._sessions: dict[bool, ClientSession] = {}
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
+            await session.close()
+
+    # --- up ----------------------------------------------------------------------------------
+
+    async def upload(
+        self,
+        tid: str,
+        file: Upload,
+        progress: Progress,
+        *,
+        thumbnail: tuple[str, bytes] | None = None,
+    ) -> FileInfo:
+        """Uploads a file and returns what the server says of it; after a break it goes on.
+
+        ``thumbnail`` is its media type and octets. Raises TransferError.
+        """
+        if not self._base:
+            raise TransferError(
+                "no content server is known",
+                hint="name one: content in [agent] of rcsops.toml, or [content] for one of its own",
+            )
+        reached = 0
+
+        def note(octets: int) -> None:
+            nonlocal reached
+            reached = max(reached, octets)
+            progress(octets)
+
+        async def attempt(first: bool) -> FileInfo:
+            document = b"" if first else await self._go_on(tid, file, note)
+            document = document or await self._begin(tid, file, note, thumbnail)
+            try:
+                info = parse_file_info(document)
+            except CpimParseError as error:
+                raise TransferError(f"what the content server answered is no file: {error}") from (
+                    error
+                )
+            if info.file.size != file.size:
+                raise TransferError(
+                    f"the content server has {info.file.size} of {file.size} octets"
+                )
+            return info
+
+        return await self._persist(attempt, lambda: reached)
+
+    async def _begin(
+        self, tid: str, file: Upload, note: Progress, thumbnail: tuple[str, bytes] | None
+    ) -> bytes:
+        boundary = f"{_BOUNDARY_START}{tid}"
+        head, tail = _form(boundary, tid, file, thumbnail)
+
+        async def body() -> AsyncIterator[bytes]:
+            yield head
+            async for piece in _pieces(file, 0, note):
+                yield piece
+            yield tail
+
+        headers = {
+            "Content-Type": f"multipart/form-data; boundary={boundary}",
+            "Content-Length": str(len(head) + file.size + len(tail)),
+        }
+        async with self._ask("POST", self._base, headers, body) as response:
+            await _expect(response, 200)
+            return await _read_document(response)
+
+    async def _go_on(self, tid: str, file: Upload, note: Progress) -> bytes:
+        """The document of an upload that has come to its end, now or before; empty when it has to
+        begin again."""
+        document = await self._info(tid, "get_download_info")
+        if document:
+            return document
+        found = await self._info(tid, "get_upload_info")
+        if not found:
+            return b""
+        try:
+            resume = parse_resume_info(found)
+        except CpimParseError:
+            return b""
+        start = resume.end + 1
+        if start > file.size or not self._places.is_own(resume.url):
+            return b""
+        if start < file.size:
+            headers = {
+                "Content-Range": f"bytes {start}-{file.size - 1}/{file.size}",
+                "Content-Length": str(file.size - start),
+            }
+            rest = lambda: _pieces(file, start, note)  # noqa: E731
+            async with self._ask("PUT", resume.url, headers, rest) as response:
+                if response.status in (404, 409, 410, 416):
+                    # It thinks otherwise of what it has.
+                    return b""
+                await _expect(response, 200, 201, 204)
+        return await self._info(tid, "get_download_info")
+
+    async def _info(self, tid: str, what: str) -> bytes:
+        url = f"{self._base}?{urlencode({'tid': tid})}&{what}"
+        async with self._ask("GET", url) as response:
+            if response.status in (404, 410):
+                return b""
+            await _expect(response, 200)
+            return await _read_document(response)
+
+    # --- down --------------------------------------------------------------------------------
+
+    async def download(self, file: StoredFile, target: Target, progress: Progress) -> None:
+        """Fetches a file; after a break it goes on from where it was.
+
+        Raises TransferError when it cannot be had, is not what was promised, or must not be
+        fetched from there.
+        """
+        self._places.check(file.url)
+        if file.until is not None and file.until <= datetime.now(UTC):
+            raise TransferError(f"the file was kept until {file.until:%Y-%m-%d %H:%M} UTC")
+        reached = 0
+        tag = ""
+
+        async def attempt(_first: bool) -> None:
+            nonlocal reached, tag
+            headers = {}
+            if reached:
+                headers["Range"] = f"bytes={reached}-"
+                if tag:
+                    headers["If-Range"] = tag
+            async with self._ask("GET", file.url, headers) as response:
+                if response.status == 416 and reached == file.size:
+                    return
+                await _expect(response, 200, 206)
+                _check_type(response, file.content_type)
+                start = _start_of(response, file.size)
+                if start > reached:
+                    raise TransferError("the content server left octets out")
+                tag = response.headers.get("ETag", "")
+                reached = start
+                while data := await response.content.read(_PIECE):
+                    target.write(reached, data)
+                    if target.is_full:
+                        await target.flush()
+                    reached += len(data)
+                    progress(reached)
+            if reached < file.size:
+                raise _Broken(f"{reached} of {file.size} octets came")
+
+        await self._persist(attempt, lambda: reached)
+
+    # --- requests ----------------------------------------------------------------------------
+
+    async def _persist(
+        self, attempt: Callable[[bool], Awaitable[_T]], reached: Callable[[], int]
+    ) -> _T:
+        """Tries again after a break, as long as it comes further, and a few times when not."""
+        breaks = busy = 0
+        furthest = 0
+        first = True
+        while True:
+            try:
+                return await attempt(first)
+            except _Busy as error:
+                busy += 1
+                if busy >= _BUSY_TRIES:
+                    raise TransferError(str(error)) from error
+                await asyncio.sleep(error.seconds)
+            except _Broken as error:
+                breaks = 1 if reached() > furthest else breaks + 1
+                furthest = max(furthest, reached())
+                if breaks >= _BREAKS:
+                    raise TransferError(
+                        f"the connection breaks off again and again: {error}"
+                    ) from (error)
+                await asyncio.sleep(min(0.25 * 2**breaks, _LONGEST_WAIT))
+                first = False
+
+    @contextlib.asynccontextmanager
+    async def _ask(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        body: Callable[[], AsyncIterator[bytes]] | None = None,
+    ) -> AsyncIterator["ClientResponse"]:
+        """One request, with credentials where our own server asks for them.
+
+        Before a body is sent, it is asked whether it may be (RCC.07: a request without one).
+        """
+        from aiohttp import ClientError
+
+        own = self._places.is_own(url)
+        parts = urlsplit(url)
+        carrier = Request(method, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
+        if own:
+            self._digest.preempt(carrier)
+        is_asked = body is None or carrier.get("Authorization") is not None
+        try:
+            for _ in range(4):
+                sent = body if is_asked else None
+                given = dict(headers or {}) if is_asked else {"Content-Length": "0"}
+                authorization = carrier.get("Authorization")
+                if own and authorization is not None:
+                    given["Authorization"] = authorization
+                async with self._session(own).request(
+                    method,
+                    _as_written(url),
+                    headers=given,
+                    data=None if sent is None else sent(),
+                    allow_redirects=False,
+                ) as response:
+                    if response.status == 401 and own and self._authorize(carrier, response):
+                        is_asked = True
+                        continue
+                    if response.status == 503:
+                        raise _Busy(_retry_after(response))
+                    if not is_asked and response.status < 500 and response.status != 401:
+                        is_asked = True
+                        continue
+                    yield response
+                    return
+        except (ClientError, TimeoutError, OSError) as error:
+            raise _Broken(str(error) or type(error).__name__) from error
+        raise TransferError("the content server asks for the password again and again")
+
+    def _authorize(self, carrier: Request, response: "ClientResponse") -> bool:
+        challenges = response.headers.getall("WWW-Authenticate", [])
+        try:
+            refusal = Response(401, headers=[("WWW-Authenticate", each) for each in challenges])
+            return self._digest.authorize(carrier, refusal)
+        except RemoteProtocolError:
+            return False
+
+    def _session(self, own: bool) -> "ClientSession":
+        session = self._sessions.get(own)
+        if session is None:
+            import aiohttp
+
+            connector = aiohttp.TCPConnector(
+                limit=8,
+                ssl=_context(self._tls),
+                resolver=None if own else public_resolver(),
+                # What a name leads to is looked at for each connection.
+                use_dns_cache=own,
+            )
+            session = self._sessions[own] = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                headers={"User-Agent": "rcsops", "Accept-Encoding": "identity"},
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=_CONNECT_SECONDS, sock_read=_SILENCE_SECONDS
+                ),
+            )
+        return session
+
+
+def _as_written(url: str) -> Any:
+    # Not normalised: digest covers the target octet by octet.
+    from yarl import URL
+
+    return URL(url, encoded=True)
+
+
+def _context(options: TlsOptions | None) -> ssl.SSLContext:
+    options = options or TlsOptions()
+    context = ssl.create_default_context() if options.system_ca else _empty_context()
+    if options.ca is not None:
+        context.load_verify_locations(cafile=options.ca)
+    return context
+
+
+def _empty_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+async def _pieces(file: Upload, start: int, note: Progress) -> AsyncIterator[bytes]:
+    offset = start
+    read = file.reader(start)
+    while offset < file.size:
+        piece = await asyncio.to_thread(read, min(_PIECE, file.size - offset))
+        if not piece or not file.unchanged:
+            raise TransferError(f"{file.name} has been changed")
+        yield piece
+        # The piece before has been taken.
+        offset += len(piece)
+        note(offset)
+
+
+# RFC 7578 §4.2, as browsers do it: the rest is UTF-8.
+_ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A", "\\": "\\\\"})
+
+
+def _form(
+    boundary: str, tid: str, file: Upload, thumbnail: tuple[str, bytes] | None
+) -> tuple[bytes, bytes]:
+    """What stands before and behind the octets of the file (RFC 7578)."""
+
+    def part(name: str, kind: str, filename: str = "") -> str:
+        named = f'; filename="{filename.translate(_ESCAPES)}"' if filename else ""
+        return (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{named}\r\n'
+            f"Content-Type: {kind}\r\n\r\n"
+        )
+
+    head = f"{part('tid', 'text/plain')}{tid}\r\n".encode()
+    if thumbnail is not None:
+        kind, data = thumbnail
+        head += part("Thumbnail", kind, "thumbnail").encode() + data + b"\r\n"
+    head += part("File", file.content_type, file.name).encode()
+    return head, f"\r\n--{boundary}--\r\n".encode()
+
+
+async def _expect(response: "ClientResponse", *statuses: int) -> None:
+    """Raises TransferError in words for another status, `_Broken` for one that may pass."""
+    if response.status in statuses:
+        return
+    if response.status in _MAY_FAIL:
+        raise _Broken(f"the content server answered {response.status}")
+    said = (await response.content.read(_MAX_ERROR)).decode("utf-8", "replace")
+    plain = response.headers.get("Content-Type", "").startswith("text/plain")
+    known = _MEANINGS.get(response.status, "")
+    if plain and said.strip():
+        known = f"{known}: {visible(said.strip())}" if known else visible(said.strip())
+    if 300 <= response.status < 400:
+        known = "it leads elsewhere, which is not followed"
+    raise TransferError(
+        f"the content server refuses ({response.status}){f': {known}' if known else ''}",
+        status=response.status,
+    )
+
+
+_MEANINGS = {
+    401: "it does not take our password",
+    403: "it does not allow it",
+    404: "it has no such file, or has it no longer",
+    410: "the file has expired",
+    413: "the file is too large",
+    507: "it has no more room for us",
+}
+
+
+async def _read_document(response: "ClientResponse") -> bytes:
+    data = bytearray()
+    while piece := await response.content.read(_PIECE):
+        data += piece
+        if len(data) > _MAX_DOCUMENT:
+            raise TransferError("the content server answers with a document that is too long")
+    return bytes(data)
+
+
+def _check_type(response: "ClientResponse", promised: str) -> None:
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    vague = ("", "application/octet-stream")
+    if kind not in vague and promised not in vague and kind != promised:
+        raise TransferError(f"the file is {visible(kind[:60])}, and {promised} was promised")
+
+
+def _start_of(response: "ClientResponse", size: int) -> int:
+    """The offset of the first octet that comes; raises TransferError for another size than was
+    promised."""
+    length = response.headers.get("Content-Length", "")
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise TransferError("the content server sends the file in another encoding")
+    if response.status == 200:
+        if length.isdigit() and int(length) != size:
+            raise TransferError(f"the file has {length} octets, and {size} were promised")
+        return 0
+    unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
+    place, _, total = rest.partition("/")
+    first = place.partition("-")[0]
+    if unit.lower() != "bytes" or not first.isdigit() or total not in ("*", str(size)):
+        raise TransferError("the content server sends a part that was not asked for")
+    return int(first)
+
+
+def _retry_after(response: "ClientResponse") -> float:
+    text = response.headers.get("Retry-After", "")
+    seconds = float(text) if text.isascii() and text.isdigit() and len(text) < 9 else 1.0
+    return min(seconds, _MAX_RETRY_AFTER)

@@ -1,0 +1,300 @@
+"""Files over HTTP between agents, through a SIP server and a content server of their own."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from rcsops import Agent
+from rcsops.errors import TransferError
+from rcsops.rcs import FileInfo, StoredFile
+from rcsops.settings import FileRules
+from rcsops.testing.relay import TcpRelay
+from rcsops.testing.waiting import free_port
+from rcsops.ua import (
+    Chat,
+    Delivered,
+    Event,
+    FileFailed,
+    FileOffered,
+    FileProgress,
+    FileReceived,
+    FileRefused,
+    FileUploaded,
+    HttpOffer,
+    TextReceived,
+)
+from tests.content_client import ContentLab, content_lab
+
+pytestmark = pytest.mark.timeout(120)
+
+PHOTO = bytes(range(256)) * 1200
+E = TypeVar("E", bound=Event)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContentLab]:
+    with content_lab(tmp_path_factory.mktemp("lab")) as lab:
+        yield lab
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "beach.jpg"
+    path.write_bytes(PHOTO)
+    return path
+
+
+def agent(lab: ContentLab, name: str, **options: object) -> Agent:
+    settings: dict[str, object] = {
+        "server": lab.server.address,
+        "password": {"alex": "secret", "bob": "secret of bob"}[name],
+        "content": lab.base,
+    }
+    return Agent(f"sip:{name}@rcs.example", **(settings | options))  # type: ignore[arg-type]
+
+
+def rules(*texts: str) -> FileRules:
+    return FileRules.parse(texts)
+
+
+async def take(stream: AsyncIterator[Event], kind: type[E]) -> E:
+    async with asyncio.timeout(30):
+        async for event in stream:
+            if isinstance(event, kind):
+                return event
+    raise AssertionError(f"no {kind.__name__}")
+
+
+async def test_a_file_waits_for_who_is_away(lab: ContentLab, photo: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.png"
+    small.write_bytes(b"a small picture")
+    async with agent(lab, "alex", history=tmp_path / "alex.db") as alex:
+        await alex.register()
+        told = alex.events()
+        upload = await alex.send_file_http("bob", photo, thumbnail=small)
+        await upload.done(30)
+        assert upload.receipt is not None and upload.info is not None
+        await upload.receipt.stored(10)
+        uploaded = await take(told, FileUploaded)
+        assert (uploaded.peer, uploaded.size) == ("sip:bob@rcs.example", len(PHOTO))
+        assert uploaded.message_id == upload.receipt.message_id
+
+        async with agent(
+            lab,
+            "bob",
+            history=tmp_path / "bob.db",
+            downloads=tmp_path / "in",
+            file_rules=rules("accept size<=1MB"),
+        ) as bob:
+            feed = bob.events()
+            await bob.register()
+            message = await take(feed, TextReceived)
+            received = await take(feed, FileReceived)
+            await take(told, Delivered)
+            assert bob.history is not None and alex.history is not None
+            (ours,) = await alex.history.messages()
+            await eventually_kept(bob)
+            (theirs,) = await bob.history.messages()
+
+    assert message.file is not None and message.pager
+    assert message.file.thumbnail is not None and message.file.thumbnail.size == 15
+    assert message.text.startswith("beach.jpg (image/jpeg, 307200 octets, until 20")
+    assert received.path.read_bytes() == PHOTO and received.path.name == "beach.jpg"
+    assert received.sha1 == hashlib.sha1(PHOTO).hexdigest()
+    kind = "application/vnd.gsma.rcs-ft-http+xml"
+    assert (ours.content_type, theirs.content_type) == (kind, kind)
+    assert ours.attachment is not None and theirs.attachment is not None
+    assert ours.attachment.path == str(photo)
+    assert theirs.attachment == ours.attachment._replace(path=str(received.path))
+
+
+async def eventually_kept(agent: Agent) -> None:
+    """Until the history knows where the file is."""
+    for _ in range(500):
+        assert agent.history is not None
+        (message,) = await agent.history.messages()
+        if message.attachment is not None and message.attachment.path:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("the history does not know the file")
+
+
+async def open_chat(alex: Agent, bob: Agent) -> tuple[Chat, Chat]:
+    await asyncio.gather(alex.register(), bob.register())
+    calling = asyncio.create_task(alex.invite("bob"))
+    async for invitation in bob.incoming():
+        theirs = await invitation.accept()
+        return await calling, theirs
+    raise AssertionError("nobody called")
+
+
+async def test_a_file_in_a_chat_waits_for_an_answer(
+    lab: ContentLab, photo: Path, tmp_path: Path
+) -> None:
+    async with agent(lab, "alex") as alex, agent(lab, "bob") as bob:
+        ours, theirs = await open_chat(alex, bob)
+        events = aiter(theirs)
+
+        upload = await alex.send_file_http("bob", photo, chat=ours)
+        message = await take(events, TextReceived)
+        offered = await take(events, FileOffered)
+
+        assert message.chat_id == offered.chat_id == theirs.chat_id
+        assert (offered.name, offered.size, offered.content_type) == (
+            "beach.jpg",
+            len(PHOTO),
+            "image/jpeg",
+        )
+        assert isinstance(offered.offer, HttpOffer) and offered.offer.pending
+        download = await offered.offer.accept(tmp_path / "in")
+        await download.done(30)
+        await take(events, FileReceived)
+        assert download.path is not None and download.path.read_bytes() == PHOTO
+        await upload.done(5)
+        assert upload.receipt is not None
+        await upload.receipt.delivered(10)
+        with pytest.raises(TransferError, match="answered already"):
+            await offered.offer.accept(tmp_path)
+        assert offered.offer.reject() is False
+
+
+@pytest.mark.parametrize(
+    ("rule", "options"),
+    [("refuse type=image/*", {}), ("accept", {"max_file_size": 1000})],
+)
+async def test_a_file_that_is_not_wanted(
+    lab: ContentLab, photo: Path, tmp_path: Path, rule: str, options: dict[str, int]
+) -> None:
+    async with (
+        agent(lab, "alex") as alex,
+        agent(lab, "bob", downloads=tmp_path / "in", file_rules=rules(rule), **options) as bob,
+    ):
+        feed = bob.events()
+        await asyncio.gather(alex.register(), bob.register())
+
+        await (await alex.send_file_http("bob", photo)).done(30)
+        refused = await take(feed, FileRefused)
+
+    assert (refused.name, refused.size) == ("beach.jpg", len(PHOTO))
+    assert not (tmp_path / "in").exists()
+
+
+async def test_an_address_that_leads_inside_is_not_fetched(lab: ContentLab, tmp_path: Path) -> None:
+    knocked = []
+
+    async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        knocked.append(writer.get_extra_info("peername"))
+        writer.close()
+
+    inside = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = inside.sockets[0].getsockname()[1]
+    async with (
+        agent(lab, "alex") as alex,
+        agent(lab, "bob", downloads=tmp_path / "in", file_rules=rules("accept")) as bob,
+    ):
+        feed = bob.events()
+        await asyncio.gather(alex.register(), bob.register())
+        evil = FileInfo(StoredFile(f"http://127.0.0.1:{port}/admin", 5, "text/plain"), "a.txt")
+        await alex.pager.send(alex.peer_uri("bob"), evil, conversation_id=None, message_id=None)
+
+        failed = await take(feed, FileFailed)
+    inside.close()
+    await inside.wait_closed()
+
+    assert "not fetched from 127.0.0.1" in failed.reason
+    assert knocked == [] and list((tmp_path / "in").iterdir()) == []
+
+
+async def test_a_hostile_document_is_answered_and_not_shown(lab: ContentLab) -> None:
+    async with agent(lab, "alex") as alex, agent(lab, "bob") as bob:
+        feed = bob.events()
+        await asyncio.gather(alex.register(), bob.register())
+        url = StoredFile("https://h.example/f", 5, "text/plain")
+        for document in (b"<!DOCTYPE x><file/>", b"<file/>", b"\xff" * 50, b"<a>" * 200):
+            broken = FileInfo(url, "n", document=document)
+            receipt = await alex.pager.send(
+                alex.peer_uri("bob"), broken, conversation_id=None, message_id=None
+            )
+            with pytest.raises(Exception, match=r"400|415"):
+                await receipt.stored(20)
+        await (await alex.send_message("bob", "still there")).delivered(20)
+        assert (await take(feed, TextReceived)).text == "still there"
+
+
+async def test_both_ways_go_on_after_a_break(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 80_000
+    path = tmp_path / "film.mp4"
+    path.write_bytes(data)
+    port = free_port()
+    async with TcpRelay(f"127.0.0.1:{port}") as relay:
+        settings = f'url = "http://{relay.address}"'
+        lab = ContentLab(tmp_path / "lab", settings, port=port)
+        lab.base = f"http://{relay.address}/ft"
+        with lab.server:
+            async with (
+                agent(lab, "alex") as alex,
+                agent(lab, "bob", downloads=tmp_path / "in", file_rules=rules("accept")) as bob,
+            ):
+                await asyncio.gather(alex.register(), bob.register())
+                sent, came = alex.events(), bob.events()
+                cutting = asyncio.gather(
+                    cut_at(sent, relay, 5_000_000), cut_at(came, relay, 5_000_000)
+                )
+                feed = bob.events()
+                upload = await alex.send_file_http("bob", path)
+                await upload.done(60)
+                received = await take(feed, FileReceived)
+                await cutting
+            log = lab.log
+
+    assert received.path.read_bytes() == data
+    assert "PUT /ft/u/… from 127.0.0.1: 200" in log
+    assert "GET /ft/d/… from 127.0.0.1: 206" in log
+
+
+async def cut_at(feed: AsyncIterator[Event], relay: TcpRelay, octets: int) -> None:
+    """Cuts the connections once so much has gone or come."""
+    async for event in feed:
+        if isinstance(event, FileProgress) and event.octets >= octets:
+            assert event.octets < event.total
+            relay.cut()
+            return
+
+
+async def test_an_upload_is_given_up(lab: ContentLab, tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(bytes(50_000_000))
+    async with agent(lab, "alex", history=tmp_path / "alex.db") as alex:
+        await alex.register()
+        feed = alex.events()
+        upload = await alex.send_file_http("bob", path)
+        await take(feed, FileProgress)
+        await upload.cancel()
+
+        with pytest.raises(TransferError, match="cancelled"):
+            await upload.done(5)
+        assert (await take(feed, FileFailed)).reason == "cancelled"
+        assert alex.history is not None and await alex.history.messages() == []
+
+
+async def test_what_the_content_server_refuses(tmp_path: Path, photo: Path) -> None:
+    with content_lab(tmp_path / "lab", "max_file = 100_000") as lab:
+        async with agent(lab, "alex") as alex, agent(lab, "bob", password="wrong") as bob:
+            upload = await alex.send_file_http("bob", photo)
+            with pytest.raises(TransferError, match="a file may have 100000 octets"):
+                await upload.done(30)
+            upload = await bob.send_file_http("alex", photo)
+            with pytest.raises(TransferError, match="does not take our password"):
+                await upload.done(30)
+
+
+async def test_it_is_said_that_files_go_over_http(lab: ContentLab) -> None:
+    async with agent(lab, "alex") as alex, agent(lab, "bob", content="") as bob:
+        await asyncio.gather(alex.register(), bob.register())
+
+        assert (await bob.capabilities("alex")).file_transfer_http
+        assert not (await alex.capabilities("bob", fresh=True)).file_transfer_http
