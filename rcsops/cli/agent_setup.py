@@ -138,4 +138,5 @@ class AgentSetup:
             msrp_security=settings.agent_msrp_security,
             transfers=self.directory / "transfers",
             content=settings.agent_content or settings.content.upload_url,
+            content_hosts=settings.agent_content_hosts,
         )

@@ -93,6 +93,7 @@ class Settings:
     chat_mouse: str = "on"
     chat_keys: tuple[tuple[str, str], ...] = ()
     agent_content: str = ""
+    agent_content_hosts: tuple[str, ...] = ()
 
     @property
     def listen_addresses(self) -> tuple[Listen, ...]:
@@ -364,10 +365,12 @@ _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "chat.mouse": ("chat_mouse", _choice(CHAT_MOUSE)),
     "chat.keys": ("chat_keys", keymap),
     "agent.content": ("agent_content", content_url),
+    "agent.content_hosts": ("agent_content_hosts", _strings(_host, empty=True)),
 }
 _KEYS |= {f"limits.{name}": (f"limits.{name}", check) for name, check in LIMIT_CHECKS.items()}
 _KEYS |= {f"content.{name}": (f"content.{name}", check) for name, check in CONTENT_CHECKS.items()}
 _LISTS = {
+    "agent.content_hosts",
     "chat.keys",
     "limits.trusted",
     "listen",

@@ -30,9 +30,9 @@ CHAT = (sys.executable, "-m", "rcsops", "chat")
 class Lab:
     """A project with its running server; each test makes users of its own."""
 
-    def __init__(self, root: Path, *, more: Iterable[str] = ()) -> None:
+    def __init__(self, root: Path, *, more: Iterable[str] = (), settings: str = "") -> None:
         self.directory = root
-        self.server = EmbeddedServer(root, more=more)
+        self.server = EmbeddedServer(root, more=more, settings=settings)
         self._count = 0
 
     def __enter__(self) -> "Lab":

@@ -1,0 +1,78 @@
+"""Files by way of the content server of `rcsops start`, sent and fetched by processes (RCC.07)."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rcsops.testing.waiting import free_port
+from tests.cli.chatting import Lab
+from tests.cli.test_scripts import listening, rcsops, send, sent
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    settings = f'[content]\nlisten = "http:127.0.0.1:{free_port("127.0.0.1")}"\n'
+    with Lab(tmp_path_factory.mktemp("http"), settings=settings) as lab:
+        yield lab
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "beach.jpg"
+    path.write_bytes(os.urandom(300_000))
+    return path
+
+
+def test_a_file_waits_for_who_is_away(lab: Lab, photo: Path, tmp_path: Path) -> None:
+    alex, bob = lab.users("alex", "bob")
+
+    done = sent(lab, alex, bob, "--file", str(photo))
+    assert (done["status"], done["way"]) == ("stored", "http")
+
+    with listening(lab, bob, "--json", "--files", str(tmp_path / "got")) as listener:
+        listener.sees("file-received")
+        assert listener.end() == 0
+    told = {each["event"]: each for each in listener.messages}
+    assert told["message"]["text"].startswith("beach.jpg (image/jpeg, 300000 octets, until ")
+    assert (tmp_path / "got" / "beach.jpg").read_bytes() == photo.read_bytes()
+    assert [each.name for each in (tmp_path / "got").iterdir()] == ["beach.jpg"]
+
+    (kept,) = json.loads(rcsops(lab, "history", bob, "--json").out)["messages"]
+    assert kept["file"]["path"] == str(tmp_path / "got" / "beach.jpg")
+
+
+def test_a_file_of_who_is_there_is_receipted(lab: Lab, photo: Path, tmp_path: Path) -> None:
+    alex, bob = lab.users("alex", "bob")
+    with listening(lab, bob, "--files", str(tmp_path / "got")) as listener:
+        done = send(lab, alex, bob, "--file", str(photo), "--via", "http", "--wait", "delivered")
+        assert (done.code, done.out.strip()) == (0, f"delivered to {bob}"), done.err
+        listener.sees("received beach.jpg")
+    assert (tmp_path / "got" / "beach.jpg").read_bytes() == photo.read_bytes()
+
+
+def test_a_file_goes_over_msrp_when_that_is_wished(lab: Lab, photo: Path, tmp_path: Path) -> None:
+    alex, bob = lab.users("alex", "bob")
+    with listening(lab, bob, "--files", str(tmp_path / "got")) as listener:
+        done = sent(lab, alex, bob, "--file", str(photo), "--via", "msrp")
+        assert (done["status"], done["way"]) == ("delivered", "session")
+        listener.sees("received beach.jpg")
+
+
+def test_what_our_rules_refuse_is_not_fetched(lab: Lab, photo: Path, tmp_path: Path) -> None:
+    alex, bob = lab.users("alex", "bob")
+    rules = {"RCSOPS_FILES_RULES": "refuse type=image/*"}
+    with listening(lab, bob, "--files", str(tmp_path / "got"), **rules) as listener:
+        assert sent(lab, alex, bob, "--file", str(photo))["done"]
+        listener.sees("beach.jpg (image/jpeg")
+        assert listener.end() == 0
+    assert not (tmp_path / "got").exists() or not list((tmp_path / "got").iterdir())
+
+
+def test_the_tag_of_files_over_http_is_told(lab: Lab) -> None:
+    alex, bob = lab.users("alex", "bob")
+    with listening(lab, bob):
+        known = json.loads(rcsops(lab, "capabilities", bob, "--as", alex, "--json").out)
+    assert known["services"]["file_transfer_http"] is True
