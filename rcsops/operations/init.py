@@ -91,6 +91,10 @@ listen = [{listen}]
 # After so many seconds without a message or an octet of a file a session ends; whoever has
 # something to say opens it again. 0 leaves it open.
 # idle_timeout = 300
+# The content server for files over HTTP (the one of [content]), and hosts beside it and those of
+# our domain that files are fetched from.
+# content = "https://files.example.org/ft"
+# content_hosts = ["files.example.net"]
 
 [files]
 # Which files of peers are taken: the first rule that fits decides (accept, ask or refuse), and what
