@@ -112,6 +112,9 @@ def send(
             "send what?" if nothing else "a text or a file, not both",
             hint='rcsops send alex bob "hello", or rcsops send alex bob --file report.pdf',
         )
+    settings = context.project.settings
+    if via == "auto" and not (settings.agent_content or settings.content.upload_url):
+        via = "msrp"
     if file is not None and ((wait == "displayed" and via == "msrp") or session):
         raise UsageError(
             "of a file is known that it is delivered; --wait displayed and --session are for texts"
