@@ -23,6 +23,8 @@ class TcpRelay:
         self._server: asyncio.Server | None = None
         self._open: set[_Pair] = set()
         self.shut = False
+        self.fuses: dict[str, int] = {}
+        """Cuts a connection, once, that has passed so many octets "up" or "down"."""
         self.accepted = 0
         """How many connections came."""
 
@@ -73,10 +75,12 @@ class TcpRelay:
         except OSError:
             writer.transport.abort()
             return
-        pair = _Pair(writer, far_writer)
+        pair = _Pair(writer, far_writer, self.fuses)
         self._open.add(pair)
         try:
-            await asyncio.gather(pair.pass_on(reader, far_writer), pair.pass_on(far_reader, writer))
+            await asyncio.gather(
+                pair.pass_on(reader, far_writer, "up"), pair.pass_on(far_reader, writer, "down")
+            )
         finally:
             pair.abort()
             self._open.discard(pair)
@@ -85,18 +89,28 @@ class TcpRelay:
 class _Pair:
     """The two halves of one relayed connection."""
 
-    def __init__(self, near: asyncio.StreamWriter, far: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, near: asyncio.StreamWriter, far: asyncio.StreamWriter, fuses: dict[str, int]
+    ) -> None:
         self._writers = (near, far)
+        self._fuses = fuses
         self.frozen = False
 
     def abort(self) -> None:
         for writer in self._writers:
             writer.transport.abort()
 
-    async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def pass_on(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: str
+    ) -> None:
+        passed = 0
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
                 if not self.frozen:
                     writer.write(data)
+                passed += len(data)
+                if way in self._fuses and passed >= self._fuses[way]:
+                    del self._fuses[way]
+                    break
         if not self.frozen:
             self.abort()

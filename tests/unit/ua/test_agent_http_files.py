@@ -240,29 +240,17 @@ async def test_both_ways_go_on_after_a_break(tmp_path: Path) -> None:
                 agent(lab, "bob", downloads=tmp_path / "in", file_rules=rules("accept")) as bob,
             ):
                 await asyncio.gather(alex.register(), bob.register())
-                sent, came = alex.events(), bob.events()
-                cutting = asyncio.gather(
-                    cut_at(sent, relay, 5_000_000), cut_at(came, relay, 5_000_000)
-                )
+                relay.fuses.update(up=5_000_000, down=5_000_000)
                 feed = bob.events()
                 upload = await alex.send_file_http("bob", path)
                 await upload.done(60)
                 received = await take(feed, FileReceived)
-                await cutting
             log = lab.log
 
+    assert not relay.fuses
     assert received.path.read_bytes() == data
     assert "PUT /ft/u/… from 127.0.0.1: 200" in log
     assert "GET /ft/d/… from 127.0.0.1: 206" in log
-
-
-async def cut_at(feed: AsyncIterator[Event], relay: TcpRelay, octets: int) -> None:
-    """Cuts the connections once so much has gone or come."""
-    async for event in feed:
-        if isinstance(event, FileProgress) and event.octets >= octets:
-            assert event.octets < event.total
-            relay.cut()
-            return
 
 
 async def test_an_upload_is_given_up(lab: ContentLab, tmp_path: Path) -> None:
