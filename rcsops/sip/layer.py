@@ -6,6 +6,7 @@ act on the events, send all of ``data_to_send``, and come back at ``next_timer``
 """
 
 from collections import deque
+from collections.abc import Iterator
 
 from rcsops.errors import LocalProtocolError, SipParseError
 from rcsops.sip.alarms import AlarmQueues
@@ -90,6 +91,11 @@ class TransactionLayer:
     def __len__(self) -> int:
         """How many transactions there are."""
         return len(self._clients) + len(self._servers)
+
+    def __iter__(self) -> Iterator[ClientTransaction | ServerTransaction]:
+        """The transactions there are, the older first on each side."""
+        yield from tuple(self._clients.values())
+        yield from tuple(self._servers.values())
 
     # --- in -----------------------------------------------------------------------------------
 

@@ -196,6 +196,11 @@ class Registration:
         """When :meth:`handle_timer` is to be called next."""
         return self._wake_at
 
+    @property
+    def expires_at(self) -> float:
+        """Until when the registrar holds our binding; 0 while it holds none."""
+        return self._expires_at
+
     def handle_timer(self, now: float) -> None:
         """Refresh, or try again, if it is time."""
         if self._wake_at is not None and now >= self._wake_at:

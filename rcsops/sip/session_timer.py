@@ -86,6 +86,16 @@ class SessionTimer:
         """Whether it is for us to refresh."""
         return self._refreshing
 
+    @property
+    def refreshes_at(self) -> float | None:
+        """When we refresh; None while that is for the peer, or while no timer runs."""
+        return self._due
+
+    @property
+    def ends_at(self) -> float | None:
+        """When the session ends unless it is refreshed; None while no timer runs."""
+        return self._ends
+
     def next_event(self) -> RefreshDue | SessionExpired | None:
         """Take the next event; None when there is none."""
         return self._events.popleft() if self._events else None

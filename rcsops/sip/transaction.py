@@ -148,6 +148,12 @@ class Transaction:
         """Whether the transaction is over."""
         return self.state is State.TERMINATED
 
+    @property
+    def timers(self) -> tuple[tuple[On, float], ...]:
+        """The timers that run, and when each fires."""
+        alarms = (self._again, self._limit)
+        return tuple((a.on, a.due) for a in alarms if a is not None and a.owner is not None)
+
     def step(self, on: On, now: float, subject: "Request | Response | str | None" = None) -> bool:
         """Follow the arrow for ``on`` out of the present state; False if there is none."""
         arrow = self._STEPS[self.state].get(on)

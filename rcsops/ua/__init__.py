@@ -38,12 +38,14 @@ from rcsops.ua.http_files import HttpOffer
 from rcsops.ua.http_transfer import HttpDownload, HttpUpload
 from rcsops.ua.incoming import FileOffer, Invitation
 from rcsops.ua.receipts import MessageStatus, Receipt
+from rcsops.ua.snapshot import AgentSnapshot, take_snapshot
 from rcsops.ua.transfer import Transfer, TransferStatus
 
 __all__ = [
     "Agent",
     "AgentEvent",
     "AgentHost",
+    "AgentSnapshot",
     "Capabilities",
     "Chat",
     "Composing",
@@ -85,4 +87,5 @@ __all__ = [
     "TransferStatus",
     "Trying",
     "Unregistered",
+    "take_snapshot",
 ]

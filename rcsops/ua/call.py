@@ -313,6 +313,13 @@ class Call:
         return self.state is CallState.CONFIRMED
 
     @property
+    def dialogs(self) -> tuple[Dialog, ...]:
+        """Its dialog; while our INVITE has no final answer, the early ones of all forks."""
+        if self.dialog is not None:
+            return (self.dialog,)
+        return () if self._invite is None else self._invite.dialogs
+
+    @property
     def now(self) -> float:
         """The clock of its timers, in seconds."""
         return self._host.endpoint.now

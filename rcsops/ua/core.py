@@ -35,6 +35,7 @@ from rcsops.ua.transfer import Transfer
 
 if TYPE_CHECKING:
     from rcsops.ua.dialing import Attempt
+    from rcsops.ua.registrar import Registrar
 
 __all__ = ["AgentCore"]
 
@@ -146,6 +147,20 @@ class AgentCore(Addressing, ABC):
     def invitations(self) -> tuple[Pending, ...]:
         """What rings: invitations and file offers that have not been answered."""
         return self._pending
+
+    @property
+    def registrar(self) -> "Registrar | None":
+        """What keeps it registered; None while it is not to be."""
+        return self._registrar
+
+    def sessions(self) -> "list[tuple[Chat | Pending | Transfer, MsrpCall]]":
+        """The sessions that are open, being set up or ringing, each with what stands on it."""
+        found: list[tuple[Chat | Pending | Transfer, MsrpCall]] = []
+        found += [(chat, chat.session) for chat in (*self._chats, *self._opening)]
+        found += [(pending, pending.call) for pending in self._pending]
+        transfers = () if self._files is None else self._files.transfers
+        found += [(each, each.call) for each in transfers if each.call is not None]
+        return found
 
     @property
     def is_closed(self) -> bool:

@@ -9,6 +9,7 @@ from rcsops.sip import (
     Accepted,
     AckAgain,
     CancelDue,
+    Dialog,
     DigestClient,
     ExtraFork,
     Failed,
@@ -71,6 +72,11 @@ class OutgoingInvite:
         self._outcome: asyncio.Future[Response | str] = asyncio.get_running_loop().create_future()
         self._alarm = Alarm()
         self._way_lost: asyncio.TimerHandle | None = None
+
+    @property
+    def dialogs(self) -> tuple[Dialog, ...]:
+        """The dialogs that its responses have made so far: of each fork one."""
+        return () if self._client is None else tuple(self._client.dialogs.values())
 
     async def run(
         self,

@@ -87,6 +87,25 @@ class Registrar:
         return self._machine.is_registered(self._agent.host.endpoint.now) and not self._lost
 
     @property
+    def state(self) -> RegistrationState:
+        """Where it stands."""
+        return self._machine.state
+
+    @property
+    def expires_at(self) -> float:
+        """Until when the registrar holds our contact, by the loop's clock; 0 while it does not."""
+        return self._machine.expires_at
+
+    @property
+    def renews_at(self) -> float | None:
+        """When the next REGISTER goes out; None while one is under way, or none is to."""
+        due = self._machine.next_timer()
+        if due is None:
+            return None
+        due += self._spread
+        return due if self._check_at is None else min(due, self._check_at)
+
+    @property
     def held(self) -> Target | None:
         """The way that we are registered by; None while there is none."""
         return None if self._held is None else self._held.target

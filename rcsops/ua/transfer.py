@@ -235,6 +235,11 @@ class Transfer(SessionUser):
         """Whether that is its present session, or the last that it had."""
         return self._call is call
 
+    @property
+    def call(self) -> MsrpCall | None:
+        """Its present session, or the last that it had; None before, and between two."""
+        return self._call
+
     def started(self) -> None:
         """The session is open."""
         resumed = self.status is not TransferStatus.OFFERED

@@ -372,6 +372,72 @@ async def test_the_protocol_beside_the_chat(stage: Stage) -> None:
         await screen.hides("SIP and MSRP of")
 
 
+async def test_how_the_state_machines_stand(stage: Stage) -> None:
+    async with talking(stage, size=(160, 60)) as (screen, bob):
+        await screen.press("f2", "s")
+        await screen.shows(
+            "How it stands now", "Registration  RFC 3261 §10", "state     registered", "until ",
+            "refresh ", "INVITE    Accepted 200 · INVITE client", "Timer M in",
+            "Chat with bob  our INVITE, confirmed", "dialog    confirmed (RFC 3261 §12)", "tags  ",
+            "CSeq      2 (ours), none yet (theirs)", "1800 s, ", "(RFC 4028)",
+            "MSRP      bound · sendrecv", "connected 127.0.0.1:", "TCP, opened by ",
+        )  # fmt: skip
+        # It goes on by itself: a request of the peer's has a number, and the timer begins anew.
+        await bob.refresh()
+        await screen.hides("none yet (theirs)")
+        before = re.search(r"Timer M in (\d+) s", screen.text)
+        assert before is not None
+        await screen.until(
+            lambda: (
+                (now := re.search(r"Timer M in (\d+) s", screen.text)) is None
+                or int(now[1]) < int(before[1])
+            ),
+            "counted down",
+        )
+        await bob.close()
+        await screen.shows("none is open or being set up")
+        # An arrow opens its message again, and so does the key.
+        await screen.press("home")
+        await screen.shows("INVITE sip:bob@rcs.example SIP/2.0")
+        await screen.hides("How it stands now")
+        await screen.press("s")
+        await screen.shows("How it stands now")
+        await screen.press("s")
+        await screen.hides("How it stands now")
+
+
+async def test_the_protocol_of_a_low_terminal(stage: Stage) -> None:
+    async with talking(stage, size=(60, 20)) as (screen, _bob):
+        await screen.type("hello\n")
+        await screen.shows("✓✓ ▌ hello")
+        await screen.press("f2", "home")
+        await screen.shows("SIP and MSRP of this conversation", "1 ", "INVITE", "✓✓ ▌ hello")
+        assert "Max-Forwards" not in screen.text
+        # All the room for what is opened, with the arrow that it is; the keys still go.
+        await screen.press("enter")
+        await screen.shows("INVITE sip:bob@rcs.example SIP/2.0", "Esc back", "INVITE")
+        await screen.hides("✓✓ ▌ hello")
+        await screen.press("pagedown", "pagedown")
+        await screen.hides("INVITE sip:bob@rcs.example SIP/2.0")
+        await screen.press("down")
+        await screen.shows("407 Proxy Authentication Required")
+        await screen.press("escape")
+        await screen.shows("✓✓ ▌ hello", "Enter opens")
+        await screen.press("s")
+        await screen.shows("How it stands now", "state     registered")
+        for _ in range(6):
+            await screen.press("pagedown")
+        await screen.shows("MSRP      bound · sendrecv", "opened by ")
+        # F2 closes all of it, and it opens as the ladder again.
+        await screen.press("f2")
+        await screen.shows("✓✓ ▌ hello")
+        assert "SIP and MSRP" not in screen.text
+        await screen.press("f2")
+        await screen.shows("SIP and MSRP of", "✓✓ ▌ hello")
+        await screen.press("escape")
+        await screen.until(lambda: screen.app.view.composer.has_focus, "writing")
+
+
 async def test_two_messages_are_compared(stage: Stage) -> None:
     async with talking(stage, size=(160, 80)) as (screen, _bob):
         await screen.press("f2", "a", "home")

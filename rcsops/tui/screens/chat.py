@@ -13,6 +13,7 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Footer
 
+from rcsops.errors import AgentError
 from rcsops.operations.wording import amount
 from rcsops.text import visible
 from rcsops.tui.keys import bindings, bound_keys, keys_of
@@ -25,6 +26,7 @@ from rcsops.tui.widgets.conversations import ConversationList
 from rcsops.tui.widgets.protocol import ProtocolPanel
 from rcsops.tui.widgets.timeline import Timeline
 from rcsops.tui.wire import Wire
+from rcsops.ua import AgentSnapshot, take_snapshot
 
 if TYPE_CHECKING:
     from rcsops.tui.app import ChatApp
@@ -56,10 +58,15 @@ class ChatScreen(Screen[None]):
         &.-protocol #body { layout: vertical; }
         &.-protocol #main { height: 1fr; }
         &.-protocol #protocol { display: block; height: 1fr; }
+        &.-low #opened { display: none; }
         &.-wide.-protocol #list { display: block; }
         &.-wide.-protocol #body { layout: horizontal; }
         &.-wide.-protocol #main { height: 1fr; }
         &.-wide.-protocol #protocol { width: 50%; height: 1fr; }
+        &.-whole #opened { display: block; }
+        &.-whole #main, &.-whole #list { display: none; }
+        &.-wide.-whole #list { display: none; }
+        &.-wide.-whole #protocol { width: 100%; }
         Footer { background: $panel; }
     }
     """
@@ -82,6 +89,7 @@ class ChatScreen(Screen[None]):
             (100, "-normal"),
             (150, "-wide"),
         ]
+        self.VERTICAL_BREAKPOINTS = [(0, "-low"), (26, "-high")]
         self._state = state
         self._security = security
         self._commands = commands
@@ -113,7 +121,7 @@ class ChatScreen(Screen[None]):
                     names=self._names,
                     newline_keys=bound_keys("newline", self._keymap),
                 )
-            yield ProtocolPanel(self._wire, id="protocol")
+            yield ProtocolPanel(self._wire, self._snapshot, id="protocol")
         yield StatusLine(id="status", markup=False)
         yield Footer(show_command_palette=False, compact=True)
 
@@ -128,6 +136,13 @@ class ChatScreen(Screen[None]):
         self.tell()
         # Whoever stopped typing without saying so stops here after a while.
         self.set_interval(5.0, self._forget_composing)
+
+    def _snapshot(self) -> AgentSnapshot | None:
+        try:
+            return take_snapshot(self.chat.room.agent)
+        except AgentError:
+            # It has not begun.
+            return None
 
     def _names(self, begin: str) -> list[str]:
         names = (each.name for each in self._state.conversations.values())
@@ -279,6 +294,16 @@ class ChatScreen(Screen[None]):
         self.chat.obey("/accept" if event.yes else "/decline")
         self.composer.focus()
 
+    @on(ProtocolPanel.Whole)
+    def _whole(self, event: ProtocolPanel.Whole) -> None:
+        event.stop()
+        self.set_class(event.wanted, "-whole")
+
+    @on(ProtocolPanel.Left)
+    def _left_protocol(self, event: ProtocolPanel.Left) -> None:
+        event.stop()
+        self.action_leave()
+
     def on_descendant_focus(self) -> None:
         self._hint()
 
@@ -301,6 +326,8 @@ class ChatScreen(Screen[None]):
         panel = self.protocol
         if self.has_class("-protocol"):
             self.remove_class("-protocol")
+            panel.whole(False)
+            self.remove_class("-whole")
             self.composer.focus()
         else:
             self.add_class("-protocol")
@@ -364,11 +391,17 @@ class ChatScreen(Screen[None]):
         self.chat.obey("/decline")
 
     def action_page_up(self) -> None:
-        """Scrolls back."""
+        """Scrolls back; in the protocol, what is opened."""
+        if self.protocol.has_focus_within:
+            self.protocol.page(-1)
+            return
         self.timeline.scroll_page_up(animate=False)
 
     def action_page_down(self) -> None:
         """Scrolls forward."""
+        if self.protocol.has_focus_within:
+            self.protocol.page(1)
+            return
         self.timeline.scroll_page_down(animate=False)
 
     def action_leave(self) -> None:

@@ -23,6 +23,9 @@ _MARKS = (
 )
 _PROTOCOL = (
     ("Up, Down, click", "open a message"),
+    ("Enter, Esc", "what is open gets all the room, and gives it back"),
+    ("PgUp, PgDn", "scroll what is open"),
+    ("s", "how the registration, transactions, dialogs, timers and MSRP sessions stand now"),
     ("m", "hold it: what you open next is compared with it; again: not"),
     ("c", "compare with what it is a new form of (without credentials, as it came in)"),
     ("e", "export the ladder: text, Mermaid, SVG, HTML, pcap"),

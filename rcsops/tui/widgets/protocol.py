@@ -1,5 +1,6 @@
 """The protocol beside the chat: the ladder of SIP and MSRP, and each message opened."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -19,15 +20,22 @@ from rcsops.text import visible
 from rcsops.trace import draw_ladder, order_nodes
 from rcsops.tui.exporting import export_ladder
 from rcsops.tui.opened import compared, opened
+from rcsops.tui.standing import standing
 from rcsops.tui.styles import background, ink
 from rcsops.tui.wire import Step, Wire
+from rcsops.ua import AgentSnapshot
 
 __all__ = ["ProtocolPanel"]
+
+_STATES_SECONDS = 0.5
+_HINTS = ("Enter opens", "s states", "m compare", "e export", "a all or this", "F2 closes")
+_HINTS_WHOLE = ("Esc back", "PgDn more", "s states", "m compare", "e export")
 
 
 class ProtocolPanel(Vertical):
     """The ladder of ``wire``, with the peer of the shown conversation or of everything, and below
-    it the message that is marked, or how it differs from the one that is held beside it."""
+    it the message that is marked, or how it differs from the one that is held beside it, or how the
+    machines that ``look`` shows stand now."""
 
     DEFAULT_CSS = """
     ProtocolPanel {
@@ -40,21 +48,38 @@ class ProtocolPanel(Vertical):
             border-top: solid $border; scrollbar-size-vertical: 1;
         }
         #message { height: auto; }
+        &.-opened #ladder { height: 2; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("s", "states", "States"),
         Binding("e", "export", "Export"),
         Binding("m", "hold", "Compare"),
         Binding("c", "origin", "With its origin", show=False),
         Binding("a", "all", "All or this"),
+        Binding("enter", "whole", "Open", show=False),
+        Binding("escape", "back", "Back", show=False),
     ]
 
-    def __init__(self, wire: Wire, *, id: str) -> None:
+    class Whole(Message):
+        """What is opened is to have all the room, or no more."""
+
+        def __init__(self, wanted: bool) -> None:
+            super().__init__()
+            self.wanted = wanted
+
+    class Left(Message):
+        """The person wants to go on writing."""
+
+    def __init__(self, wire: Wire, look: Callable[[], AgentSnapshot | None], *, id: str) -> None:
         super().__init__(id=id)
         self._wire = wire
+        self._snapshot = look
         self._peer = ""
         self._all = False
+        self._states = False
         self._step: Step | None = None
+        self._open_of: tuple[object, ...] = ()
 
     def compose(self) -> ComposeResult:
         yield Static(id="wire-title", markup=False)
@@ -64,6 +89,7 @@ class ProtocolPanel(Vertical):
 
     def on_mount(self) -> None:
         self.set_interval(0.25, self._look)
+        self.set_interval(_STATES_SECONDS, self._look_at_states)
 
     def turn(self, peer: str) -> None:
         """Another conversation is shown."""
@@ -77,17 +103,33 @@ class ProtocolPanel(Vertical):
         if self.display and self._wire.waiting:
             self.refresh_steps()
 
+    def _look_at_states(self) -> None:
+        if self.display and self._states:
+            self._open()
+
     def refresh_steps(self) -> None:
         """Draws what has come."""
-        steps = self._shown()
+        self._entitle()
+        self.query_one(Ladder).show(self._shown())
+
+    def on_resize(self) -> None:
+        self._entitle()
+
+    def _entitle(self) -> None:
         whose = "everything" if self._everything else "this conversation"
+        head = f"SIP and MSRP of {whose}"
+        room = self.size.width - 2 - len(head)
+        hints = ""
+        # The footer and the help have all of them: here stand as many as there is room for.
+        for hint in _HINTS_WHOLE if self.has_class("-opened") else _HINTS:
+            if len(hints) + len(hint) + 3 <= room:
+                hints += f" · {hint}"
         title = Content.assemble(
             Content.styled("SIP and MSRP", "bold"),
             Content(f" of {whose}"),
-            Content.styled(" · m compare · e export · a all or this · F2 closes", "$text-muted"),
+            Content.styled(hints, "$text-muted"),
         )
         self.query_one("#wire-title", Static).update(title, layout=False)
-        self.query_one(Ladder).show(steps)
 
     @property
     def _everything(self) -> bool:
@@ -116,7 +158,10 @@ class ProtocolPanel(Vertical):
         """Holds the marked message, so that what is opened next is compared with it; again: not."""
         ladder = self.query_one(Ladder)
         ladder.hold(self._step if ladder.held is None else None)
+        self._states = False
         self._open()
+        if ladder.held is not None:
+            self._make_room()
 
     def action_origin(self) -> None:
         """Compares with the message that this one is a new form of: without credentials, or as it
@@ -133,7 +178,44 @@ class ProtocolPanel(Vertical):
             )
             return
         self.query_one(Ladder).hold(found)
+        self._states = False
         self._open()
+        self._make_room()
+
+    def action_states(self) -> None:
+        """How the state machines stand now, in place of the message; again: the message."""
+        self._states = not self._states
+        self._open()
+        if self._states:
+            self._make_room()
+
+    def action_whole(self) -> None:
+        """What is opened gets all the room; again: no more."""
+        self.whole(not self.has_class("-opened"))
+
+    def action_back(self) -> None:
+        """From what has all the room to the ladder, and from there to what is written."""
+        if self.has_class("-opened"):
+            self.whole(False)
+        else:
+            self.post_message(self.Left())
+
+    def page(self, pages: int) -> None:
+        """Scrolls what is opened."""
+        pane = self.query_one("#opened", VerticalScroll)
+        pane.scroll_relative(y=pages * max(1, pane.size.height - 1), animate=False)
+
+    def whole(self, wanted: bool) -> None:
+        """Gives all the room to what is opened, or takes it back."""
+        if wanted != self.has_class("-opened"):
+            self.set_class(wanted, "-opened")
+            self.post_message(self.Whole(wanted))
+            self.call_after_refresh(self.refresh_steps)
+
+    def _make_room(self) -> None:
+        """Where a terminal is low, nothing could be read beside the ladder."""
+        if self.screen.has_class("-low"):
+            self.whole(True)
 
     def action_all(self) -> None:
         """Everything, or what belongs to the shown conversation."""
@@ -143,21 +225,30 @@ class ProtocolPanel(Vertical):
     def on_ladder_opened(self, event: "Ladder.Opened") -> None:
         event.stop()
         self._step = event.step
+        if event.chosen:
+            self._states = False
         self._open()
 
     def _open(self) -> None:
         step, held = self._step, self.query_one(Ladder).held
-        if step is None:
-            content = Content("")
+        of: tuple[object, ...]
+        if self._states:
+            of = ("states",)
+            content = standing(self._snapshot(), "" if self._everything else self._peer)
+        elif step is None:
+            of, content = (), Content("")
         elif held is None:
-            content = opened(step)
+            of, content = (step.number,), opened(step)
         else:
-            content = compared(held, step)
+            of, content = (held.number, step.number), compared(held, step)
         self.query_one("#message", Static).update(content)
-        self.query_one("#opened", VerticalScroll).scroll_home(animate=False)
+        # What is read must not jump because something has come meanwhile.
+        if of != self._open_of:
+            self._open_of = of
+            self.query_one("#opened", VerticalScroll).scroll_home(animate=False)
 
 
-class Ladder(ScrollView, can_focus=True):
+class Ladder(ScrollView, can_focus=True, inherit_bindings=False):
     """One line for each message; the arrow keys mark one."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -189,11 +280,12 @@ class Ladder(ScrollView, can_focus=True):
     ]
 
     class Opened(Message):
-        """A message is to be shown whole."""
+        """A message is to be shown whole; ``chosen``: by the person."""
 
-        def __init__(self, step: Step | None) -> None:
+        def __init__(self, step: Step | None, chosen: bool) -> None:
             super().__init__()
             self.step = step
+            self.chosen = chosen
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
@@ -222,7 +314,7 @@ class Ladder(ScrollView, can_focus=True):
         self.virtual_size = Size(self.scrollable_content_region.width, len(steps) + 1)
         self._open()
 
-    def _open(self) -> None:
+    def _open(self, *, chosen: bool = False) -> None:
         step = self._steps[self._marked] if self._steps else None
         line = self._marked + 1
         height = max(1, self.scrollable_content_region.height)
@@ -230,21 +322,21 @@ class Ladder(ScrollView, can_focus=True):
             self.scroll_to(y=max(0, line - 1), animate=False)
         elif line >= self.scroll_offset.y + height:
             self.scroll_to(y=line - height + 1, animate=False)
-        self.post_message(self.Opened(step))
+        self.post_message(self.Opened(step, chosen))
         self.refresh()
 
     def action_move(self, step: int) -> None:
         """Marks another message."""
         if self._steps:
             self._marked = max(0, min(len(self._steps) - 1, self._marked + step))
-            self._open()
+            self._open(chosen=True)
 
     def on_click(self, event: events.Click) -> None:
         at = event.get_content_offset(self)
         index = -1 if at is None else at.y + self.scroll_offset.y - 1
         if 0 <= index < len(self._steps):
             self._marked = index
-            self._open()
+            self._open(chosen=True)
 
     def render_line(self, y: int) -> Strip:
         """One line of what is in view; the names of the columns stay at the top."""
