@@ -1,11 +1,17 @@
 """Terminals of tmux with ``rcsops chat`` in them: keys go in, and what is to be seen is read."""
 
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from rcsops.testing import wait_until
+from tests.screens.recording import replayed
+
+
+_ROOT = Path(__file__).parents[2]
 
 
 class Window:
@@ -52,7 +58,11 @@ def opened(
     term: str = "xterm-256color",
     **variables: str,
 ) -> Window:
-    """``rcsops chat WORDS`` in a project."""
+    """``rcsops chat WORDS`` in a project, recorded there in ``WORDS[0].cast``."""
+    recorder = (
+        f"cd '{_ROOT}' && exec '{sys.executable}' -m tests.screens.recording "
+        f"'{directory / words[0]}.cast' 100 30"
+    )
     kept = {name: value for name, value in environment.items() if name != "NO_COLOR"}
     subprocess.run(
         [
@@ -60,6 +70,7 @@ def opened(
             *("-x", "100", "-y", "30"),
             f"TERM={term} {sys.executable} -m rcsops chat {' '.join(words)}; "
             "echo ended $?; exec sleep 600",
+            *(";", "pipe-pane", "-t", words[0], recorder),
         ],
         cwd=directory,
         env={**kept, "LANG": "C.UTF-8", **variables},
@@ -99,3 +110,9 @@ def two_people_chat(tmux: list[str], directory: Path, environment: Mapping[str, 
     alex.press("C-q")
     alex.shows("unregistered; good bye", "ended 0")
     bob.shows("alex ended the session")
+    recording = directory / "alex.cast"
+    replayed(tmux, recording, "▌ Hello Bob 🙂 日本語", "▌ one", "▌ two", "▌ three")
+    keep = os.environ.get("RCSOPS_TEST_RECORDINGS")
+    if keep:
+        Path(keep).mkdir(parents=True, exist_ok=True)
+        shutil.copy(recording, Path(keep) / f"{directory.name}-alex.cast")
