@@ -10,7 +10,6 @@ from pathlib import Path
 from rcsops.testing import wait_until
 from tests.screens.recording import replayed
 
-
 _ROOT = Path(__file__).parents[2]
 
 
