@@ -56,11 +56,14 @@ def draw_ladder(
     ascii_only: bool = False,
     numbers: Sequence[int] = (),
     head: bool = True,
+    gaps: Sequence[float | None] = (),
+    seconds: bool = True,
 ) -> list[DrawnLine]:
     """The lines of the picture, none wider than ``width`` columns if the nodes fit at all.
 
-    With ``numbers``, one for each arrow, they stand before the times. Without ``head`` the picture
-    goes on from one drawn before: no addresses and names above it.
+    With ``numbers``, one for each arrow, they stand before the times. With ``gaps``, one for each,
+    too, the seconds since the arrow before stand behind the times, or without ``seconds`` in their
+    place. Without ``head`` the picture goes on from one drawn before: no addresses and names above.
     """
     if not arrows:
         return []
@@ -68,20 +71,34 @@ def draw_ladder(
     columns = list(nodes if nodes is not None else order_nodes(arrows))
     columns += [name for name in order_nodes(arrows) if name not in columns]
     indent = _NUMBER_WIDTH if numbers else 0
-    lanes = _Lanes(columns, width - _TIME_WIDTH - indent)
+    times = ("seconds",) * seconds + ("since",) * bool(gaps)
+    lanes = _Lanes(columns, width - _TIME_WIDTH * len(times) - indent)
     lines: list[DrawnLine] = []
     if head:
         lines += _legend(arrows, columns, width, glyphs)
-        lines.append(DrawnLine(" " * indent + _row("seconds", lanes.names(glyphs)), "bold"))
+        lines.append(DrawnLine(" " * indent + _row(times, lanes.names(glyphs)), "bold"))
     for position, arrow in enumerate(arrows):
         number = f"{numbers[position]:>{indent}}" if numbers else ""
         picture = _arrow(arrow, lanes, glyphs)
-        lines.append(DrawnLine(number + _row(f"{arrow.time:.3f}", picture), _style(arrow)))
+        times = (f"{arrow.time:.3f}",) * seconds
+        times += (_gap(gaps[position]),) if gaps else ()
+        lines.append(DrawnLine(number + _row(times, picture), _style(arrow)))
     return lines
 
 
-def _row(first: str, rest: str) -> str:
-    return f"{first:>{_TIME_WIDTH - 1}} {rest}".rstrip()
+def _row(times: Iterable[str], rest: str) -> str:
+    return ("".join(f"{time:>{_TIME_WIDTH - 1}} " for time in times) + rest).rstrip()
+
+
+def _gap(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    if seconds < 0.9995:
+        milliseconds = seconds * 1000
+        return f"+{milliseconds:.{1 if milliseconds < 9.95 else 0}f} ms"
+    if seconds < 99.5:
+        return f"+{seconds:.{1 if seconds < 9.95 else 0}f} s"
+    return f"+{seconds / 60:.0f} min"
 
 
 class _Lanes:

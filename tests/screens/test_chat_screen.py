@@ -213,10 +213,11 @@ async def test_files(stage: Stage, tmp_path: Path) -> None:
 async def test_a_failure_can_be_sent_again(stage: Stage) -> None:
     async with stage.screen("alex", "bob") as screen:
         await screen.shows("bob is not there now (480)", "without a session")
-        screen.app.view.composer.post_message(events.Paste("too long " * 100))
+        # More than a server keeps for one who is away.
+        screen.app.view.composer.post_message(events.Paste("too long " * 2500))
         await screen.shows("too long too long")
         await screen.press("enter")
-        await screen.shows("✗  ▌ too long too long", "r sends it again")
+        await screen.shows("octets too long for a message without a", "r sends it again")
         await screen.press("escape", "r")
         shown = screen.app.state.shown
         assert shown is not None
@@ -370,6 +371,25 @@ async def test_the_protocol_beside_the_chat(stage: Stage) -> None:
         assert "secret of alex" not in screen.text
         await screen.press("f2")
         await screen.hides("SIP and MSRP of")
+
+
+async def test_the_times_between_the_arrows(stage: Stage) -> None:
+    async with talking(stage, size=(100, 30)) as (screen, _bob):
+        await screen.press("f2")
+        await screen.shows(" seconds    since alex")
+        seconds = r"^ +\d+ +\d+\.\d{3} +"
+        between = r"\+\d+(\.\d)? (ms|s|min) "
+        await screen.until(
+            lambda: re.search(seconds + between, screen.text, re.M) is not None, "both"
+        )
+        await screen.press("t")
+        await screen.hides("seconds")
+        assert re.search(r"^ +\d+ +" + between, screen.text, re.M)
+        await screen.pilot.resize_terminal(60, 20)
+        await screen.shows("   since alex")
+        await screen.press("t")
+        await screen.shows(" seconds alex")
+        assert not re.search(between, screen.text)
 
 
 async def test_how_the_state_machines_stand(stage: Stage) -> None:

@@ -17,7 +17,7 @@ from textual.widgets import Static
 
 from rcsops.errors import UsageError
 from rcsops.text import visible
-from rcsops.trace import draw_ladder, order_nodes
+from rcsops.trace import Arrow, DrawnLine, draw_ladder, order_nodes
 from rcsops.tui.exporting import export_ladder
 from rcsops.tui.opened import compared, opened
 from rcsops.tui.standing import standing
@@ -28,7 +28,17 @@ from rcsops.ua import AgentSnapshot
 __all__ = ["ProtocolPanel"]
 
 _STATES_SECONDS = 0.5
-_HINTS = ("Enter opens", "s states", "m compare", "e export", "a all or this", "F2 closes")
+# So wide must the ladder be to show the times since the first arrow and since the one before.
+_BOTH_TIMES = 72
+_HINTS = (
+    "Enter opens",
+    "s states",
+    "m compare",
+    "e export",
+    "a all or this",
+    "t times",
+    "F2 closes",
+)
 _HINTS_WHOLE = ("Esc back", "PgDn more", "s states", "m compare", "e export")
 
 
@@ -57,6 +67,7 @@ class ProtocolPanel(Vertical):
         Binding("m", "hold", "Compare"),
         Binding("c", "origin", "With its origin", show=False),
         Binding("a", "all", "All or this"),
+        Binding("t", "times", "Times", show=False),
         Binding("enter", "whole", "Open", show=False),
         Binding("escape", "back", "Back", show=False),
     ]
@@ -189,6 +200,12 @@ class ProtocolPanel(Vertical):
         if self._states:
             self._make_room()
 
+    def action_times(self) -> None:
+        """The time since the arrow before alone, or the seconds since the first as well."""
+        ladder = self.query_one(Ladder)
+        ladder.gaps_alone = not ladder.gaps_alone
+        ladder.refresh()
+
     def action_whole(self) -> None:
         """What is opened gets all the room; again: no more."""
         self.whole(not self.has_class("-opened"))
@@ -294,6 +311,9 @@ class Ladder(ScrollView, can_focus=True, inherit_bindings=False):
         self._marked = -1
         self.held: Step | None = None
         """The message that others are compared with."""
+        self.gaps_alone = False
+        """Whether the times are those since the arrow before, and those since the first are not
+        shown; otherwise these are, and where there is room both."""
 
     def hold(self, step: Step | None) -> None:
         """Takes the message that others are compared with, or none."""
@@ -347,13 +367,12 @@ class Ladder(ScrollView, can_focus=True, inherit_bindings=False):
             return Strip.blank(width, base)
         if y == 0:
             first = self._steps[0].arrow
-            heads = draw_ladder([first], nodes=self._columns, width=width, numbers=[0])
-            text, style = heads[-2].text, "head"
+            text, style = self._drawn(first, 0, None, width)[-2].text, "head"
         else:
             step = self._steps[index]
-            text = draw_ladder(
-                [step.arrow], nodes=self._columns, width=width, numbers=[step.number], head=False
-            )[0].text
+            before = self._steps[index - 1].arrow.time if index else None
+            gap = None if before is None else max(0.0, step.arrow.time - before)
+            text = self._drawn(step.arrow, step.number, gap, width)[-1].text
             wrong = step.arrow.retransmission or (step.arrow.summary.status or 0) >= 400
             style = "wrong" if wrong else step.arrow.protocol
             if self.held is not None and step.number == self.held.number:
@@ -362,3 +381,14 @@ class Ladder(ScrollView, can_focus=True, inherit_bindings=False):
                 base = base + background(self, "ladder--cursor")
         strip = Strip([Segment(visible(text), ink(self, f"ladder--{style}"))])
         return strip.crop_extend(0, width, base).apply_style(base)
+
+    def _drawn(self, arrow: Arrow, number: int, gap: float | None, width: int) -> list[DrawnLine]:
+        both = width >= _BOTH_TIMES
+        return draw_ladder(
+            [arrow],
+            nodes=self._columns,
+            width=width,
+            numbers=[number],
+            gaps=[gap] if both or self.gaps_alone else (),
+            seconds=not self.gaps_alone,
+        )

@@ -2,10 +2,11 @@
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rcsops.trace import cell_width, ladder_json, merge, order_nodes, render_ladder
+from rcsops.trace import cell_width, draw_ladder, ladder_json, merge, order_nodes, render_ladder
 
 from .messages import (
     ALEX,
@@ -155,6 +156,31 @@ def test_the_picture() -> None:
         "   0.050   │◀─────────────────── 200 OK ─────────────────────│",
         "   1.000   │◀ 407 Proxy … (INVITE) ─│                        │",
     ]
+
+
+def test_the_times_between() -> None:
+    arrows = merge(session())[:2]
+    gaps = [None, 0.0005]
+    both = draw_ladder(arrows, width=70, gaps=gaps, numbers=[9, 10])
+    assert [line.text[:24] for line in both[-3:]] == [
+        "      seconds    since a",
+        "    9   0.000           ",
+        "   10   0.010  +0.5 ms  ",
+    ]
+    assert all(cell_width(line.text) <= 70 for line in both)
+    assert both[-1].text.endswith("▶│")
+    alone = draw_ladder(arrows, width=60, gaps=gaps, seconds=False)
+    assert [line.text[:10] for line in alone[-3:]] == ["   since a", " " * 10, " +0.5 ms  "]
+
+
+@pytest.mark.parametrize(
+    ("gap", "shown"),
+    [(0.0, "+0.0 ms"), (0.00996, "+10 ms"), (0.0124, "+12 ms"), (0.9994, "+999 ms"),
+     (0.9996, "+1.0 s"), (9.96, "+10 s"), (99.4, "+99 s"), (100.0, "+2 min"), (7200, "+120 min")],
+)  # fmt: skip
+def test_a_time_between_has_two_or_three_digits(gap: float, shown: str) -> None:
+    (line,) = draw_ladder(merge(session())[:1], gaps=[gap], seconds=False, head=False)
+    assert line.text[:9].strip() == shown
 
 
 def test_a_picture_for_terminals_without_unicode() -> None:
