@@ -12,6 +12,7 @@ import pytest
 
 from rcsops.operations.mi import contacts
 from rcsops.settings import Project
+from rcsops.testing import wait_until
 from tests.screens.stage import Stage
 from tests.screens.windows import opened, two_people_chat
 
@@ -27,6 +28,39 @@ def tmux(tmp_path: Path) -> Iterator[list[str]]:
 
 def test_two_people(tmux: list[str], stage: Stage) -> None:
     two_people_chat(tmux, stage.directory, stage.server.environment)
+
+
+def test_the_protocol(tmux: list[str], stage: Stage) -> None:
+    bob = opened(tmux, stage.directory, stage.server.environment, "bob")
+    bob.shows("● bob at", "Write a message")
+    alex = opened(tmux, stage.directory, stage.server.environment, "alex", "bob")
+    alex.shows("● bob  session open")
+    alex.press("F2")
+    alex.shows("SIP and MSRP of this conversation", "INVITE", "since")
+    alex.press("a")
+    alex.shows("SIP and MSRP of everything")
+    # A message with all the room, then compared with the one that carries credentials.
+    alex.press("Home", "Enter")
+    alex.shows("Esc back", "REGISTER sip:rcs.example SIP/2.0", "CSeq: 1 REGISTER")
+    alex.press("m", "Down", "Down")
+    alex.shows("1 REGISTER", "→  3 REGISTER", "Authorization is added", "CSeq goes up by 1")
+    alex.press("m", "s")
+    alex.shows("How it stands now", "state     registered", "Chat with bob", "confirmed")
+    alex.press("Escape")
+    alex.shows("Enter opens")
+    alex.press("e")
+    alex.shows("Export ", "mermaid", "alex-")
+    alex.press("Enter")
+    wait_until(lambda: bool(list(stage.directory.glob("alex-all-*.txt"))), what="written")
+    wait_until(lambda: "mermaid" not in alex.text, what="the dialog closed")
+    (written,) = stage.directory.glob("alex-*.txt")
+    assert written.stat().st_mode & 0o777 == 0o600
+    text = written.read_text()
+    assert "REGISTER" in text
+    assert "INVITE (SDP)" in text
+    assert "secret of alex" not in text
+    alex.press("C-q")
+    alex.shows("ended 0")
 
 
 @pytest.mark.parametrize("way", ["--plain", "dumb", "setting"])

@@ -30,7 +30,7 @@ _PROTOCOL = (
     ("c", "compare with what it is a new form of (without credentials, as it came in)"),
     ("e", "export the ladder: text, Mermaid, SVG, HTML, pcap"),
     ("a", "everything, or this conversation"),
-    ("t", "the time since the message before alone, or the seconds since the first as well"),
+    ("t", "the seconds since the first message, or the time since the one before"),
 )
 _WRITING = (
     ("Enter", "sends; what is pasted never does"),

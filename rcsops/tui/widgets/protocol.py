@@ -29,7 +29,7 @@ __all__ = ["ProtocolPanel"]
 
 _STATES_SECONDS = 0.5
 # So wide must the ladder be to show the times since the first arrow and since the one before.
-_BOTH_TIMES = 72
+_BOTH_TIMES = 84
 _HINTS = (
     "Enter opens",
     "s states",
@@ -201,9 +201,9 @@ class ProtocolPanel(Vertical):
             self._make_room()
 
     def action_times(self) -> None:
-        """The time since the arrow before alone, or the seconds since the first as well."""
+        """The seconds since the first arrow alone, or the time since the one before."""
         ladder = self.query_one(Ladder)
-        ladder.gaps_alone = not ladder.gaps_alone
+        ladder.seconds_alone = not ladder.seconds_alone
         ladder.refresh()
 
     def action_whole(self) -> None:
@@ -311,9 +311,9 @@ class Ladder(ScrollView, can_focus=True, inherit_bindings=False):
         self._marked = -1
         self.held: Step | None = None
         """The message that others are compared with."""
-        self.gaps_alone = False
-        """Whether the times are those since the arrow before, and those since the first are not
-        shown; otherwise these are, and where there is room both."""
+        self.seconds_alone = False
+        """Whether the times are those since the first arrow; otherwise they are those since the one
+        before, and where there is room both."""
 
     def hold(self, step: Step | None) -> None:
         """Takes the message that others are compared with, or none."""
@@ -373,7 +373,9 @@ class Ladder(ScrollView, can_focus=True, inherit_bindings=False):
             before = self._steps[index - 1].arrow.time if index else None
             gap = None if before is None else max(0.0, step.arrow.time - before)
             text = self._drawn(step.arrow, step.number, gap, width)[-1].text
-            wrong = step.arrow.retransmission or (step.arrow.summary.status or 0) >= 400
+            status = step.arrow.summary.status or 0
+            # A challenge is an ordinary step, no failure.
+            wrong = step.arrow.retransmission or (status >= 400 and status not in (401, 407))
             style = "wrong" if wrong else step.arrow.protocol
             if self.held is not None and step.number == self.held.number:
                 base = base + background(self, "ladder--held")
@@ -389,6 +391,6 @@ class Ladder(ScrollView, can_focus=True, inherit_bindings=False):
             nodes=self._columns,
             width=width,
             numbers=[number],
-            gaps=[gap] if both or self.gaps_alone else (),
-            seconds=not self.gaps_alone,
+            gaps=() if self.seconds_alone else [gap],
+            seconds=both or self.seconds_alone,
         )
