@@ -88,8 +88,8 @@ listen = [{listen}]
 # msrp_security = "auto"
 # Whether whoever writes learns that its message was seen.
 # display_notifications = true
-# After so many seconds without a message or an octet of a file a session ends; whoever has
-# something to say opens it again. 0 leaves it open.
+# After so many seconds without a message or an octet of a file a session ends, also while somebody
+# types; whoever has something to say opens it again. 0 leaves it open.
 # idle_timeout = 300
 # The content server for files over HTTP (the one of [content]), and hosts beside it and those of
 # our domain that files are fetched from.

@@ -277,6 +277,7 @@ class Chat(SessionUser):
         message = self._codec.composing(active)
         link.session.send(message.content_type, message.body, failure_report="no")
         link.pump()
+        self._idle_watch.overlook()
 
     async def refresh(self) -> None:
         """Asks the peer whether the session is still there (UPDATE or re-INVITE).
@@ -331,6 +332,7 @@ class Chat(SessionUser):
             if notice is None:
                 self.fates.advance(event.message_id, MessageStatus.SENT)
             else:
+                self._idle_watch.touch()
                 self._agent.notifier.settled(*notice)
         elif isinstance(event, MessageFailed):
             if event.status in _BROKEN:
@@ -416,13 +418,16 @@ class Chat(SessionUser):
 
     def _received(self, event: MessageReceived) -> None:
         message = self._codec.receive(event.content_type, event.body)
+        if isinstance(message, ComposingReceived):
+            self._idle_watch.overlook()
+            self._publish(events.Composing(self.peer, self.chat_id, message.active))
+            return
+        self._idle_watch.touch()
         if isinstance(message, TextReceived):
             self._text_received(message, event.message_id)
         elif isinstance(message, DeliveryReceived):
             if not self.fates.take_report(message):
                 self._agent.pager.note_report(self.peer, message)
-        elif isinstance(message, ComposingReceived):
-            self._publish(events.Composing(self.peer, self.chat_id, message.active))
         elif isinstance(message, ContentReceived):
             # Neither shown nor kept, so no receipt may say that our user has it.
             logger.info("a message of type %.80s is not read here", message.content_type)

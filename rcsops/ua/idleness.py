@@ -32,7 +32,9 @@ def means_idle(reason: str) -> bool:
 
 class IdleWatch:
     """Calls ``chat.end_idle`` when nothing has gone either way for ``seconds``, and nothing is
-    under way: no message without its answer or receipt, no file, none that is offered."""
+    under way: no message without its answer or receipt, no file, none that is offered.
+
+    That somebody types (RFC 3994) is not use of a session."""
 
     __slots__ = ("_agent", "_chat", "_seconds", "_timer", "_touched")
 
@@ -57,8 +59,12 @@ class IdleWatch:
             self._timer = None
 
     def touch(self) -> None:
-        """Something happens that belongs to the session and does not go through it."""
+        """The session is used: a message or receipt is through, or something beside it happens."""
         self._touched = asyncio.get_running_loop().time()
+
+    def overlook(self) -> None:
+        """What last went through the session does not count."""
+        self._chat.session.session.last_content_at = self._touched
 
     def _look_in(self, seconds: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(seconds, self._look)

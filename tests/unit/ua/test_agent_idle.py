@@ -8,7 +8,7 @@ import pytest
 
 from rcsops import Agent
 from rcsops.transport.tap import TapRecord
-from rcsops.ua import Chat, Composing, Event, SessionEnded, TextReceived, TransferStatus
+from rcsops.ua import Chat, Composing, SessionEnded, TextReceived, TransferStatus
 from rcsops.ua.idleness import means_idle
 from tests.unit.ua.test_agent_refresh import talk
 
@@ -102,27 +102,47 @@ async def test_what_goes_either_way_keeps_it_open() -> None:
         Agent("sip:bob@rcs.example", idle_timeout=IDLE) as bob,
     ):
         ours, theirs = await talk(alex, bob)
-        feed = aiter(theirs)
-
-        async def hears(kind: type[Event]) -> None:
-            async with asyncio.timeout(20):
-                while not isinstance(await anext(feed), kind):
-                    pass
-
         for sender in (ours, theirs):
             age(ours, theirs)
             await (await sender.send("hello")).delivered(timeout=20)
             await settled(ours, theirs)
             look(ours, theirs)
             assert not ours.ended and not theirs.ended
+        receipt = await ours.send("seen?")
+        await receipt.delivered(timeout=20)
+        await settled(ours, theirs)
         age(ours, theirs)
-        ours.composing(True)
-        await hears(Composing)
+        async with asyncio.timeout(20):
+            async for event in theirs:
+                if isinstance(event, TextReceived) and event.text == "seen?":
+                    theirs.mark_displayed(event)
+                    break
+        await receipt.displayed(timeout=20)
+        await settled(ours, theirs)
         look(ours, theirs)
         assert not ours.ended and not theirs.ended
-        age(ours)
+
+
+@pytest.mark.parametrize("typist", [0, 1])
+async def test_who_only_types_does_not_use_it(typist: int) -> None:
+    async with (
+        Agent("sip:alex@rcs.example", idle_timeout=IDLE) as alex,
+        Agent("sip:bob@rcs.example", idle_timeout=IDLE) as bob,
+    ):
+        ours, theirs = await talk(alex, bob)
+        await (await ours.send("hello")).delivered(timeout=20)
+        await settled(ours, theirs)
+        age(ours, theirs)
+        writer, reader = (ours, theirs) if typist == 0 else (theirs, ours)
+        writer.composing(True)
+        async with asyncio.timeout(20):
+            async for event in reader:
+                if isinstance(event, Composing):
+                    break
+        await settled(ours, theirs)
         look(ours)
-        assert (await ended(ours)).idle
+        last = await ended(ours)
+        assert (last.idle, last.by_peer) == (True, False)
 
 
 async def test_zero_never_ends_it() -> None:
