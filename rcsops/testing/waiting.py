@@ -38,7 +38,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 def wait_until(
     condition: Callable[[], Result],
-    timeout: float = 10.0,
+    timeout: float = 30.0,
     *,
     what: str = "",
     interval: float = 0.02,
@@ -60,7 +60,7 @@ def wait_until(
 
 async def eventually(
     condition: Callable[[], Result],
-    timeout: float = 10.0,  # noqa: ASYNC109 - the same interface as wait_until
+    timeout: float = 30.0,  # noqa: ASYNC109 - the same interface as wait_until
     *,
     what: str = "",
     interval: float = 0.01,

@@ -79,7 +79,7 @@ class Page:
     def open(self, address: str) -> None:
         """Goes there, and waits until it is loaded."""
         self._call("Page.navigate", url=address)
-        wait_until(lambda: self.evaluate("document.readyState") == "complete", 30)
+        wait_until(lambda: self.evaluate("document.readyState") == "complete", 60)
 
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression in the page."""

@@ -1,9 +1,10 @@
 """A phone of the tests: one socket, messages made by hand, nothing resent, nothing hidden."""
 
+import contextlib
 import secrets
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from rcsops.sip import (
     Credential,
@@ -18,6 +19,8 @@ from rcsops.sip import (
 from rcsops.tokens import Tokens
 
 DOMAIN = "rcs.example"
+# How long an answer may take on a machine that has much else to do; nothing is asserted by it.
+PATIENCE = 60.0
 ALLOW = "INVITE, ACK, BYE, CANCEL, MESSAGE, OPTIONS"
 
 
@@ -59,6 +62,17 @@ class Phone:
 
     def close(self) -> None:
         self._socket.close()
+
+    @contextlib.contextmanager
+    def over(self, connection: socket.socket) -> Iterator[None]:
+        """Talks over a TCP connection that somebody made to it, for a while."""
+        usual = self._socket, self.transport
+        self._socket, self.transport = connection, "tcp"
+        try:
+            with connection:
+                yield
+        finally:
+            self._socket, self.transport = usual
 
     @property
     def address(self) -> str:
@@ -110,7 +124,7 @@ class Phone:
         else:
             self._socket.sendall(data)
 
-    def receive(self, wanted: Callable[[Message], bool], seconds: float = 6.0) -> Message:
+    def receive(self, wanted: Callable[[Message], bool], seconds: float = PATIENCE) -> Message:
         """The first message that is ``wanted``; the others wait for their turn."""
         deadline = time.monotonic() + seconds
         while True:
@@ -124,7 +138,7 @@ class Phone:
                 raise TimeoutError(f"{self.name} waited in vain; there came {had}")
             self._read(left)
 
-    def receive_raw(self, seconds: float = 6.0) -> bytes:
+    def receive_raw(self, seconds: float = PATIENCE) -> bytes:
         """The next datagram, whatever it is."""
         self._socket.settimeout(seconds)
         return self._socket.recv(65535)
@@ -137,7 +151,7 @@ class Phone:
             return True
         return False
 
-    def final(self, request: Request, seconds: float = 6.0) -> Response:
+    def final(self, request: Request, seconds: float = PATIENCE) -> Response:
         """The final response to a request that was sent."""
 
         def fits(message: Message) -> bool:
@@ -152,7 +166,7 @@ class Phone:
         assert isinstance(found, Response)
         return found
 
-    def ask(self, request: Request, seconds: float = 6.0) -> Response:
+    def ask(self, request: Request, seconds: float = PATIENCE) -> Response:
         """Sends a request, and once more with credentials when it is challenged."""
         self.send(request)
         response = self.final(request, seconds)
@@ -188,7 +202,7 @@ class Phone:
             given = {"Expires": str(expires), **given}
         return self.ask(self.request("REGISTER", f"sip:{DOMAIN}", given))
 
-    def incoming(self, method: str, seconds: float = 6.0) -> Request:
+    def incoming(self, method: str, seconds: float = PATIENCE) -> Request:
         """The next request of that kind."""
         found = self.receive(
             lambda each: isinstance(each, Request) and each.method == method, seconds

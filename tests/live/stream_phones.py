@@ -5,7 +5,7 @@ import os
 import ssl
 
 from rcsops.sip import Message, parse_message
-from tests.live.phones import DOMAIN, Phone
+from tests.live.phones import DOMAIN, PATIENCE, Phone
 
 
 class TlsPhone(Phone):
@@ -36,7 +36,7 @@ class WebSocketPhone(Phone):
             f"{f'Origin: {origin}{chr(13)}{chr(10)}' if origin else ''}"
             "Sec-WebSocket-Protocol: sip\r\n\r\n".encode()
         )
-        self._socket.settimeout(6)
+        self._socket.settimeout(PATIENCE)
         while b"\r\n\r\n" not in self._data:
             if not (more := self._socket.recv(65535)):
                 raise ConnectionError(f"no WebSocket: {self._data!r}")

@@ -1,6 +1,5 @@
 """Other people's proxies between agents and the embedded server, on each transport."""
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +10,8 @@ from rcsops.opensips.installed import Installation
 from rcsops.sip import Request, Response, parse_message
 from rcsops.testing import EmbeddedServer, KamailioServer
 from rcsops.transport import TapRecord, TlsOptions
-from rcsops.ua import Chat, TextReceived
 from tests.live.edges import Edge, KamailioEdge, OpenSipsEdge
+from tests.live.talking import talk
 
 pytestmark = pytest.mark.feature("agents behind a proxy of the embedded server")
 
@@ -33,33 +32,6 @@ def certificates(server: EmbeddedServer) -> tuple[tuple[Path, Path], TlsOptions]
     project = Project.find(server.directory, environment={})
     assert project.certificate is not None
     return project.certificate, TlsOptions(ca=project.authorities)
-
-
-async def next_text(chat: Chat) -> str:
-    async with asyncio.timeout(15):
-        async for event in chat:
-            if isinstance(event, TextReceived):
-                return event.text
-    raise AssertionError("the chat ended")
-
-
-async def talk(caller: Agent, callee: Agent) -> None:
-    """Both register and chat; the callee ends it."""
-    await asyncio.gather(caller.register(), callee.register())
-
-    async def answer() -> Chat:
-        async for invitation in callee.incoming():
-            return await invitation.accept()
-        raise AssertionError("nobody called")
-
-    ours, theirs = await asyncio.gather(caller.invite("bob"), answer())
-    await (await ours.send("Hi Bob")).delivered(10)
-    assert await next_text(theirs) == "Hi Bob"
-    await (await theirs.send("Grüße 👋")).delivered(10)
-    assert await next_text(ours) == "Grüße 👋"
-    await theirs.close()
-    async for _ in ours:
-        pass
 
 
 def agent(name: str, edge: Edge, transport: str, seen: list[TapRecord], **more: object) -> Agent:
@@ -88,7 +60,6 @@ async def test_kamailio_in_front_of_the_server(
         async with (
             agent("alex", edge, transports["alex"], seen, tls=tls) as alex,
             agent("bob", edge, transports["bob"], seen, tls=tls) as bob,
-            asyncio.timeout(60),
         ):
             await talk(alex, bob)
     check(edge, seen)
@@ -106,7 +77,6 @@ async def test_opensips_in_front_of_the_server(
         async with (
             agent("alex", edge, transport, seen, gruu=False) as alex,
             agent("bob", edge, transport, seen, gruu=False) as bob,
-            asyncio.timeout(60),
         ):
             await talk(alex, bob)
     check(edge, seen)
@@ -126,7 +96,6 @@ async def test_opensips_with_tls_and_websocket_in_front_of_the_server(
         async with (
             agent("alex", edge, alex_by, seen, gruu=False, tls=tls) as alex,
             agent("bob", edge, bob_by, seen, gruu=False, tls=tls) as bob,
-            asyncio.timeout(60),
         ):
             await talk(alex, bob)
     check(edge, seen)

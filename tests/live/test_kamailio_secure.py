@@ -1,6 +1,5 @@
 """Two agents meet through Kamailio over TLS, WebSocket and secure WebSocket."""
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +12,7 @@ from rcsops.settings import Project
 from rcsops.testing import KamailioServer
 from rcsops.transport import TlsOptions
 from rcsops.transport.tap import TapRecord
-from rcsops.ua import Chat
-from rcsops.ua.events import TextReceived
+from tests.live.talking import talk
 
 pytestmark = pytest.mark.skipif(
     bool(KamailioServer.missing(secure=True)), reason=KamailioServer.missing(secure=True)
@@ -69,14 +67,6 @@ def agent(
     )
 
 
-async def next_text(chat: Chat) -> str:
-    async with asyncio.timeout(15):
-        async for event in chat:
-            if isinstance(event, TextReceived):
-                return event.text
-    raise AssertionError("the chat ended")
-
-
 @pytest.mark.parametrize(
     ("caller", "callee"),
     [("tls", "tls"), ("ws", "ws"), ("wss", "wss"), ("tls", "udp"), ("udp", "wss"), ("ws", "tls")],
@@ -88,30 +78,9 @@ async def test_register_invite_and_chat(
     async with (
         agent(kamailio, "alex", caller, lab.tls(), seen) as alex,
         agent(kamailio, "bob", callee, lab.tls(), []) as bob,
-        asyncio.timeout(60),
     ):
-        await alex.register()
-        await bob.register()
-
-        async def answer() -> Chat:
-            async for invitation in bob.incoming():
-                return await invitation.accept()
-            raise AssertionError("nobody called")
-
-        answering = asyncio.create_task(answer())
-        chat = await alex.invite(f"sip:bob@{DOMAIN}")
-        other = await answering
-        there = await chat.send("Hi Bob")
-        assert await next_text(other) == "Hi Bob"
-        await there.delivered(10)
-        back = await other.send("Grüße 👋")
-        assert await next_text(chat) == "Grüße 👋"
-        await back.delivered(10)
-        # Who was called can end it: a request to a contact that has no address.
-        await other.close()
-        async with asyncio.timeout(15):
-            async for _ in chat:
-                pass
+        # Who was called ends it: a request to a contact that has no address.
+        await talk(alex, bob)
     sip = [record for record in seen if record.protocol == "sip"]
     # All by one connection to the server, both ways.
     if caller != "udp":
@@ -128,7 +97,7 @@ async def test_an_authority_that_is_not_trusted(
 ) -> None:
     other = Lab(tmp_path / "other")
     for transport in ("tls", "wss"):
-        async with agent(kamailio, "bob", transport, other.tls(), []) as bob, asyncio.timeout(20):
+        async with agent(kamailio, "bob", transport, other.tls(), []) as bob:
             with pytest.raises(RegistrationError, match="not trusted here") as refused:
                 await bob.register()
         assert "`ca` in [tls]" in refused.value.hint
@@ -141,10 +110,10 @@ async def test_kamailio_asks_agents_for_a_certificate(lab: Lab, tmp_path: Path) 
         tmp_path / "kamailio", domain=DOMAIN, certificate=lab.views["server"], client_ca=ca
     ) as server:
         server.add_user("bob", "of bob")
-        async with agent(server, "bob", "tls", lab.tls("bob"), []) as bob, asyncio.timeout(20):
+        async with agent(server, "bob", "tls", lab.tls("bob"), []) as bob:
             await bob.register()
             assert any(address.startswith("tls:") for address in bob.addresses)
-        async with agent(server, "bob", "tls", lab.tls(), []) as bob, asyncio.timeout(20):
+        async with agent(server, "bob", "tls", lab.tls(), []) as bob:
             with pytest.raises(RegistrationError) as refused:
                 await bob.register()
         assert "[agent]" in refused.value.hint or "handshake" in str(refused.value)

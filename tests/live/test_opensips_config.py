@@ -151,7 +151,7 @@ def test_a_message_to_somebody_away_is_kept_and_delivered_once(
     # The timer of msilo will take it out of the table; nobody put it in again.
     assert len(stored_for(opensips, bob.name)) <= 1
     if transport == "udp":
-        wait_until(lambda: not stored_for(opensips, bob.name), 20)
+        wait_until(lambda: not stored_for(opensips, bob.name), 60)
 
 
 @OFFLINE

@@ -85,17 +85,17 @@ def test_kill_9_of_opensips_while_it_works(lab: Lab, victim: str, tmp_path: Path
     with Phone(address, "alice") as alice, Phone(address, "carol") as carol:
         assert carol.register().status == 200
         # From memory it is written to the database every ten seconds.
-        wait_until(lambda: count(lab, "location") == 1, 20, what="the contact in the database")
+        wait_until(lambda: count(lab, "location") == 1, 60, what="the contact in the database")
         for name in away:
             with Sender(alice, f"sip:{name}@{DOMAIN}") as sender:
-                wait_until(lambda s=sender: s.accepted, 20, what="a message")  # type: ignore[misc]
+                wait_until(lambda s=sender: s.accepted, 60, what="a message")  # type: ignore[misc]
                 time.sleep(dice.uniform(0, 0.5))
                 found = server_processes(lab.run)
                 workers = [pid for pid in found.pids if pid != found.main]
                 doomed = found.main if victim == "main process" else dice.choice(workers)
                 os.kill(doomed, signal.SIGKILL)
                 if victim == "worker":
-                    wait_until(lambda: not lab.processes, 20, what="the end of the others")
+                    wait_until(lambda: not lab.processes, 60, what="the end of the others")
             assert lab.json("status")["fault"] != ""
             assert lab.json("start")["already"] is False
             assert lab.options()

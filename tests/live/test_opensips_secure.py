@@ -1,6 +1,5 @@
 """Our agents through a real OpenSIPS over TLS, WebSocket and secure WebSocket."""
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +14,8 @@ from rcsops.testing import free_port
 from rcsops.testing.opensips import OpenSipsServer
 from rcsops.transport import TlsOptions
 from rcsops.transport.tap import TapRecord
-from rcsops.ua import Chat
-from rcsops.ua.events import TextReceived
 from tests.live.phones import DOMAIN
+from tests.live.talking import talk
 
 pytestmark = pytest.mark.feature("TLS and WebSocket")
 
@@ -66,14 +64,6 @@ def lab(new_server: NewServer, tmp_path: Path) -> Lab:
     return Lab(new_server, tmp_path / "lab")
 
 
-async def next_text(chat: Chat) -> str:
-    async with asyncio.timeout(15):
-        async for event in chat:
-            if isinstance(event, TextReceived):
-                return event.text
-    raise AssertionError("the chat ended")
-
-
 @pytest.mark.parametrize("pair", ["tls-tls", "ws-ws", "wss-wss", "tls-udp", "udp-wss", "tcp-ws"])
 async def test_register_invite_and_chat(lab: Lab, pair: str) -> None:
     caller, callee = pair.split("-")
@@ -82,27 +72,8 @@ async def test_register_invite_and_chat(lab: Lab, pair: str) -> None:
         async with (
             lab.agent("alex", caller, seen) as alex,
             lab.agent("bob", callee, []) as bob,
-            asyncio.timeout(60),
         ):
-            await alex.register()
-            await bob.register()
-
-            async def answer() -> Chat:
-                async for invitation in bob.incoming():
-                    return await invitation.accept()
-                raise AssertionError("nobody called")
-
-            answering = asyncio.create_task(answer())
-            chat = await alex.invite(f"sip:bob@{DOMAIN}")
-            other = await answering
-            await (await chat.send("Hi Bob")).delivered(10)
-            assert await next_text(other) == "Hi Bob"
-            await (await other.send("Grüße 👋")).delivered(10)
-            assert await next_text(chat) == "Grüße 👋"
-            await other.close()
-            async with asyncio.timeout(15):
-                async for _ in chat:
-                    pass
+            await talk(alex, bob)
     sip = [record for record in seen if record.protocol == "sip"]
     if caller not in ("udp", "tcp"):
         assert {record.transport for record in sip} == {caller}
@@ -114,6 +85,6 @@ async def test_register_invite_and_chat(lab: Lab, pair: str) -> None:
 async def test_its_certificate_counts(lab: Lab) -> None:
     with lab.server:
         for transport in ("tls", "wss"):
-            async with lab.agent("bob", transport, [], ca=False) as bob, asyncio.timeout(20):
+            async with lab.agent("bob", transport, [], ca=False) as bob:
                 with pytest.raises(RegistrationError, match="not trusted here"):
                     await bob.register()

@@ -1,6 +1,5 @@
 """The rendered configuration on servers of their own: restarts, TLS, WebSocket, MI, agents."""
 
-import asyncio
 import grp
 import json
 import os
@@ -15,11 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from rcsops import Agent
 from rcsops.opensips.config import Tls
 from rcsops.testing import free_port, wait_until
 from rcsops.testing.opensips import OpenSipsServer
-from rcsops.ua.events import TextReceived
 from tests.live.phones import DOMAIN, Phone
 from tests.live.stream_phones import TlsPhone, WebSocketPhone
 from tests.live.subjects import Case
@@ -110,7 +107,7 @@ def test_clients_behind_nat(new_server: NewServer) -> None:
         answer = alice.final(invite)
         assert answer.contacts[0].uri.host_port == bob.address
         # The way is kept open.
-        wait_until(lambda: bob.pinged(), 8, what="a ping")
+        wait_until(lambda: bob.pinged(), 60, what="a ping")
 
 
 class BehindNat(Phone):
@@ -124,56 +121,6 @@ class BehindNat(Phone):
     def pinged(self) -> bool:
         self.nothing(lambda _: False, 0.1)
         return self.pings > 0
-
-
-async def text_in(chat) -> str:  # type: ignore[no-untyped-def]
-    async with asyncio.timeout(10):
-        async for event in chat:
-            if isinstance(event, TextReceived):
-                return event.text
-    raise AssertionError("the chat ended")
-
-
-@pytest.mark.smoke
-@pytest.mark.feature("chat")
-@pytest.mark.parametrize("transport", ["udp", "tcp"])
-async def test_two_agents_chat(new_server: NewServer, transport: str) -> None:
-    server = new_server()
-    for name in ("alex", "bob"):
-        server.add_user(name, f"of {name}")
-
-    def agent(name: str) -> Agent:
-        return Agent(
-            f"sip:{name}@{DOMAIN}",
-            server=server.address,
-            transport=transport,
-            password=f"of {name}",
-        )
-
-    with server:
-        async with agent("alex") as alex, agent("bob") as bob, asyncio.timeout(40):
-            await alex.register()
-            await bob.register()
-
-            async def answer():  # type: ignore[no-untyped-def]
-                async for invitation in bob.incoming():
-                    return await invitation.accept()
-                raise AssertionError("nobody called")
-
-            answering = asyncio.create_task(answer())
-            chat = await alex.invite(f"sip:bob@{DOMAIN}")
-            other = await answering
-            there = await chat.send("Hi Bob")
-            assert await text_in(other) == "Hi Bob"
-            await there.delivered(10)
-            back = await other.send("Grüße 👋")
-            assert await text_in(chat) == "Grüße 👋"
-            await back.delivered(10)
-            await chat.close()
-        await asyncio.to_thread(
-            wait_until, lambda: not server.mi("ul_dump")["Domains"][0].get("AORs"), 5
-        )
-        assert server.rows("SELECT count(*) FROM silo") == [(0,)]
 
 
 # --- the management interface ----------------------------------------------------------------
@@ -196,7 +143,7 @@ def test_mi_for_a_group_and_over_http(case: Case, new_server: NewServer, short_p
         )
         # A process of its own binds it, some time after the rest is there.
         wait_until(lambda: accepts(port), what="MI over HTTP")
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             said = json.load(answer)
         assert server.installation.version in said["result"]["Server"]
 
@@ -204,7 +151,7 @@ def test_mi_for_a_group_and_over_http(case: Case, new_server: NewServer, short_p
 def accepts(port: int) -> bool:
     """Whether somebody listens there."""
     with socket.socket() as probe:
-        probe.settimeout(1)
+        probe.settimeout(10)
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
@@ -289,7 +236,7 @@ def test_nothing_older_than_tls_1_2(case: Case, new_server: NewServer, certifica
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     with (
         server,
-        socket.create_connection(("127.0.0.1", port), timeout=5) as stream,
+        socket.create_connection(("127.0.0.1", port), timeout=30) as stream,
         pytest.raises((ssl.SSLError, OSError)),
     ):
         context.wrap_socket(stream, server_hostname=DOMAIN)
@@ -312,5 +259,5 @@ def test_who_breaks_off_takes_nobody_along(
             # Closed without a word of TLS; and one who speaks none at all.
             with TlsPhone(f"127.0.0.1:{port}", "alice", context) as alice:
                 assert alice.register().status == 200
-            with socket.create_connection(("127.0.0.1", port), timeout=5) as stream:
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as stream:
                 stream.sendall(b"OPTIONS sip:x SIP/2.0\r\n\r\n")

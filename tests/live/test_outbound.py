@@ -1,7 +1,7 @@
 """The way to an agent is kept open through other people's registrars (RFC 5626, RFC 5627)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,9 @@ from rcsops.testing import KamailioServer
 from rcsops.testing.opensips import OpenSipsServer
 from rcsops.testing.relay import TcpRelay
 from rcsops.transport import EndpointLimits, TapRecord
-from rcsops.ua import AgentHost, Chat, Event, Registered, RegistrationLost
+from rcsops.ua import AgentHost, Registered, RegistrationLost
 from tests.live.conftest import INSTALLATIONS, NO_OPENSIPS
+from tests.live.talking import PATIENCE, next_of, session
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -44,26 +45,12 @@ def agent(address: str, name: str, **options: object) -> Agent:
     return Agent(f"sip:{name}@{DOMAIN}", **(settings | options))  # type: ignore[arg-type]
 
 
-async def take(stream: AsyncIterator[Event], kind: type[Event]) -> Event:
-    async with asyncio.timeout(40):
-        async for event in stream:
-            if isinstance(event, kind):
-                return event
-    raise AssertionError(f"no {kind.__name__}")
-
-
-async def call(caller: Agent, callee: Agent, name: str) -> None:
+async def call(caller: Agent, callee: Agent) -> None:
     """A session that the callee ends."""
 
-    async def answer() -> Chat:
-        async for invitation in callee.incoming():
-            return await invitation.accept()
-        raise AssertionError("nobody called")
-
-    async with asyncio.timeout(20):
-        ours, theirs = await asyncio.gather(caller.invite(f"sip:{name}@{DOMAIN}"), answer())
-        await (await ours.send("are you there?")).delivered(timeout=10)
-        await theirs.close()
+    ours, theirs = await session(caller, callee)
+    await (await ours.send("are you there?")).delivered(PATIENCE)
+    await theirs.close()
 
 
 def messages(seen: list[TapRecord]) -> list[tuple[str, Request | Response]]:
@@ -101,8 +88,8 @@ async def test_a_session_by_the_gruus_of_kamailio(kamailio: KamailioServer, tran
         agent(kamailio.address, "bob", tap=seen.append, **options) as bob,
     ):
         await asyncio.gather(alex.register(), bob.register())
-        await call(alex, bob, "bob")
-        await call(bob, alex, "alex")
+        await call(alex, bob)
+        await call(bob, alex)
     contacts = {
         message.contacts[0].uri_text
         for _, message in messages(seen)
@@ -132,8 +119,8 @@ async def test_a_session_over_the_flows_of_kamailio(kamailio: KamailioServer) ->
         ]
         assert "outbound" in granted.option_tags("Require")
         assert granted.get("Flow-Timer") == "2"
-        await call(alex, bob, "bob")
-        await call(bob, alex, "alex")
+        await call(alex, bob)
+        await call(bob, alex)
         assert relay.accepted == 1
     contacts = {
         message.contacts[0].uri_text
@@ -158,17 +145,17 @@ async def test_a_silent_connection_to_kamailio(kamailio: KamailioServer) -> None
     ):
         feed = bob.events()
         await bob.register()
-        await take(feed, Registered)
+        await next_of(feed, Registered)
         # Kamailio answers the pings: nothing is lost while all is well.
         await asyncio.sleep(5)
         assert relay.accepted == 1
         relay.freeze()
-        lost = await take(feed, RegistrationLost)
+        lost = await next_of(feed, RegistrationLost)
         assert isinstance(lost, RegistrationLost)
         assert "keep-alive" in lost.reason
-        await take(feed, Registered)
+        await next_of(feed, Registered)
         await alex.register()
-        await call(alex, bob, "bob")
+        await call(alex, bob)
 
 
 @pytest.mark.server("Kamailio")
@@ -182,14 +169,14 @@ async def test_kamailio_begins_anew(kamailio: KamailioServer, transport: str) ->
     ):
         feed = bob.events()
         await bob.register()
-        await take(feed, Registered)
+        await next_of(feed, Registered)
         # Its location service is in memory alone: afterwards it knows nobody.
         await asyncio.to_thread(kamailio.stop)
-        await take(feed, RegistrationLost)
+        await next_of(feed, RegistrationLost)
         await asyncio.to_thread(kamailio.start)
-        await take(feed, Registered)
+        await next_of(feed, Registered)
         await alex.register()
-        await call(alex, bob, "bob")
+        await call(alex, bob)
 
 
 @pytest.fixture
@@ -222,12 +209,12 @@ async def test_opensips_forgets(own_opensips: OpenSipsServer, transport: str) ->
     ):
         feed = bob.events()
         await bob.register()
-        await take(feed, Registered)
+        await next_of(feed, Registered)
         await asyncio.to_thread(server.stop)
         with server._writing() as connection:
             connection.exec_driver_sql("DELETE FROM location")
-        await take(feed, RegistrationLost)
+        await next_of(feed, RegistrationLost)
         await asyncio.to_thread(server.start)
-        await take(feed, Registered)
+        await next_of(feed, Registered)
         await alex.register()
-        await call(alex, bob, "bob")
+        await call(alex, bob)

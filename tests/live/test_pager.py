@@ -15,7 +15,6 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,9 @@ import pytest
 from rcsops.testing import wait_until
 from rcsops.testing.opensips import OpenSipsServer
 from tests.live.phones import DOMAIN
+from tests.live.talking import PATIENCE
 
 pytestmark = pytest.mark.feature("offline messages")
-
-# How long a thing may take on a machine that has much else to do; nothing is asserted by it.
-PATIENCE = 90.0
 
 
 class Chat:
@@ -87,7 +84,10 @@ class Chat:
             wait_until(came, PATIENCE)
         except Exception as error:
             rest = self.notices[self._taken :]
-            raise AssertionError(f"{self.name}: no {event} {values} in {rest}") from error
+            said = ""
+            if self._process.poll() is not None and self._process.stderr is not None:
+                said = f"; it ended with {self._process.returncode}: {self._process.stderr.read()}"
+            raise AssertionError(f"{self.name}: no {event} {values} in {rest}{said}") from error
         return found
 
     def type(self, *lines: str) -> None:
@@ -156,76 +156,6 @@ def names(opensips: OpenSipsServer) -> tuple[str, str]:
     for name in made:
         opensips.add_user(name, f"of {name}")
     return made  # type: ignore[return-value]
-
-
-def away_and_back(chat: StartChat, a: str, b: str) -> None:
-    """alex writes to bob, who is away; bob comes, answers, and takes an invitation."""
-    # The last is too long for a datagram.
-    texts = ["are you there?", "Grüße 👋", "…until later", "é" * 4000]
-    alex = chat(a, b)
-    alex.wait("error", status=480)
-    alex.wait("pager", peer=f"sip:{b}@{DOMAIN}")
-    sent = []
-    for text in texts:
-        alex.type(text)
-        sent.append(alex.wait("status", text=text, status="stored"))
-    bob = chat(b)
-    bob.wait("registered")
-    for text, stored in zip(texts, sent, strict=True):
-        came = bob.wait("message", text=text)
-        assert came["message_id"] == stored["message_id"]
-        assert came["peer"] == f"sip:{a}@{DOMAIN}"
-        assert came["pager"] is True
-        assert datetime.fromisoformat(came["sent_at"]) <= datetime.fromisoformat(stored["time"])
-    # What one server process handles overtakes what another does, here as anywhere.
-    wait_until(lambda: alex.statuses("delivered") >= set(texts), PATIENCE)
-    # The way back is the same, until there is a session again.
-    bob.type("now I am")
-    alex.wait("message", text="now I am", pager=True)
-    alex.type(f"/invite {b}")
-    alex.wait("session")
-    alex.type("in a session")
-    assert bob.wait("message", text="in a session")["pager"] is False
-    assert alex.finish() == 0
-    assert bob.finish() == 0
-    assert bob.messages == [*texts, "in a session"]
-
-
-@pytest.mark.smoke
-def test_to_one_who_is_away_and_back(
-    opensips: OpenSipsServer, chat: StartChat, names: tuple[str, str]
-) -> None:
-    a, b = names
-    away_and_back(chat, a, b)
-    # Nothing is left, and nothing comes again.
-    again = chat(b)
-    again.wait("registered")
-    wait_until(
-        lambda: not opensips.rows(f"SELECT id FROM silo WHERE username IN ('{a}', '{b}')"), 30
-    )
-    assert again.finish() == 0
-    assert again.messages == []
-
-
-def test_the_receipt_waits_for_a_sender_who_has_left(
-    opensips: OpenSipsServer, chat: StartChat, names: tuple[str, str]
-) -> None:
-    a, b = names
-    alex = chat(a, b)
-    alex.type("I have to go", "bye")
-    assert alex.finish() == 0
-    assert alex.statuses("stored") == {"I have to go", "bye"}
-    assert alex.kept("out") == [("I have to go", "stored"), ("bye", "stored")]
-    bob = chat(b)
-    bob.wait("message", text="I have to go")
-    bob.wait("message", text="bye")
-    assert bob.finish() == 0
-    wait_until(lambda: len(opensips.rows(f"SELECT id FROM silo WHERE username='{a}'")) == 2, 10)
-    alex = chat(a)
-    alex.wait("status", status="delivered", peer=f"sip:{b}@{DOMAIN}")
-    alex.wait("status", status="delivered", peer=f"sip:{b}@{DOMAIN}")
-    assert alex.kept("out") == [("I have to go", "delivered"), ("bye", "delivered")]
-    assert alex.finish() == 0
 
 
 @pytest.mark.slow

@@ -130,7 +130,7 @@ def alex_at(server: EmbeddedServer, transport: str) -> Agent:
 
 
 async def rung(agent: Agent) -> Invitation:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for invitation in agent.incoming():
             return invitation
     raise AssertionError("nobody called")
@@ -155,7 +155,7 @@ async def test_an_agent_calls_sipp_through_the_server(
         uas = sipp.serve(SCENARIOS / "uas_chat.xml", port, calls=1, transport=transport, extra=keys)
         await asyncio.to_thread(uas.start)
         try:
-            async with alex_at(server, transport) as alex, asyncio.timeout(30):
+            async with alex_at(server, transport) as alex, asyncio.timeout(60):
                 await alex.register()
                 chat = await alex.invite("bob")
                 await (await chat.send("Hi sipp")).sent(10)
@@ -217,7 +217,7 @@ async def test_sipp_refuses_an_agent(sipp: SippRunner) -> None:
     uas = sipp.serve(SCENARIOS / "uas_busy.xml", port, calls=1)
     await asyncio.to_thread(uas.start)
     try:
-        async with Agent("sip:alex@rcs.example") as alex, asyncio.timeout(30):
+        async with Agent("sip:alex@rcs.example") as alex, asyncio.timeout(60):
             with pytest.raises(InviteError) as refused:
                 await alex.invite(f"sip:bob@127.0.0.1:{port};transport=udp")
             assert refused.value.status == 486
@@ -234,7 +234,7 @@ async def test_an_agent_takes_its_call_to_sipp_back(sipp: SippRunner, transport:
     uas = sipp.serve(SCENARIOS / "uas_cancelled.xml", port, calls=1, transport=transport)
     await asyncio.to_thread(uas.start)
     try:
-        async with Agent("sip:alex@rcs.example") as alex, asyncio.timeout(30):
+        async with Agent("sip:alex@rcs.example") as alex, asyncio.timeout(60):
             ringing = asyncio.Event()
             calling = asyncio.create_task(
                 alex.invite(

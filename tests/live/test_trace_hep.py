@@ -10,6 +10,7 @@ import pytest
 from rcsops.testing.kamailio import KamailioServer
 from rcsops.ua import Agent
 from tests.cli.test_trace_live import following
+from tests.live.talking import session
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -32,17 +33,8 @@ async def test_the_ladder_of_a_call(tmp_path: Path) -> None:
                 Agent("sip:bob@rcs.example", password="of bob", server=kamailio.address) as bob,
                 asyncio.timeout(60),
             ):
-                await alex.register()
-                await bob.register()
-
-                async def answer() -> None:
-                    async for invitation in bob.incoming():
-                        await invitation.accept()
-                        return
-
-                answering = asyncio.create_task(answer())
-                chat = await alex.invite("sip:bob@rcs.example")
-                await answering
+                await asyncio.gather(alex.register(), bob.register())
+                chat, _ = await session(alex, bob)
                 await chat.close()
             await asyncio.to_thread(follower.wait_for, "BYE")
         assert await asyncio.to_thread(follower.end) == 0
