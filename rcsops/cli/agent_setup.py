@@ -132,6 +132,7 @@ class AgentSetup:
             tls=agent_tls(self.project),
             display_notifications=settings.agent_display_notifications,
             idle_timeout=settings.agent_idle_timeout,
+            max_pager_size=settings.agent_max_pager_size,
             file_rules=rules.asking() if asking else rules,
             max_file_size=settings.files_max_size,
             disk_reserve=settings.files_reserve,

@@ -95,6 +95,9 @@ listen = [{listen}]
 # our domain that files are fetched from.
 # content = "https://files.example.org/ft"
 # content_hosts = ["files.example.net"]
+# A longer text to somebody who is away is left to the server where the way to it is no UDP: up to
+# so many octets, the whole request counted; 1300 for a server that takes no more.
+# max_pager_size = 16384
 
 [files]
 # Which files of peers are taken: the first rule that fits decides (accept, ask or refuse), and what

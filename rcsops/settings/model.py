@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from rcsops.errors import SettingsError
@@ -84,6 +85,7 @@ class Settings:
     agent_msrp_security: str = "auto"
     agent_display_notifications: bool = True
     agent_idle_timeout: int = 300
+    agent_max_pager_size: int = 16384
     files_rules: tuple[str, ...] = ("accept size<=100MB",)
     files_max_size: int = 1 << 30
     files_reserve: int = 100_000_000
@@ -305,11 +307,6 @@ def _rule(value: object) -> str:
     return text
 
 
-def _octets(value: object) -> int:
-    """Up to a petabyte."""
-    return _count(value, most=10**15)
-
-
 def _count(value: object, *, most: int = 100_000) -> int:
     """A whole number from 1 on, or its digits (from the environment)."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
@@ -320,6 +317,8 @@ def _count(value: object, *, most: int = 100_000) -> int:
         raise ValueError(f"{value} is not between 1 and {most}")
     return value
 
+
+_octets = partial(_count, most=10**15)
 
 # key of rcsops.toml -> (attribute of Settings, its check)
 _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
@@ -356,6 +355,7 @@ _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "agent.msrp_security": ("agent_msrp_security", _choice(MSRP_SECURITY)),
     "agent.display_notifications": ("agent_display_notifications", _switch),
     "agent.idle_timeout": ("agent_idle_timeout", _patience),
+    "agent.max_pager_size": ("agent_max_pager_size", _count),
     "files.rules": ("files_rules", _strings(_rule, empty=True)),
     "files.max_size": ("files_max_size", _octets),
     "files.reserve": ("files_reserve", _octets),

@@ -157,6 +157,24 @@ def test_one_without_a_session_while_the_peer_is_there(lab: Lab) -> None:
         assert "octets too long for a message without a session" in refused["error"]
 
 
+def test_how_long_it_may_be_is_a_setting(lab: Lab) -> None:
+    alex, bob = lab.users("alex", "bob")
+    file = lab.directory / "rcsops.toml"
+    before = file.read_text()
+    try:
+        file.write_text(f"{before}\n[agent]\nmax_pager_size = 1300\n")
+        with lab.waiting(alex) as chat:
+            chat.type(f"/message {bob}", "é" * 300)
+            refused = chat.wait("error")
+            assert "octets too long for a message without a session" in refused["error"]
+        file.write_text(f"{before}\n[agent]\nmax_pager_size = 40000\n")
+        with lab.waiting(alex) as chat:
+            chat.type(f"/message {bob}", "é" * 15_000)
+            chat.wait("status", status="stored")
+    finally:
+        file.write_text(before)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_nothing_is_lost_when_the_server_is_killed(tmp_path: Path) -> None:
