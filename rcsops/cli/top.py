@@ -111,7 +111,10 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
 
 
-def _parts(snapshot: "Snapshot", history: "dict[str, deque[float]]") -> "Iterable[RenderableType]":
+def _parts(
+    snapshot: "Snapshot", history: "dict[str, deque[float]]", height: int | None = None
+) -> "Iterable[RenderableType]":
+    """What is shown; in a screen of so many lines the processes leave room for the errors."""
     from rich.table import Table
     from rich.text import Text
 
@@ -121,11 +124,12 @@ def _parts(snapshot: "Snapshot", history: "dict[str, deque[float]]") -> "Iterabl
     yield Text.assemble(
         (visible(head), "bold"), up, f"  {snapshot.memory / (1 << 20):.0f} MiB", (state, "bold red")
     )
+    shown = _figures(snapshot)
     figures = Table(box=None, pad_edge=False, show_header=False)
     figures.add_column(style="cyan")
     figures.add_column(justify="right")
     figures.add_column(no_wrap=True, style="green")
-    for name, value, number in _figures(snapshot):
+    for name, value, number in shown:
         values = history.get(name, deque())
         bars = sparkline(list(values), ascii_only=not _unicode()) if number is not None else ""
         figures.add_row(name, value, bars)
@@ -135,12 +139,17 @@ def _parts(snapshot: "Snapshot", history: "dict[str, deque[float]]") -> "Iterabl
         processes.add_column(column, justify="right")
     processes.add_column("process", overflow="ellipsis", no_wrap=True)
     busiest = sorted(snapshot.processes, key=lambda each: -(each.load or 0))
-    for each in busiest[:_ROWS]:
+    rows = _ROWS
+    if height is not None:
+        # The first line, the heads of both lists, and the line that counts the others.
+        rows = height - 2 - len(shown) - (len(snapshot.errors) + 1 if snapshot.errors else 0)
+        rows = max(rows if rows >= len(busiest) else rows - 1, 1)
+    for each in busiest[:rows]:
         load = "-" if each.load is None else f"{each.load:.0%}"
         memory = f"{each.memory / (1 << 20):.0f}"
         processes.add_row(str(each.pid), load, memory, Text(visible(each.what)))
     yield processes
-    left = len(snapshot.processes) - _ROWS
+    left = len(busiest) - rows
     if left > 0:
         yield Text(f"{left} more processes", style="dim")
     if snapshot.errors:
@@ -176,6 +185,7 @@ class _Screen:
                 for name, _, number in _figures(snapshot):
                     if number is not None:
                         self._history.setdefault(name, deque(maxlen=_HISTORY)).append(number)
-                live.update(Group(*_parts(snapshot, self._history)), refresh=True)
+                parts = _parts(snapshot, self._history, console.size.height)
+                live.update(Group(*parts), refresh=True)
                 time.sleep(self._interval)
                 snapshot = self._take()
