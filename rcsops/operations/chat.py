@@ -26,8 +26,8 @@ __all__ = ["COMMANDS", "ChatRoom"]
 COMMANDS = {
     "/invite PEER": "start a session with PEER",
     "/message PEER": "write to PEER without a session",
-    "/accept": "accept the invitation or file that waits",
-    "/decline": "decline it",
+    "/accept [N]": "accept the invitation or file that waits, or number N of several",
+    "/decline [N]": "decline it",
     "/send FILE": "send a file to the peer",
     **FILE_COMMANDS,
     "/reply [N] TEXT": "answer the peer's last message, or the one N ago, and quote it",
@@ -239,11 +239,11 @@ class ChatRoom:
     async def _message(self, talk: Talk, argument: str) -> None:
         await self._talk_of(argument, talk).message(argument)
 
-    async def _accept(self, talk: Talk, _argument: str) -> None:
-        talk.door.accept()
+    async def _accept(self, talk: Talk, argument: str) -> None:
+        talk.door.accept(argument)
 
-    async def _decline(self, talk: Talk, _argument: str) -> None:
-        talk.door.decline()
+    async def _decline(self, talk: Talk, argument: str) -> None:
+        talk.door.decline(argument)
 
     async def _send_file(self, talk: Talk, argument: str) -> None:
         await talk.send_file(argument)

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from rcsops.errors import AgentError, RcsopsError
+from rcsops.errors import AgentError, RcsopsError, UsageError
 from rcsops.operations.chat_events import Teller
 from rcsops.operations.chat_notices import Narrator
 from rcsops.operations.wording import amount
@@ -14,9 +14,16 @@ from rcsops.ua import FileOffer, HttpDownload, HttpOffer, Invitation, Transfer, 
 
 __all__ = ["Door"]
 
+Question: TypeAlias = Invitation | FileOffer | HttpOffer
+
+# So many files may wait for an answer.
+_MAX_FILES = 9
+
 
 class Door:
-    """Answers what peers ask, at once or when the user says so; one question waits at a time.
+    """Answers what peers ask, at once or when the user says so.
+
+    One invitation and some files may wait at a time, each with a number.
 
     ``busy`` says why an invitation of a peer (its address) cannot be taken, in words; empty when it
     can. ``resumes`` says whether it goes on with a session that its user has agreed to before.
@@ -45,13 +52,23 @@ class Door:
         self._spawn = spawn
         self._directory = directory
         self._auto_accept = auto_accept
-        self._waiting: Invitation | FileOffer | HttpOffer | None = None
+        self._asked: dict[int, Question] = {}
         self._opening: asyncio.Task[None] | None = None
 
     @property
-    def waiting(self) -> Invitation | FileOffer | HttpOffer | None:
-        """What waits for the user's answer."""
-        return self._waiting if self._waiting is not None and self._waiting.pending else None
+    def waiting(self) -> dict[int, Question]:
+        """What waits for the user's answer, by its number; the one that came first is first."""
+        return {number: each for number, each in self._asked.items() if each.pending}
+
+    def _put(self, question: Question) -> str:
+        """Lets it wait; returns the words that ask for an answer."""
+        self._asked = self.waiting
+        number = max(self._asked, default=0) + 1
+        self._asked[number] = question
+        return "/accept or /decline" if number == 1 else f"/accept {number} or /decline {number}"
+
+    def _is_asked(self, question: Question) -> bool:
+        return any(each is question for each in self._asked.values())
 
     @property
     def opening(self) -> "asyncio.Task[None] | None":
@@ -63,9 +80,9 @@ class Door:
         """A peer invites us."""
         peer = self._teller.short(invitation.peer)
         busy = self._busy(invitation.peer)
-        if not busy and self._waiting is not None:
-            waits = self._teller.short(self._waiting.peer)
-            busy = f"{waits} waits for your answer"
+        for each in self.waiting.values():
+            if not busy and isinstance(each, Invitation):
+                busy = f"{self._teller.short(each.peer)} waits for your answer"
         if busy:
             invitation.reject(486)
             self._narrator.say(
@@ -77,12 +94,11 @@ class Door:
             self._say_invited(invitation, "accepted")
             self._opening = self._spawn(self._accept(invitation))
         else:
-            self._waiting = invitation
-            self._say_invited(invitation, "/accept or /decline")
+            self._say_invited(invitation, self._put(invitation))
 
     def _say_invited(self, invitation: Invitation, answer: str) -> None:
         words = f"{self._teller.short(invitation.peer)} invites you: {answer}"
-        waits = self._waiting is invitation
+        waits = self._is_asked(invitation)
         self._narrator.say("invited", words, peer=invitation.peer, waits=waits)
 
     def offered(self, offer: FileOffer | HttpOffer) -> None:
@@ -97,48 +113,68 @@ class Door:
         if offer.verdict is FileVerdict.ACCEPT:
             self._narrator.say("file-offered", what, waits=False, **data)
             self._spawn(self._accept_file(offer))
-        elif self._waiting is not None:
+        elif sum(not isinstance(each, Invitation) for each in self.waiting.values()) >= _MAX_FILES:
             offer.reject(486)
-            waits = self._teller.short(self._waiting.peer)
-            self._narrator.say(
-                "refused", f"{what}: refused, because {waits} waits for your answer", **data
-            )
+            words = f"{what}: refused, because {_MAX_FILES} files wait for your answer"
+            self._narrator.say("refused", words, **data)
         else:
-            self._waiting = offer
-            words = f"{what}: /accept or /decline"
+            words = f"{what}: {self._put(offer)}"
             self._narrator.say("file-offered", words, waits=True, **data)
 
     def taken_back(self, event: events.InviteCancelled) -> None:
         """A peer does not wait any longer for the answer."""
         what = "invitation"
-        if self._waiting is not None and self._waiting.chat_id == event.chat_id:
-            if isinstance(self._waiting, FileOffer | HttpOffer):
-                what = f"offer of {self._waiting.name}"
-            self._waiting = None
+        for number, each in list(self._asked.items()):
+            if not isinstance(each, HttpOffer) and each.chat_id == event.chat_id:
+                if isinstance(each, FileOffer):
+                    what = f"offer of {each.name}"
+                del self._asked[number]
         text = f"{self._teller.short(event.peer)} took the {what} back"
         self._narrator.say(
             "invite-cancelled", text, peer=event.peer, chat_id=event.chat_id, reason=event.reason
         )
 
-    def accept(self) -> None:
-        """The user says yes."""
-        waiting, self._waiting = self._waiting, None
+    def _chosen(self, typed: str, command: str) -> tuple[int, Question]:
+        waiting = self.waiting
+        if not waiting:
+            raise UsageError("nobody waits for your answer")
+        if not typed and len(waiting) == 1:
+            return next(iter(waiting.items()))
+        for number, each in waiting.items():
+            if typed == str(number):
+                return number, each
+        raise UsageError(
+            f"nothing waits as {typed}" if typed else f"{command} which?",
+            hint=f"{command} N: " + ", ".join(f"{n} {self._name(w)}" for n, w in waiting.items()),
+        )
+
+    def _name(self, question: Question) -> str:
+        peer = self._teller.short(question.peer)
+        if isinstance(question, Invitation):
+            return f"{peer} invites you"
+        return f"{question.name} from {peer}"
+
+    def accept(self, typed: str = "") -> None:
+        """The user says yes to what has the number that was typed; without one to the only one.
+
+        Raises UsageError when nothing has that number, or several wait and none was typed.
+        """
+        number, waiting = self._chosen(typed, "/accept")
         if isinstance(waiting, Invitation):
             busy = self._busy(waiting.peer)
             if busy:
-                self._waiting = waiting
                 self._narrator.fail(f"not now: {busy}", hint="/bye ends it, /decline refuses")
                 return
             self._opening = self._spawn(self._accept(waiting))
-        elif isinstance(waiting, FileOffer | HttpOffer):
-            self._spawn(self._accept_file(waiting))
         else:
-            self._narrator.fail("nobody waits for your answer")
+            self._spawn(self._accept_file(waiting))
+        del self._asked[number]
 
-    def decline(self) -> None:
-        """The user says no."""
-        waiting, self._waiting = self._waiting, None
-        if waiting is None or not waiting.reject(603):
+    def decline(self, typed: str = "") -> None:
+        """The user says no to it; see `accept`."""
+        number, waiting = self._chosen(typed, "/decline")
+        del self._asked[number]
+        if not waiting.reject(603):
             self._narrator.fail("nobody waits for your answer")
         else:
             text = f"declined {self._teller.short(waiting.peer)}"

@@ -258,7 +258,7 @@ class ChatApp(App[int], inherit_bindings=False):
     def _match(self, conversation: Conversation) -> None:
         """Says of a conversation what the room knows: what waits for an answer, and the session."""
         talk = self.room.talk(conversation.peer)
-        waiting = talk.door.waiting
+        number, waiting = next(iter(talk.door.waiting.items()), (0, None))
         if waiting is None:
             asks = ""
         elif isinstance(waiting, Invitation):
@@ -268,8 +268,9 @@ class ChatApp(App[int], inherit_bindings=False):
         session = "calling" if talk.is_dialling else "letters" if talk.letters.peer else ""
         if talk.chat is not None:
             session = "open"
-        if (asks, session) != (conversation.asks, conversation.session):
-            conversation.asks, conversation.session = asks, session
+        now = (asks, number, session)
+        if now != (conversation.asks, conversation.asks_number, conversation.session):
+            conversation.asks, conversation.asks_number, conversation.session = now
             self._ear.changes.conversations = True
 
     def _is_watched(self, peer: str) -> bool:

@@ -42,6 +42,7 @@ class Conversation:
     last_at: datetime | None = None
     composing_at: float = 0.0
     asks: str = ""
+    asks_number: int = 0
     rows: list[Row] | None = None
     older: bool = False
     newer: bool = False

@@ -100,6 +100,38 @@ def test_a_file_that_is_refused(lab: Lab, tmp_path_factory: pytest.TempPathFacto
         assert chat.finish() == 1
 
 
+def test_files_that_wait_are_answered_by_their_numbers(
+    lab: Lab, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    alex, bob = lab.users("alex", "bob")
+    here = tmp_path_factory.mktemp("files")
+    for name in ("one.txt", "two.txt", "three.txt"):
+        (here / name).write_text(name)
+    inbox = here / "in"
+    with lab.waiting(bob, "--ask", "--files", str(inbox)) as peer, lab.start(alex, bob) as chat:
+        peer.wait("invited")
+        peer.type("/accept")
+        chat.wait("session")
+        for name in ("one.txt", "two.txt", "three.txt"):
+            chat.type(f"/send {here / name}")
+            assert peer.wait("file-offered", name=name)["waits"]
+        peer.type("/accept")
+        error = peer.wait("error")
+        assert error["error"] == "/accept which?"
+        listed = f"1 one.txt from {alex}, 2 two.txt from {alex}, 3 three.txt from {alex}"
+        assert error["hint"] == f"/accept N: {listed}"
+        peer.type("/decline 7")
+        assert peer.wait("error")["error"] == "nothing waits as 7"
+        peer.type("/accept 2")
+        peer.wait("file-received", name="two.txt")
+        peer.type("/decline 1")
+        assert "603" in chat.wait("file-failed", name="one.txt")["reason"]
+        # The only one left needs no number.
+        peer.type("/accept")
+        peer.wait("file-received", name="three.txt")
+        assert sorted(each.name for each in inbox.iterdir()) == ["three.txt", "two.txt"]
+
+
 def test_an_invitation_that_is_taken_back(lab: Lab) -> None:
     alex, bob = lab.users("alex", "bob")
     with lab.waiting(bob, "--ask") as peer, lab.start(alex, bob) as chat:

@@ -291,7 +291,7 @@ class ChatScreen(Screen[None]):
     @on(QuestionBar.Answered)
     def _answered(self, event: QuestionBar.Answered) -> None:
         event.stop()
-        self.chat.obey("/accept" if event.yes else "/decline")
+        self._answer("/accept" if event.yes else "/decline")
         self.composer.focus()
 
     @on(ProtocolPanel.Whole)
@@ -384,11 +384,16 @@ class ChatScreen(Screen[None]):
 
     def action_accept(self) -> None:
         """Accepts what waits."""
-        self.chat.obey("/accept")
+        self._answer("/accept")
 
     def action_decline(self) -> None:
         """Declines it."""
-        self.chat.obey("/decline")
+        self._answer("/decline")
+
+    def _answer(self, command: str) -> None:
+        """Answers the question that is shown."""
+        shown = self._state.shown
+        self.chat.obey(f"{command} {shown.asks_number}" if shown and shown.asks else command)
 
     def action_page_up(self) -> None:
         """Scrolls back; in the protocol, what is opened."""
