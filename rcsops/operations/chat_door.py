@@ -129,7 +129,12 @@ class Door:
                 if isinstance(each, FileOffer):
                     what = f"offer of {each.name}"
                 del self._asked[number]
-        text = f"{self._teller.short(event.peer)} took the {what} back"
+        peer = self._teller.short(event.peer)
+        if "elsewhere" in event.reason:
+            # What a server says to the devices that were slower (RFC 3326 §2 in a CANCEL).
+            text = f"the {what} of {peer} was answered on another device"
+        else:
+            text = f"{peer} took the {what} back"
         self._narrator.say(
             "invite-cancelled", text, peer=event.peer, chat_id=event.chat_id, reason=event.reason
         )

@@ -1,6 +1,7 @@
 """What goes wrong in ``rcsops chat``: each has a clear line, and the program goes on."""
 
 import signal
+from contextlib import ExitStack
 
 import pytest
 
@@ -141,6 +142,28 @@ def test_an_invitation_that_is_taken_back(lab: Lab) -> None:
         assert chat.ended() == 0
         peer.type("/accept")
         assert peer.wait("error")["error"] == "nobody waits for your answer"
+
+
+def test_an_invitation_that_another_device_took(lab: Lab) -> None:
+    alex, bob = lab.users("alex", "bob")
+    with (
+        ExitStack() as opened,
+        lab.waiting(bob, "--ask") as desk,
+        lab.terminal(bob, "--ask") as second_desk,
+        lab.waiting(bob, "--ask") as phone,
+    ):
+        second_desk.sees("waiting for an invitation")
+        chat = opened.enter_context(lab.start(alex, bob))
+        desk.wait("invited", peer=chat.address)
+        phone.wait("invited", peer=chat.address)
+        second_desk.sees(f"{alex} invites you: /accept or /decline")
+        phone.type("/accept")
+        talk(chat, phone)
+        cancelled = desk.wait("invite-cancelled", peer=chat.address)
+        assert "elsewhere" in cancelled["reason"]
+        second_desk.sees(f"the invitation of {alex} was answered on another device")
+        desk.type("/accept")
+        assert desk.wait("error")["error"] == "nobody waits for your answer"
 
 
 def test_a_second_invitation_while_one_waits(lab: Lab) -> None:
