@@ -175,9 +175,8 @@ class _Ringing:
     def __init__(self) -> None:
         self.refused = 0
 
-    def reject(self, status: int) -> bool:
-        self.refused = status
-        return True
+    def reject_as_crossed(self) -> None:
+        self.refused = 486
 
     def cancel(self) -> None:
         self.cancelled = True
