@@ -36,7 +36,7 @@ class CpimMessage:
     Parameters of a header (``Subject:;lang=fr Bonjour``) stand before the value, as written.
     """
 
-    __slots__ = ("body", "content_headers", "headers")
+    __slots__ = ("_resolved", "body", "content_headers", "headers")
 
     def __init__(
         self,
@@ -47,6 +47,7 @@ class CpimMessage:
         self.headers = headers
         self.content_headers = content_headers
         self.body = body
+        self._resolved: dict[tuple[str, str], list[str]] | None = None
 
     @classmethod
     def make(
@@ -99,22 +100,26 @@ class CpimMessage:
 
     def get_all(self, name: str, namespace: str = CPIM_NAMESPACE) -> list[str]:
         """All values of that header; prefixes mean what the ``NS`` lines above them say."""
-        wanted = name.lower()
+        if self._resolved is None:
+            self._resolved = self._resolve()
+        return list(self._resolved.get((namespace, name.lower()), ()))
+
+    def _resolve(self) -> dict[tuple[str, str], list[str]]:
+        """The values of all headers by namespace and name in lower case."""
         prefixes = {"": CPIM_NAMESPACE}
-        found = []
+        found: dict[tuple[str, str], list[str]] = {}
         for written, text in self.headers:
-            if written.lower() == "ns":
+            name = written.lower()
+            if name == "ns":
                 match = _NS.fullmatch(text.strip())
                 if match is not None:
                     prefixes[(match[1] or "").lower()] = match[2].strip()
                 continue
-            prefix, dot, local = written.rpartition(".")
-            uri = prefixes.get(prefix.lower() if dot else "")
+            prefix, _, local = name.rpartition(".")
             # Without its NS line `imdn.` can still mean one thing only.
-            if uri is None and prefix.lower() == "imdn":
-                uri = IMDN_NAMESPACE
-            if local.lower() == wanted and uri == namespace:
-                found.append(text)
+            uri = prefixes.get(prefix, IMDN_NAMESPACE if prefix == "imdn" else None)
+            if uri is not None:
+                found.setdefault((uri, local), []).append(text)
         return found
 
     def imdn(self, name: str) -> str | None:
