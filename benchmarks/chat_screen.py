@@ -1,20 +1,25 @@
 """The chat screen with a long history, and while a peer writes as fast as it is told to.
 
 A history of 100,000 messages, 10,000 of them with bob, is made; then the real screen opens bob's
-conversation, scrolls through it, and is typed to: at rest, and while a peer in another process
-writes 1,000 messages a second in a session. The terminal is Textual's headless one, 200x50, which
+conversation, scrolls through it, and is typed to: at rest, while a peer in another process sends
+one file after the other, and while it writes 1,000 messages a second in a session, or as many as
+get through. What came is printed beside each. The terminal is Textual's headless one, 200x50, which
 draws all and writes nothing.
+
+    python benchmarks/chat_screen.py [--rate N] [--seconds N]
 """
 
 import argparse
 import asyncio
 import contextlib
+import itertools
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -136,28 +141,54 @@ async def measure(directory: Path, project: Project, rate: int, seconds: float) 
         timeline.action_last()
         await pilot.pause()
         show("a key, at rest", await keystrokes(app, 60))
-        writer = subprocess.Popen(
-            [sys.executable, __file__, "--write", str(rate), str(seconds + 5)], cwd=directory
-        )
         try:
-            await until(lambda: app.state.shown is not None and app.state.shown.session == "open")
-            bob = app.state.conversation("sip:bob@rcs.example")
-            rows = len(bob.index)
-            begin = time.perf_counter()
-            came = count_messages(app)
-            await asyncio.sleep(0.5)
-            took = await keystrokes(app, int(seconds / 0.08))
-            spent = time.perf_counter() - begin
-            arrived = came()
-            show(f"a key, with {arrived / spent:.0f} messages a second", took)
-            assert len(bob.index) >= min(rows, 1)
+            with peer(directory, "--send-files"):
+                await until(lambda: octets(directory / "files") > 0)
+                begin, had = time.perf_counter(), octets(directory / "files")
+                took = await keystrokes(app, int(seconds / 0.08))
+                mega = (octets(directory / "files") - had) / 1e6
+                spent = time.perf_counter() - begin
+                show(f"a key, with files at {mega / spent:.1f} MB a second", took)
+                assert mega > 0
+            with peer(directory, "--write", str(rate), str(seconds + 5)):
+                await until(
+                    lambda: app.state.shown is not None and app.state.shown.session == "open"
+                )
+                bob = app.state.conversation("sip:bob@rcs.example")
+                begin = time.perf_counter()
+                came = count_messages(app)
+                await asyncio.sleep(0.5)
+                took = await keystrokes(app, int(seconds / 0.08))
+                spent = time.perf_counter() - begin
+                show(f"a key, with {came() / spent:.0f} messages a second", took)
+                assert came() > 0
+                assert bob.index
         finally:
-            writer.terminate()
-            writer.wait()
             app.leave()
             app.leave()
             with contextlib.suppress(TimeoutError):
                 await until(lambda: not app.is_running, 10)
+
+
+@contextlib.contextmanager
+def peer(directory: Path, *words: str) -> Iterator[None]:
+    """Bob, in a process of his own, for as long as the block goes."""
+    process = subprocess.Popen([sys.executable, __file__, *words], cwd=directory)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def octets(directory: Path) -> int:
+    """How much of files has come."""
+    total = 0
+    for each in directory.rglob("*"):
+        # One that is through gets its name while we look.
+        with contextlib.suppress(FileNotFoundError):
+            total += each.stat().st_size if each.is_file() else 0
+    return total
 
 
 def count_messages(app: ChatApp) -> Callable[[], int]:
@@ -195,14 +226,31 @@ async def write(project: Project, rate: int, seconds: float) -> None:
             await asyncio.sleep(0.005)
 
 
+async def send_files(project: Project, directory: Path) -> None:
+    """The peer: one file after the other, until it is ended."""
+    async with setup(project, "bob").agent(tap=None) as bob:
+        await bob.register()
+        for number in itertools.count(1):
+            path = directory / f"film{number}.bin"
+            path.write_bytes(os.urandom(1 << 20) * 64)
+            transfer = await bob.send_file("alex", path)
+            await transfer.done()
+            path.unlink()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--write", nargs=2, metavar=("RATE", "SECONDS"), help=argparse.SUPPRESS)
+    parser.add_argument("--send-files", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.write:
         asyncio.run(write(Project.find(), int(given.write[0]), float(given.write[1])))
+        return
+    if given.send_files:
+        with tempfile.TemporaryDirectory() as name:
+            asyncio.run(send_files(Project.find(), Path(name)))
         return
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
