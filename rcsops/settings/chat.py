@@ -27,7 +27,7 @@ CHAT_KEYS: dict[str, tuple[str, str]] = {
     "page-up": ("pageup", "scroll back"),
     "page-down": ("pagedown", "scroll forward"),
     "yank": ("y", "copy the marked message"),
-    "resend": ("r", "send the marked message again, if it failed"),
+    "resend": ("r", "send again what failed; resume or fetch a file"),
     "open": ("o", "open the link or file of the marked message"),
     "leave": ("escape", "from what you write to the conversation, and back"),
 }
