@@ -41,7 +41,12 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Take files, as [files] says, into DIR (they are refused).",
 )
-@click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N messages.")
+@click.option(
+    "--count",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="End after N messages and their files over HTTP.",
+)
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
@@ -72,7 +77,7 @@ def listen(
     fails, gives no answer.
 
     Ctrl-C and SIGTERM end it in order. The exit code is 0, or 1 when there were not N messages
-    within --timeout or USER is not registered any more.
+    (with their files over HTTP) within --timeout or USER is not registered any more.
 
     The password is the one kept by `rcsops user add`, or RCSOPS_PASSWORD, or it is asked for.
     """

@@ -27,10 +27,10 @@ class Listener:
     ``tell`` gets each message and received file, ``note`` in words what happens beside. ``command``
     is run for each message and what it prints is sent back (`Bot`); it may take
     ``command_seconds``. Files are refused without a ``directory`` for them, and where the agent's
-    rules do not accept them, for nobody is asked. After ``count`` messages it ends; further ones
-    are left to the server, and those that have come over the same session with the last are told
-    too. ``watched``: what is told is seen by a person; with a ``command``, what that has taken
-    counts as seen.
+    rules do not accept them, for nobody is asked. After ``count`` messages it ends, once the files
+    on content servers that these told of are there or have failed; further ones are left to the
+    server, and those that have come over the same session with the last are told too. ``watched``:
+    what is told is seen by a person; with a ``command``, what that has taken counts as seen.
     """
 
     def __init__(
@@ -54,6 +54,8 @@ class Listener:
         self._watched = watched
         self._count = count
         self._heard = 0
+        # The messages whose file is to be fetched, and is not there yet.
+        self._due: set[str] = set()
         self._lost = ""
         self._stopped = asyncio.Event()
         self._hurried = asyncio.Event()
@@ -75,7 +77,8 @@ class Listener:
         self._stopped.set()
 
     async def run(self, seconds: float | None = None) -> bool:
-        """Registers and listens, for ``seconds`` at most; False when ``count`` was not reached.
+        """Registers and listens, for ``seconds`` at most; False when ``count`` was not reached,
+        or a file of these messages was still on its way.
 
         Raises RegistrationError when the server does not take our user, at first or later; OSError
         when what comes cannot be told any more.
@@ -106,19 +109,33 @@ class Listener:
 
     async def _listen(self, feed: AsyncIterator[events.Event]) -> bool:
         await self._agent.register()
+        announced = ""
         async for event in feed:
             self._show(event)
             if isinstance(event, TextReceived):
+                if event.file is not None:
+                    # What our rules say of it is the next event.
+                    self._due.add(event.message_id)
+                    announced = event.message_id
                 await self._heard_of(event)
-                if self._count is not None and self._heard >= self._count:
-                    break
+            elif isinstance(event, events.FileRefused):
+                self._due.discard(announced)
+            elif isinstance(event, events.FileReceived | events.FileFailed):
+                self._due.discard(event.transfer_id)
             elif isinstance(event, events.Invited):
                 self._tasks.spawn(self._accept(event.invitation))
             elif isinstance(event, events.FileOffered):
-                self._tasks.spawn(self._take_file(event.offer))
+                if isinstance(event.offer, HttpOffer):
+                    # It asks no peer, and whether it is fetched is known at once.
+                    if not await self._take_file(event.offer):
+                        self._due.discard(event.transfer_id)
+                else:
+                    self._tasks.spawn(self._take_offered(event.offer))
             elif isinstance(event, events.RegistrationLost) and event.retry_in is None:
                 self._lost = f"not registered any more: {event.reason}"
                 return False
+            if self._count is not None and self._heard >= self._count and not self._due:
+                break
         self._agent.intake = 0
         if self._bot is not None:
             await self._bot.finished()
@@ -147,7 +164,11 @@ class Listener:
         except AgentError as error:
             self._note(f"no session with {self._teller.short(invitation.peer)}: {error}")
 
-    async def _take_file(self, offer: FileOffer | HttpOffer) -> None:
+    async def _take_offered(self, offer: FileOffer) -> None:
+        await self._take_file(offer)
+
+    async def _take_file(self, offer: FileOffer | HttpOffer) -> bool:
+        """Whether it is on its way."""
         what = f"{self._teller.short(offer.peer)} sends {offer.name} ({amount(offer.size)})"
         if self._directory is None:
             offer.reject(603)
@@ -160,6 +181,9 @@ class Listener:
                 await offer.accept(self._directory)
             except RcsopsError as error:
                 self._note(f"{offer.name} not received: {error}")
+            else:
+                return True
+        return False
 
     # --- the bot -----------------------------------------------------------------------------
 

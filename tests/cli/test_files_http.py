@@ -44,6 +44,36 @@ def test_a_file_waits_for_who_is_away(lab: Lab, photo: Path, tmp_path: Path) -> 
     assert kept["file"]["path"] == str(tmp_path / "got" / "beach.jpg")
 
 
+def test_a_listener_that_counts_ends_when_the_last_file_is_there(
+    lab: Lab, photo: Path, tmp_path: Path
+) -> None:
+    alex, bob = lab.users("alex", "bob")
+    # So large that it cannot be fetched in the moment that a process takes to end.
+    photo.write_bytes(os.urandom(30_000_000))
+    assert sent(lab, alex, bob, "--file", str(photo))["status"] == "stored"
+    with listening(
+        lab, bob, "--json", "--files", str(tmp_path / "got"), "--count", "1"
+    ) as listener:
+        assert listener.ended() == 0
+    assert [each["event"] for each in listener.messages] == ["message", "file-received"]
+    assert (tmp_path / "got" / "beach.jpg").read_bytes() == photo.read_bytes()
+
+
+@pytest.mark.parametrize("refused_by", ["rules", "directory"])
+def test_a_listener_that_counts_waits_for_no_file_that_it_refuses(
+    lab: Lab, photo: Path, tmp_path: Path, refused_by: str
+) -> None:
+    alex, bob = lab.users("alex", "bob")
+    assert sent(lab, alex, bob, "--file", str(photo))["status"] == "stored"
+    words, rules = [], {}
+    if refused_by == "rules":
+        words = ["--files", str(tmp_path / "got")]
+        rules = {"RCSOPS_FILES_RULES": "refuse type=image/*"}
+    with listening(lab, bob, "--json", *words, "--count", "1", **rules) as listener:
+        assert listener.ended() == 0
+    assert [each["event"] for each in listener.messages] == ["message"]
+
+
 def test_a_file_of_who_is_there_is_receipted(lab: Lab, photo: Path, tmp_path: Path) -> None:
     alex, bob = lab.users("alex", "bob")
     with listening(lab, bob, "--files", str(tmp_path / "got")) as listener:
