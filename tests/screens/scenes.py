@@ -102,7 +102,16 @@ async def walk(stage: Stage, look: Callable[[str, Screen], Awaitable[None]]) -> 
         await screen.shows("SIP and MSRP of")
         await screen.press("home")
         await look("protocol", screen)
-        await screen.press("f2")
+        await screen.press("a", "home", "m", "down", "down")
+        await screen.shows("3 REGISTER")
+        await look("two messages compared", screen)
+        await screen.press("m", "s")
+        await screen.shows("How it stands now")
+        await look("the state machines", screen)
+        await screen.press("s", "e")
+        await screen.shows("for you alone")
+        await look("export", screen)
+        await screen.press("escape", "f2")
 
 
 async def _displayed(bob: Agent, chat: Chat) -> None:

@@ -9,20 +9,32 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from textual.strip import Strip
+from textual.widget import Widget
 from textual.widgets import Input, TextArea
 
 from rcsops.tui.themes import NAMES as THEME_NAMES
 from tests.screens.scenes import NAMES, walk
 from tests.screens.stage import SIZES, THEMES, Screen, Stage, normalised
+from tests.screens.still import PANES, still
 
 KEPT = Path(__file__).parent / "pictures"
 
 
-def picture(screen: Screen) -> str:
-    """The text, and below it the colours: each line's runs of one style, by letters."""
+def _strips(screen: Screen, parts: list[Widget] | None) -> list[Strip]:
+    strips = screen.app.screen._compositor.render_strips()
+    if parts is None:
+        return list(strips)
+    regions = [part.region for part in parts]
+    return [strips[y].crop(area.x, area.right) for area in regions for y in area.line_range]
+
+
+def picture(screen: Screen, parts: list[Widget] | None = None) -> str:
+    """The text, and below it the colours: each line's runs of one style, by letters; with
+    ``parts`` of these alone."""
     letters: dict[str, str] = {}
     text, colours = [], []
-    for strip in screen.app.screen._compositor.render_strips():
+    for strip in _strips(screen, parts):
         text.append(strip.text.rstrip())
         runs: list[tuple[str, int]] = []
         for segment in strip:
@@ -53,6 +65,8 @@ def _folded(lines: list[str]) -> list[str]:
     return [line if count == 1 else f"{line}  ({count} lines)" for line, count in folded]
 
 
+# 60 pictures of a real conversation, on a machine that may have more to do.
+@pytest.mark.timeout(400)
 async def test_every_state_looks_as_it_did(tmp_path: Path) -> None:
     wrong: list[str] = []
     update = bool(os.environ.get("UPDATE_PICTURES"))
@@ -76,8 +90,12 @@ async def test_every_state_looks_as_it_did(tmp_path: Path) -> None:
                 await screen.pilot.resize_terminal(*cells)
                 await screen.pilot.pause()
                 screen.app.view.tell()
+                # A message is read with all the room where a terminal is low.
+                screen.app.view.protocol.whole(name in PANES and size != "large")
                 await screen.pilot.pause()
-                now = picture(screen)
+                parts = still(name, screen)
+                await screen.pilot.pause()
+                now = picture(screen, parts)
                 path = KEPT / f"{name.replace(' ', '-')}-{size}-{theme}.txt"
                 if update:
                     path.write_text(now)
@@ -88,6 +106,7 @@ async def test_every_state_looks_as_it_did(tmp_path: Path) -> None:
                         before.splitlines(), now.splitlines(), path.name, "now", lineterm=""
                     )
                 )
+        screen.app.view.protocol.whole(False)
         screen.app.theme = THEME_NAMES["dark"]
         await screen.pilot.resize_terminal(*SIZES["usual"])
         await screen.pilot.pause()

@@ -135,7 +135,7 @@ class ExportScreen(ModalScreen[Path | None]):
             yield Tick("leave nonces and keys readable", id="open")
             yield Static("", id="wrong", markup=False)
         box.border_title = f"Export {self._count} message{'s' * (self._count != 1)}"
-        box.border_subtitle = "Enter writes · Tab: file, credentials · Esc closes"
+        box.border_subtitle = "Enter writes · Tab goes on · Esc closes"
 
     def on_mount(self) -> None:
         forms = self.query_one(OptionList)

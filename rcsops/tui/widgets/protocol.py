@@ -28,6 +28,8 @@ from rcsops.ua import AgentSnapshot
 __all__ = ["ProtocolPanel"]
 
 _STATES_SECONDS = 0.5
+# So many lines must what is opened have, or it gets all the room.
+_READABLE = 12
 # So wide must the ladder be to show the times since the first arrow and since the one before.
 _BOTH_TIMES = 84
 _HINTS = (
@@ -230,8 +232,8 @@ class ProtocolPanel(Vertical):
             self.call_after_refresh(self.refresh_steps)
 
     def _make_room(self) -> None:
-        """Where a terminal is low, nothing could be read beside the ladder."""
-        if self.screen.has_class("-low"):
+        """Where a terminal is low, hardly anything could be read below the ladder."""
+        if self.query_one("#opened").size.height < _READABLE:
             self.whole(True)
 
     def action_all(self) -> None:
