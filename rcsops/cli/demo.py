@@ -1,5 +1,6 @@
 """``rcsops demo``."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,6 +88,11 @@ def demo(
         raise UsageError("--export and -o go together")
     if output is not None and output.exists():
         raise UsageError(f"{output} is there already", hint="name another file")
+    if output is not None and not output.parent.is_dir():
+        raise UsageError(
+            f"{output} cannot be written: there is no directory {output.parent}",
+            hint=f"make it first: mkdir -p {shlex.quote(str(output.parent))}",
+        )
     opensips = None
     if (engine or context.engine) == "opensips":
         from rcsops.operations.demo_opensips import DemoOpenSips, find_opensips

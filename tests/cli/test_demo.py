@@ -175,3 +175,38 @@ def test_the_ladder_as_a_picture(tmp_path: Path) -> None:
     assert again.returncode == 2
     assert "is there already" in again.stderr
     assert subprocess.run([*COMMAND, "--export", "svg"], capture_output=True).returncode == 2
+    nowhere = tmp_path / "absent" / "demo.svg"
+    refused = subprocess.run(
+        [*COMMAND, "--export", "svg", "-o", str(nowhere)], capture_output=True, text=True
+    )
+    assert refused.returncode == 2
+    # Said before anything runs.
+    assert refused.stdout == ""
+    assert f"there is no directory {nowhere.parent}" in refused.stderr
+    assert "mkdir -p" in refused.stderr
+
+
+@pytest.mark.parametrize("form", ["trace", "pcap"])
+def test_the_ladder_is_read_again(tmp_path: Path, form: str) -> None:
+    file = tmp_path / f"demo.{form}"
+    finished = subprocess.run(
+        [*COMMAND, "--json", "--export", form, "-o", str(file)],
+        env=environment(tmp_path),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert finished.returncode == 0, (finished.stdout, finished.stderr)
+    assert file.stat().st_mode & 0o777 == 0o600
+    read = subprocess.run(
+        [sys.executable, "-m", "rcsops", "trace", str(file), "--json"],
+        env=environment(tmp_path),
+        capture_output=True,
+        check=True,
+    )
+    labels = [each["label"] for each in json.loads(read.stdout)]
+    shown = [each["label"] for each in json.loads(finished.stdout)["ladder"]]
+    assert sorted(labels) == sorted(shown)
+    written = file.read_bytes()
+    assert b'response="xxxx' in written.replace(b"\\", b"")
+    assert not re.search(rb'response="[0-9a-f]{32}', written.replace(b"\\", b""))
