@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from rcsops.errors import RcsopsError, SessionClosed, UsageError
+from rcsops.operations.chat_events import Teller
 from rcsops.operations.chat_letters import Letters
 from rcsops.operations.chat_notices import Narrator
+from rcsops.operations.file_way import goes_by_http
 from rcsops.operations.places import Said, say, words_of
 from rcsops.operations.wording import amount
-from rcsops.ua import Chat, MessageStatus, Receipt, Transfer
+from rcsops.ua import Agent, Chat, HttpUpload, MessageStatus, Receipt, Transfer
 
 __all__ = ["Outbox", "typed_path"]
 
@@ -28,26 +30,30 @@ _SNIPPET = 2000
 
 
 class Outbox:
-    """Sends things in the order in which they were typed, to the session that ``current`` gives, or
-    without one.
+    """Sends things of ``agent`` in the order in which they were typed, to the session that
+    ``current`` gives, or without one.
 
     ``wake`` is called when there is none: whether one is being set up, for which they then wait.
     """
 
     def __init__(
         self,
+        agent: Agent,
         narrator: Narrator,
+        teller: Teller,
         current: Callable[[], Chat | Letters | None],
         wake: Callable[[], bool],
     ) -> None:
+        self._agent = agent
         self._narrator = narrator
+        self._teller = teller
         self._current = current
         self._wake = wake
         self._held: list[Said] = []
         self._receipts: dict[str, Receipt] = {}
         # What was said, for what is told of it after it was delivered.
         self._texts: OrderedDict[str, str] = OrderedDict()
-        self._transfers: set[Transfer] = set()
+        self._transfers: set[Transfer | HttpUpload] = set()
         self._sending = asyncio.Lock()
 
     def hold(self, said: Said) -> bool:
@@ -109,10 +115,11 @@ class Outbox:
         )
         return True
 
-    async def send_file(self, name: str, peer: str) -> None:
-        """Offers a file to the peer."""
-        chat = self._current()
-        if not isinstance(chat, Chat):
+    async def send_file(self, name: str) -> None:
+        """Offers a file to the peer, or tells it where to fetch it from."""
+        way = self._current()
+        by_http = way is not None and goes_by_http(self._agent, way.peer)
+        if way is None or not (by_http or isinstance(way, Chat)):
             self._no_session()
             return
         path = typed_path(name)
@@ -120,19 +127,31 @@ class Outbox:
             path.name.encode("utf-8")
         except UnicodeEncodeError:
             raise UsageError("not sent: the name of that file is not UTF-8") from None
+        peer = self._teller.short(way.peer)
+        facts: dict[str, object]
+        transfer: Transfer | HttpUpload
         try:
-            transfer = await chat.send_file(path)
+            if isinstance(way, Chat) and not by_http:
+                transfer = offered = await way.send_file(path)
+                text = f"offering {transfer.name} ({amount(transfer.size)}) to {peer}"
+                facts = {"via": "msrp", "number": offered.number}
+            else:
+                chat = way if isinstance(way, Chat) else None
+                uri = way.peer if chat is None else chat.remote_uri
+                transfer = await self._agent.send_file_http(uri, path, chat=chat)
+                text = f"uploading {transfer.name} ({amount(transfer.size)}) for {peer}"
+                facts = {"via": "http"}
         except RcsopsError as error:
             self._narrator.fail(f"not sent: {error}", hint=error.hint)
             return
         self._transfers.add(transfer)
         self._narrator.say(
             "file-offering",
-            f"offering {transfer.name} ({amount(transfer.size)}) to {peer}",
+            text,
             transfer_id=transfer.transfer_id,
             name=transfer.name,
             size=transfer.size,
-            number=transfer.number,
+            **facts,
         )
 
     def _lost(self, texts: list[Said], reason: str) -> None:
@@ -163,8 +182,13 @@ class Outbox:
             receipts, transfers = tuple(self._receipts.values()), tuple(self._transfers)
         await asyncio.gather(
             *(self._receipt(receipt) for receipt in receipts),
-            *(_quietly(transfer.done()) for transfer in transfers),
+            *(self._through(transfer) for transfer in transfers),
         )
+
+    async def _through(self, transfer: Transfer | HttpUpload) -> None:
+        await _quietly(transfer.done())
+        if isinstance(transfer, HttpUpload) and transfer.receipt is not None:
+            await self._receipt(transfer.receipt)
 
     async def _receipt(self, receipt: Receipt) -> None:
         await _quietly(receipt.stored(_ANSWER_SECONDS))

@@ -21,6 +21,7 @@ __all__ = ["Household", "Talk"]
 
 # How far back a reply may reach, messages of both sides counted.
 _LOOK_BACK = 500
+_FILES_OVER = events.FileSent | events.FileUploaded | events.FileReceived | events.FileFailed
 
 
 class Household(Protocol):
@@ -77,7 +78,7 @@ class Talk:
             auto_accept=auto_accept,
         )
         self.letters = Letters(household.agent, narrator, self._teller, self._is_free)
-        self.outbox = Outbox(narrator, self._way, self._wake)
+        self.outbox = Outbox(household.agent, narrator, self._teller, self._way, self._wake)
         self._typing = Typing()
         self._dialling: asyncio.Task[None] | None = None
         self._news = asyncio.Condition()
@@ -218,7 +219,7 @@ class Talk:
         self._reach_out()
         if self.is_dialling and (self._scripted or self.only or self.resting):
             await self.ready()
-        await self.outbox.send_file(argument, self.peer)
+        await self.outbox.send_file(argument)
 
     def typing(self, active: bool) -> None:
         """The user has changed what is not sent yet, or has taken it away."""
@@ -365,7 +366,7 @@ class Talk:
                 self.chat, self._resting = None, self.chat if event.idle else None
         elif isinstance(event, events.Delivered | events.Failed):
             self.outbox.message_done(event.message_id)
-        elif isinstance(event, events.FileSent | events.FileReceived | events.FileFailed):
+        elif isinstance(event, _FILES_OVER):
             self.outbox.file_done(event.transfer_id)
             self.door.file_done(event.transfer_id)
 

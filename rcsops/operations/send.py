@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from rcsops.errors import AgentError, DatabaseError, DeliveryError, InviteError, UsageError
 from rcsops.operations.chat_events import Teller
+from rcsops.operations.file_way import goes_by_http
 from rcsops.operations.places import Said, say
 from rcsops.rcs import Location
 from rcsops.ua import (
@@ -257,7 +258,7 @@ class Courier:
 
     async def file(self, path: Path, *, via: str = "msrp", wait: str = "") -> Outcome:
         """Sends a file by ``via``: "msrp", "http", or "auto", which is HTTP where a content server
-        is known, unless the peer's devices are known to do MSRP alone (RCC.07).
+        is known, unless a device of the peer is there and does not do that (RCC.07).
 
         Over HTTP it waits until the message about it is ``wait``, as `text` does. Raises as that
         does, TransferError when the file cannot be read, UsageError for a name that no peer could
@@ -274,7 +275,7 @@ class Courier:
         return await self._file_msrp(path)
 
     async def _file_http(self, path: Path, wait: str, *, sure: bool) -> Outcome | None:
-        """None when the peer's devices take files over MSRP alone, unless it is to be ``sure``."""
+        """None when the peer is there and fetches no files, unless it is to be ``sure``."""
         async with self._started():
             receipt: Receipt | None = None
             upload: HttpUpload | None = None
@@ -283,12 +284,7 @@ class Courier:
                     await self._agent.register()
                     if not sure:
                         await self._ask()
-                        known = self._agent.known_capabilities(self._uri)
-                        if (
-                            known is not None
-                            and known.file_transfer
-                            and known.lacks(Service.FILE_TRANSFER_HTTP)
-                        ):
+                        if not goes_by_http(self._agent, self._uri):
                             return None
                     upload = await self._agent.send_file_http(self._uri, path)
                     await upload.done()

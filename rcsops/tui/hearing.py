@@ -392,6 +392,21 @@ class Ear:
                 row.advance("delivered", "", at)
         self._change(conversation, row)
 
+    def _file_uploaded(self, notice: Notice, data: Mapping[str, Any]) -> None:
+        """The peer is told where to fetch it: from now on the row is that of the message."""
+        conversation = self.state.conversation(notice.about)
+        row = conversation.moving.pop(data["transfer_id"], None)
+        self._moved.pop(data["transfer_id"], None)
+        if row is None or row.file is None:
+            return
+        row.file.octets, row.file.moving = row.file.size, False
+        conversation.index.pop(row.key, None)
+        row.message_id = data["message_id"]
+        row.key = message_key("out", row.message_id)
+        conversation.index[row.key] = row
+        row.advance("sent", "", notice.time.astimezone())
+        self._change(conversation, row)
+
     def _file_came(self, conversation: Conversation, row: Row, *, new: bool) -> None:
         assert row.file is not None
         self._came(conversation, row, row.file.name)
@@ -457,7 +472,10 @@ _HANDLERS: dict[str, _Handler] = {
     "file-resumed": Ear._file_stands,
     "file-interrupted": Ear._file_stands,
     "file-sent": Ear._file_over,
+    "file-uploaded": Ear._file_uploaded,
     "file-received": Ear._file_over,
     "file-failed": Ear._file_over,
 }
-_SHOWN_BY_ROWS = frozenset({"message", "status", "file-progress", "file-sent", "file-received"})
+_SHOWN_BY_ROWS = frozenset(
+    {"message", "status", "file-progress", "file-sent", "file-uploaded", "file-received"}
+)

@@ -106,3 +106,28 @@ def test_the_tag_of_files_over_http_is_told(lab: Lab) -> None:
     with listening(lab, bob):
         known = json.loads(rcsops(lab, "capabilities", bob, "--as", alex, "--json").out)
     assert known["services"]["file_transfer_http"] is True
+
+
+def test_a_chat_sends_its_files_by_the_content_server(
+    lab: Lab, photo: Path, tmp_path: Path
+) -> None:
+    alex, bob = lab.users("alex", "bob")
+    with lab.waiting(bob, "--files", str(tmp_path / "got")) as peer, lab.start(alex, bob) as chat:
+        chat.wait("session")
+        chat.type(f"/send {photo}")
+        assert chat.wait("file-offering", name="beach.jpg")["via"] == "http"
+        told = chat.wait("file-uploaded", name="beach.jpg")
+        assert peer.wait("message", message_id=told["message_id"])["pager"] is False
+        came = peer.wait("file-received", name="beach.jpg")
+        assert Path(came["path"]).read_bytes() == photo.read_bytes()
+        chat.wait("status", status="delivered", message_id=told["message_id"])
+
+
+def test_a_chat_sends_a_file_to_who_is_away(lab: Lab, photo: Path, tmp_path: Path) -> None:
+    alex, bob = lab.users("alex", "bob")
+    done = lab.run(alex, bob, "--json", stdin=f"/send {photo}\n")
+    (told,) = done.of("file-uploaded")
+    assert told["message_id"] in {each["message_id"] for each in done.of("status")}
+    with lab.start(bob, "--files", str(tmp_path / "got")) as peer:
+        came = peer.wait("file-received", name="beach.jpg")
+        assert Path(came["path"]).read_bytes() == photo.read_bytes()
