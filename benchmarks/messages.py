@@ -336,14 +336,17 @@ def committed(path: Path, count: int, group: int) -> float:
 
 
 def offline(directory: Path, options: argparse.Namespace) -> bool:
-    users = {f"user{number}": f"of user{number}" for number in range(SENDERS)}
-    away = {f"away{number}": "of one who is away" for number in range(50)}
+    users = [f"user{number}" for number in range(SENDERS)]
+    away = [f"away{number}" for number in range(50)]
     limits = "[limits]\nrate = 1000000\nburst = 1000000\n[offline]\nmessages = 100000\n"
     found: dict[str, list[float]] = {}
     count = options.stored
-    with EmbeddedServer(
-        directory / "project", users | away, domain=DOMAIN, settings=limits
-    ) as server:
+    with EmbeddedServer(directory / "project", domain=DOMAIN, settings=limits) as server:
+        accounts = server.directory / "users.csv"
+        accounts.write_text(
+            "user,password\n" + "".join(f"{name},of {name}\n" for name in (*users, *away))
+        )
+        server.command("user", "import", str(accounts))
         senders = [Bare(server.address, name, "tcp") for name in users]
         for bare in senders:
             bare.register()
