@@ -22,6 +22,16 @@ STATUSES = {
 }
 """The status elements of each kind of notification (RFC 5438 §11.1)."""
 
+_NS = f"{{{NAMESPACE}}}"
+# The element of each kind, and the namespace of what is in it.
+_NOTIFICATIONS = {
+    f"{namespace}{kind}-notification": (kind, namespace)
+    for kind, namespace in (
+        *((kind, _NS) for kind in STATUSES),
+        ("interworking", f"{{{INTERWORKING_NAMESPACE}}}"),
+    )
+}
+
 
 @dataclass(frozen=True, slots=True)
 class ImdnReport:
@@ -67,17 +77,14 @@ def make_imdn(report: ImdnReport) -> bytes:
 
 def parse_imdn(data: bytes) -> ImdnReport:
     """Read a document; raise CpimParseError for another root or namespace, or without a status."""
-    ns = f"{{{NAMESPACE}}}"
+    ns = _NS
     root = parse_document(data, f"{ns}imdn")
     message_id = child_text(root, f"{ns}message-id")
     if not message_id:
         raise CpimParseError("a notification without its message-id")
-    for kind, namespace in (
-        *((kind, ns) for kind in STATUSES),
-        ("interworking", f"{{{INTERWORKING_NAMESPACE}}}"),
-    ):
-        notification = root.find(f"{namespace}{kind}-notification")
-        if notification is None:
+    for notification in root:
+        kind, namespace = _NOTIFICATIONS.get(str(notification.tag), ("", ""))
+        if not kind:
             continue
         status = notification.find(f"{namespace}status")
         child = next(iter(status), None) if status is not None else None
