@@ -16,7 +16,7 @@ from rcsops.limits import SDP_LINES, SDP_MEDIA, SDP_SIZE
 
 _MEDIA = re.compile(r"([^\s/]+) +([0-9]{1,5})(?:/([0-9]{1,5}))? +(\S+)((?: +\S+)+)")
 _UNSAFE = re.compile(r"[\x00\r\n]")
-_LINES = re.compile(r"(?:[a-z]=[^\x00\r\n]*+(?:\n|\Z))*+")
+_LINES = re.compile(r"(?>(?:[a-z]=[^\x00\r\n]*+(?:\n|\Z))*)")
 _DIRECTIONS = frozenset({"sendrecv", "sendonly", "recvonly", "inactive"})
 
 Line = tuple[str, str]

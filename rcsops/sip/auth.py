@@ -12,14 +12,14 @@ from typing import Self
 from rcsops.errors import SipParseError
 from rcsops.sip.grammar import QUOTED, TOKEN_CLASS, Params, quote, unquote
 
-_SCHEME = re.compile(rf"([{TOKEN_CLASS}]++)(?:[ \t]++(.*+))?+", re.S)
+_SCHEME = re.compile(rf"([{TOKEN_CLASS}]++)(?>(?:[ \t]++(.*+))?)", re.S)
 _AUTH_PARAM = re.compile(
     rf"[ \t]*+([{TOKEN_CLASS}]++)[ \t]*+=[ \t]*+({QUOTED}|[^ \t\",]++)[ \t]*+(?:,|\Z)|(.++)", re.S
 )
 # What nearly all send: names in lower case, ", " between, and neither commas, escapes nor "=" in
 # the values. Checked as a whole, so that it can be taken apart without looking at quotes.
 _PLAIN = rf"[a-z0-9\-]++=(?:\"[^\"=,\\]*+\"|[{TOKEN_CLASS}]++)"
-_PLAIN_PARAMS = re.compile(rf"{_PLAIN}(?:, {_PLAIN})*+")
+_PLAIN_PARAMS = re.compile(rf"{_PLAIN}(?>(?:, {_PLAIN})*)")
 _new = object.__new__
 # RFC 3261 §25.1: the values of these are quoted strings, all others are tokens.
 _QUOTED_NAMES = frozenset(

@@ -1,7 +1,9 @@
 """The small pieces that every header is made of (RFC 3261 §25.1).
 
-All patterns use possessive quantifiers (``++``, ``*+``): they never go back, so the time is linear
-in the length of the input whatever a peer sends.
+All patterns use possessive quantifiers (``++``, ``*+``) and atomic groups (``(?>…)``): they never
+go back, so the time is linear in the length of the input whatever a peer sends. What is possessive
+is a single class alone; a group is ``(?>(?:…)*)``, as Python before 3.11.5, which Debian 12 has,
+does not go back to the start of a possessive group's last round when that fails half-way.
 """
 
 from __future__ import annotations
@@ -15,14 +17,15 @@ from rcsops.errors import LocalProtocolError, SipParseError
 T = TypeVar("T")
 
 TOKEN_CLASS = r"A-Za-z0-9\-.!%*_+`'~"  # noqa: S105 - not a password
-QUOTED = r'"(?:[^"\\]++|\\.)*+"'
+QUOTED = r'"(?>(?:[^"\\]++|\\.)*)"'
 # gen-value is token / host / quoted-string; the class also takes what peers send unquoted.
 VALUE_CLASS = r"\x21\x23-\x2b\x2d-\x3a\x3d\x3f-\x5b\x5d-\x7e"
 # RFC 3261 wants at least one letter or digit between dots; "_" is common in local host names.
 HOST = r"\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9._\-]++"
 
 PARAMS = (
-    rf"(?:;[ \t]*+[{TOKEN_CLASS}]++(?:[ \t]*+=[ \t]*+(?:{QUOTED}|[{VALUE_CLASS}]++))?+[ \t]*+)*+"
+    rf"(?>(?:;[ \t]*+[{TOKEN_CLASS}]++"
+    rf"(?>(?:[ \t]*+=[ \t]*+(?:{QUOTED}|[{VALUE_CLASS}]++))?)[ \t]*+)*)"
 )
 
 _TOKEN = re.compile(f"[{TOKEN_CLASS}]++")
@@ -31,11 +34,12 @@ _QUOTED = re.compile(QUOTED, re.S)
 _HOST = re.compile(HOST)
 _ESCAPED = re.compile(r"\\(.)", re.S)
 _PARAM = re.compile(
-    rf";[ \t]*+([{TOKEN_CLASS}]++)(?:[ \t]*+=[ \t]*+({QUOTED}|[{VALUE_CLASS}]++))?+[ \t]*+|(.++)",
+    rf";[ \t]*+([{TOKEN_CLASS}]++)(?>(?:[ \t]*+=[ \t]*+({QUOTED}|[{VALUE_CLASS}]++))?)[ \t]*+"
+    r"|(.++)",
     re.S,
 )
 _INNER_COMMA = re.compile(r"<[^<>,]*+,")
-_ELEMENT = re.compile(rf'(?:[^",<]++|{QUOTED}|<[^>]*+>)*+', re.S)
+_ELEMENT = re.compile(rf'(?>(?:[^",<]++|{QUOTED}|<[^>]*+>)*)', re.S)
 
 
 class Params(dict[str, str | None]):

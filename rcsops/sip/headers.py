@@ -33,29 +33,29 @@ from rcsops.sip.uri import COMMON_URI, Uri, common_uri
 _NAME_ADDR = re.compile(
     # Without quotes RFC 3261 allows tokens only; anything that cannot be mistaken is accepted.
     rf'(?:({QUOTED})[ \t]*+|([^"<>,;:\x00-\x08\x0a-\x1f\x7f]*+))<([^<>]*+)>[ \t]*+'
-    rf"(?:;tag=([{TOKEN_CLASS}]++)(?=;|\Z))?+({PARAMS})",
+    rf"(?>(?:;tag=([{TOKEN_CLASS}]++)(?=;|\Z))?)({PARAMS})",
     re.S,
 )
 # The common name-addr with its common URI in one pass. Whatever it matches, _NAME_ADDR and `Uri`
 # would take apart the same way; all else is left to them. Groups: display name, URI, the four of
 # the URI, parameters, the tag that comes first.
 _COMMON_ADDR = re.compile(
-    rf'("[^"\\]*+"|[{TOKEN_CLASS}]*+(?: [{TOKEN_CLASS}]++)*+) ?+<({COMMON_URI})>'
-    rf"((?:;tag=([{TOKEN_CLASS}]++)(?=;|\Z))?+{PARAMS})",
+    rf'("[^"\\]*+"|[{TOKEN_CLASS}]*+(?>(?: [{TOKEN_CLASS}]++)*)) ?+<({COMMON_URI})>'
+    rf"((?>(?:;tag=([{TOKEN_CLASS}]++)(?=;|\Z))?){PARAMS})",
     re.S,
 )
 # RFC 3261 §20.10: without <>, what follows ";" belongs to the header, and "?" or "," must not be.
 _ADDR_SPEC = re.compile(rf'([A-Za-z][A-Za-z0-9+.\-]*+:[^ \t<>",;?]++)[ \t]*+({PARAMS})', re.S)
 _VIA = re.compile(
     rf"([{TOKEN_CLASS}]++)[ \t]*+/[ \t]*+([{TOKEN_CLASS}]++)[ \t]*+/[ \t]*+([{TOKEN_CLASS}]++)"
-    rf"[ \t]++({HOST})[ \t]*+(?::[ \t]*+([0-9]{{1,5}}+)[ \t]*+)?+"
-    rf"(?:;branch=([{TOKEN_CLASS}]++)(?=;|\Z))?+({PARAMS})",
+    rf"[ \t]++({HOST})[ \t]*+(?>(?::[ \t]*+([0-9]{{1,5}}+)[ \t]*+)?)"
+    rf"(?>(?:;branch=([{TOKEN_CLASS}]++)(?=;|\Z))?)({PARAMS})",
     re.S,
 )
 # The same for Via, in capitals and lower case as all write it.
 _COMMON_VIA = re.compile(
-    rf"SIP/2\.0/([A-Z]++) ([a-z0-9._\-]++)(?::([0-5]?[0-9]{{1,4}}+))?+"
-    rf"(?:;branch=([{TOKEN_CLASS}]++)(?=;|\Z))?+((?:;[{TOKEN_CLASS}]++(?:=[{TOKEN_CLASS}]++)?+)*+)"
+    rf"SIP/2\.0/([A-Z]++) ([a-z0-9._\-]++)(?>(?::([0-5]?[0-9]{{1,4}}+))?)"
+    rf"(?>(?:;branch=([{TOKEN_CLASS}]++)(?=;|\Z))?)((?>(?:;[{TOKEN_CLASS}]++(?>(?:=[{TOKEN_CLASS}]++)?))*))"
 )
 _CSEQ = re.compile(rf"([0-9]++)[ \t]++([{TOKEN_CLASS}]++)")
 _MEDIA_TYPE = re.compile(
@@ -67,7 +67,7 @@ _LONGEST = 512
 _METHODS = {"INVITE", "ACK", "BYE", "CANCEL", "REGISTER", "OPTIONS", "MESSAGE", "UPDATE", "NOTIFY"}
 _new = object.__new__
 _new_tuple = tuple.__new__
-_DISPLAY_TOKENS = re.compile(rf"(?:[{TOKEN_CLASS}]++(?:[ \t]++[{TOKEN_CLASS}]++)*+)?+")
+_DISPLAY_TOKENS = re.compile(rf"(?>(?:[{TOKEN_CLASS}]++(?>(?:[ \t]++[{TOKEN_CLASS}]++)*))?)")
 
 
 class NameAddr:

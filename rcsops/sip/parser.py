@@ -15,7 +15,7 @@ _REQUEST_LINE = re.compile(
     rf"([{TOKEN_CLASS}]++) ([^\x00-\x20\x7f]++) ((?:SIP|sip|Sip)/[0-9]{{1,9}}\.[0-9]{{1,9}})"
 )
 _STATUS_LINE = re.compile(
-    r"((?:SIP|sip|Sip)/[0-9]{1,9}\.[0-9]{1,9}) ([1-6][0-9][0-9])(?: (.*+))?+", re.S
+    r"((?:SIP|sip|Sip)/[0-9]{1,9}\.[0-9]{1,9}) ([1-6][0-9][0-9])(?>(?: (.*+))?)", re.S
 )
 _METHOD = re.compile(rf"[{TOKEN_CLASS}]++")
 

@@ -10,30 +10,30 @@ from rcsops.sip.grammar import HOST, Params, is_host
 
 _ESC = "%[0-9A-Fa-f]{2}"
 # RFC 3261 §25.1. "#" is not in the grammar of a user, but phones send it (service codes).
-_USER = rf"(?:[A-Za-z0-9\-_.!~*'()&=+$,;?/#]++|{_ESC})++"
-_PASSWORD = rf"(?:[A-Za-z0-9\-_.!~*'()&=+$,]++|{_ESC})*+"
+_USER = rf"(?>(?:[A-Za-z0-9\-_.!~*'()&=+$,;?/#]++|{_ESC})+)"
+_PASSWORD = rf"(?>(?:[A-Za-z0-9\-_.!~*'()&=+$,]++|{_ESC})*)"
 _PARAM_CHARS = rf"(?:[A-Za-z0-9\-_.!~*'()\[\]/:&+$]++|{_ESC})"
 _HEADER_CHARS = rf"(?:[A-Za-z0-9\-_.!~*'()\[\]/?:+$]++|{_ESC})"
 _SIP = re.compile(
-    rf"(sips?):(?:({_USER})(?::({_PASSWORD}))?+@)?({HOST})(?::([0-9]{{1,5}}+))?+"
-    rf"((?:;{_PARAM_CHARS}++(?:={_PARAM_CHARS}*+)?+)*+)"
-    rf"(?:\?({_HEADER_CHARS}++={_HEADER_CHARS}*+(?:&{_HEADER_CHARS}++={_HEADER_CHARS}*+)*+))?+",
+    rf"(sips?):(?:({_USER})(?>(?::({_PASSWORD}))?)@)?({HOST})(?>(?::([0-9]{{1,5}}+))?)"
+    rf"((?>(?:;(?>{_PARAM_CHARS}+)(?>(?:=(?>{_PARAM_CHARS}*))?))*))"
+    rf"(?>(?:\?((?>{_HEADER_CHARS}+)=(?>{_HEADER_CHARS}*)(?>(?:&(?>{_HEADER_CHARS}+)=(?>{_HEADER_CHARS}*))*)))?)",
     re.I | re.A,
 )
 # What nearly all URIs are, told apart in half the time: no password, no escapes, no headers, in
 # lower case, a port that needs no check. Whatever it matches, _SIP would take apart the same way;
 # all else is left to _SIP. Groups: user, host, port, parameters.
 COMMON_URI = (
-    r"sip:(?:([A-Za-z0-9\-_.!~*'()&=+$,;?/#]++)@)?+([a-z0-9._\-]++)(?::([0-5]?[0-9]{1,4}+))?+"
-    r"((?:;[A-Za-z0-9\-_.!~*'()\[\]/:&+$]++(?:=[A-Za-z0-9\-_.!~*'()\[\]/:&+$]*+)?+)*+)"
+    r"sip:(?>(?:([A-Za-z0-9\-_.!~*'()&=+$,;?/#]++)@)?)([a-z0-9._\-]++)(?>(?::([0-5]?[0-9]{1,4}+))?)"
+    r"((?>(?:;[A-Za-z0-9\-_.!~*'()\[\]/:&+$]++(?>(?:=[A-Za-z0-9\-_.!~*'()\[\]/:&+$]*+)?))*))"
 )
 _COMMON = re.compile(COMMON_URI)
 _TEL = re.compile(
-    rf"(tel):(\+[0-9.()\-]++|[0-9A-Fa-f*#.()\-]++)((?:;{_PARAM_CHARS}++(?:={_PARAM_CHARS}*+)?+)*+)",
+    rf"(tel):(\+[0-9.()\-]++|[0-9A-Fa-f*#.()\-]++)((?>(?:;(?>{_PARAM_CHARS}+)(?>(?:=(?>{_PARAM_CHARS}*))?))*))",
     re.I | re.A,
 )
 _OTHER = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*+):([\x21\x23-\x3b\x3d\x3f-\x7e]++)")
-_ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})++")
+_ESCAPES = re.compile(r"(?>(?:%[0-9A-Fa-f]{2})+)")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.!~*'()")
 _USER_SAFE = _UNRESERVED | frozenset(b"&=+$,;?/")
 _PARAM_SAFE = _UNRESERVED | frozenset(b"[]/:&+$")
