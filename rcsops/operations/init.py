@@ -91,10 +91,10 @@ listen = [{listen}]
 # After so many seconds without a message or an octet of a file a session ends, also while somebody
 # types; whoever has something to say opens it again. 0 leaves it open.
 # idle_timeout = 300
-# The content server for files over HTTP (the one of [content]), and hosts beside it and those of
-# our domain that files are fetched from.
-# content = "https://files.example.org/ft"
-# content_hosts = ["files.example.net"]
+# The content server for files over HTTP ("https://files.example.org/ft"; empty: the one of
+# [content]), and hosts beside it and those of our domain that files are fetched from.
+# content = ""
+# content_hosts = []
 # A longer text to somebody who is away is left to the server where the way to it is no UDP: up to
 # so many octets, the whole request counted; 1300 for a server that takes no more.
 # max_pager_size = 16384

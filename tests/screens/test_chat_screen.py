@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -481,10 +482,14 @@ async def test_two_messages_are_compared(stage: Stage) -> None:
         await screen.shows("it is no new form of an earlier message")
 
 
-async def test_the_ladder_is_exported(
-    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+async def test_the_ladder_is_exported(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The dialog shows as much of the path as there is room for.
+    with tempfile.TemporaryDirectory() as directory:
+        monkeypatch.chdir(directory)
+        await export_the_ladder(stage, Path(directory))
+
+
+async def export_the_ladder(stage: Stage, tmp_path: Path) -> None:
     async with talking(stage, size=(100, 30)) as (screen, _bob):
         await screen.type("hello\n")
         await screen.shows("✓✓ ▌ hello")
