@@ -69,7 +69,9 @@ class Content:
 
 
 def content_url(value: object) -> str:
-    """An http or https URL without a query; raises `ValueError`."""
+    """An http or https URL without a query, or empty; raises `ValueError`."""
+    if value == "":
+        return ""
     text = str(value).strip() if isinstance(value, str) else ""
     try:
         parts = urlsplit(text)
