@@ -36,7 +36,8 @@ def test_two_people_on_their_screens(lab: Lab, tmux: list[str]) -> None:
 
 def in_tmux(tmux: list[str], lab: Lab, name: str, *words: str) -> Window:
     """A command in a terminal of 100 columns and 24 lines."""
-    command = f"{sys.executable} -m rcsops {' '.join(words)}; echo ended $?; exec sleep 600"
+    run = f"env -u COLUMNS -u LINES {sys.executable} -m rcsops {' '.join(words)}"
+    command = f"{run}; echo ended $?; exec sleep 600"
     subprocess.run(
         [*tmux, "new-session", "-d", "-s", name, "-x", "100", "-y", "24", command],
         cwd=lab.directory,
