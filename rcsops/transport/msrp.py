@@ -97,13 +97,6 @@ class MsrpLink:
         else:
             self.deliver()
 
-    def pump_soon(self) -> None:
-        """The same in the next turn of the loop, once for all that is sent until then."""
-        if self._stream is not None:
-            self._stream.pump_soon()
-        else:
-            self.deliver()
-
     async def wait_for(self, condition: Callable[[], bool]) -> None:
         """Waits until a condition on the session holds, or the link is closed or lost."""
         while not self._closed and not self.session.closed and not condition():

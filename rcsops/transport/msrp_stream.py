@@ -46,7 +46,6 @@ class MsrpStream(asyncio.Protocol):
         self._writable = True
         self._allowance = _TURN_OCTETS
         self._pumping = False
-        self._pump_due = False
         self._closing = False
         self._alarm = Alarm()
         self._failure = ""
@@ -178,7 +177,6 @@ class MsrpStream(asyncio.Protocol):
         """
         if self._pumping:
             return
-        self._pump_due = False
         self._pumping = True
         self._allowance = _TURN_OCTETS
         machine = self.machine
@@ -204,16 +202,6 @@ class MsrpStream(asyncio.Protocol):
             self.pause_reading()
         elif not self._closing:
             self._alarm.set(machine.next_timer(), self._timer_due)
-
-    def pump_soon(self) -> None:
-        """The same in the next turn of the loop: what many send in this one goes in one write."""
-        if not self._pump_due:
-            self._pump_due = True
-            asyncio.get_running_loop().call_soon(self._pump_if_due)
-
-    def _pump_if_due(self) -> None:
-        if self._pump_due:
-            self.pump()
 
     def pause_reading(self) -> None:
         if self._transport is not None and not self._transport.is_closing():

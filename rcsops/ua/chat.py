@@ -231,7 +231,7 @@ class Chat(SessionUser):
             if self._over:
                 self.fates.let_go()
             return receipt
-        link.pump_soon()
+        link.pump()
         return receipt
 
     async def resend(self, message: Unsure) -> bool:
@@ -511,5 +511,5 @@ class Chat(SessionUser):
             # The session ended at this moment.
             return False
         self._notices[report.message_id] = (notice, kind)
-        link.pump_soon()
+        link.pump()
         return True
