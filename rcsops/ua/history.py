@@ -1,10 +1,7 @@
 """An agent's own history: every message is on the disk before it is shown or receipted."""
 
 import asyncio
-import logging
 import os
-import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
@@ -22,22 +19,17 @@ from rcsops.ua.receipts import MessageStatus, states_before
 
 __all__ = ["History"]
 
-logger = logging.getLogger(__name__)
-
 _T = TypeVar("_T")
 
 
 class History:
     """The messages of one agent in an SQLite file; made by ``open``."""
 
-    __slots__ = ("_done", "_lock", "_ownership", "_store")
+    __slots__ = ("_ownership", "_store")
 
     def __init__(self, store: Store, ownership: Ownership) -> None:
         self._store = store
         self._ownership = ownership
-        # What the store's thread has done and the loop has not been told of.
-        self._done: deque[Callable[[], None]] = deque()
-        self._lock = threading.Lock()
 
     @classmethod
     async def open(cls, path: str | os.PathLike[str]) -> "History":
@@ -96,18 +88,7 @@ class History:
             address=_storable(address),
             owner=self._ownership.number,
         )
-        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def finished(result: int | DatabaseError | None) -> None:
-            if stored.done():
-                return
-            if isinstance(result, DatabaseError):
-                stored.set_exception(result)
-            else:
-                stored.set_result(None)
-
-        self._then(lambda connection: table.add(connection, entry), finished)
-        await stored
+        await self._store.run(lambda connection: table.add(connection, entry))
 
     def incoming(
         self,
@@ -205,24 +186,9 @@ class History:
                 result = error
             else:
                 result = DatabaseError(f"the history failed: {error}")
-            with self._lock:
-                self._done.append(lambda: done(result))
-                is_first = len(self._done) == 1
-            # A commit ends many functions: the loop is woken once for all that it has not seen.
-            if is_first:
-                loop.call_soon_threadsafe(self._tell)
+            loop.call_soon_threadsafe(done, result)
 
         self._store.submit(work).add_done_callback(finished)
-
-    def _tell(self) -> None:
-        for _ in range(len(self._done)):
-            done = self._done.popleft()
-            try:
-                done()
-            except Exception:
-                logger.exception("what waits for the history failed")
-        if self._done:
-            asyncio.get_running_loop().call_soon(self._tell)
 
     def status(
         self, peer: str, message_id: str, status: str, reason: str = "", *, way: str = ""
