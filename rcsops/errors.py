@@ -41,6 +41,11 @@ class RcsopsError(Exception):
         super().__init__(message)
         self.hint = hint
 
+    @property
+    def one_line(self) -> str:
+        """The message, with the hint in brackets if there is one."""
+        return f"{self} ({self.hint})" if self.hint else str(self)
+
 
 class UsageError(RcsopsError):
     """The command was asked wrongly."""

@@ -159,9 +159,7 @@ def accounts_of(
         try:
             good.append(_account(record, domains, line, plain, opensips))
         except UsageError as error:
-            bad.append(
-                BadLine(record.line, f"{error}" + (f" ({error.hint})" if error.hint else ""))
-            )
+            bad.append(BadLine(record.line, error.one_line))
     return good, bad
 
 

@@ -214,8 +214,7 @@ class ChatApp(App[int], inherit_bindings=False):
         self.view.tell()
 
     def _complain(self, error: RcsopsError) -> None:
-        words = f"{error} ({error.hint})" if error.hint else str(error)
-        self.notify(visible(words), severity="error", timeout=10, markup=False)
+        self.notify(visible(error.one_line), severity="error", timeout=10, markup=False)
 
     # --- what happens ------------------------------------------------------------------------
 

@@ -62,8 +62,7 @@ def export_ladder(
             try:
                 await writing(Export(form, path))
             except UsageError as error:
-                told = f"{error} ({error.hint})" if error.hint else str(error)
-                app.notify(visible(told), severity="error", markup=False)
+                app.notify(visible(error.one_line), severity="error", markup=False)
             else:
                 written(path)
 

@@ -178,7 +178,7 @@ class ExportScreen(ModalScreen[Path | None]):
         try:
             await self._write(export)
         except RcsopsError as error:
-            self._complain(f"{error} ({error.hint})" if error.hint else str(error))
+            self._complain(error.one_line)
         else:
             self.dismiss(export.path)
         finally:

@@ -160,8 +160,7 @@ class ProtocolPanel(Vertical):
         try:
             export_ladder(self.app, arrows, user=self._wire.node, peer=peer, words=words)
         except UsageError as error:
-            told = f"{error} ({error.hint})" if error.hint else str(error)
-            self.app.notify(visible(told), severity="error", markup=False)
+            self.app.notify(visible(error.one_line), severity="error", markup=False)
 
     def action_export(self) -> None:
         """Asks what the ladder is to be written as, and where to."""
