@@ -104,8 +104,6 @@ def _listen(value: object) -> str:
 
 
 def _base(value: object) -> str:
-    if value == "":
-        return ""
     text = content_url(value)
     if urlsplit(text).path:
         raise ValueError(f"{text!r} has a path; write scheme, host and port alone")
