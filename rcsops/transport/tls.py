@@ -57,6 +57,13 @@ class Tls:
             self._client = context
         return self._client
 
+    def https(self) -> ssl.SSLContext:
+        """For HTTPS: the name of the host is checked, and no certificate of ours is shown. Raises
+        SettingsError."""
+        context = _context(ssl.PROTOCOL_TLS_CLIENT)
+        self._trust(context, ssl.Purpose.SERVER_AUTH)
+        return context
+
     def server(self) -> ssl.SSLContext:
         """For connections that others open. Raises SettingsError."""
         if self._server is None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -18,6 +17,7 @@ from rcsops.rcs.fthttp import (
 from rcsops.sip import DigestClient, Request, Response
 from rcsops.text import visible
 from rcsops.transport import TlsOptions
+from rcsops.transport.tls import Tls
 from rcsops.ua.http_guard import Places, public_resolver
 
 if TYPE_CHECKING:
@@ -331,7 +331,7 @@ class ContentClient:
 
             connector = aiohttp.TCPConnector(
                 limit=8,
-                ssl=_context(self._tls),
+                ssl=Tls(self._tls).https(),
                 resolver=None if own else public_resolver(),
                 # What a name leads to is looked at for each connection.
                 use_dns_cache=own,
@@ -353,20 +353,6 @@ def _as_written(url: str) -> Any:
     from yarl import URL
 
     return URL(url, encoded=True)
-
-
-def _context(options: TlsOptions | None) -> ssl.SSLContext:
-    options = options or TlsOptions()
-    context = ssl.create_default_context() if options.system_ca else _empty_context()
-    if options.ca is not None:
-        context.load_verify_locations(cafile=options.ca)
-    return context
-
-
-def _empty_context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 async def _pieces(file: Upload, start: int, note: Progress) -> AsyncIterator[bytes]:
