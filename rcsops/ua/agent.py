@@ -148,8 +148,7 @@ class Agent(FileAgent):
         ends, without a file or a message under way; 0 leaves it. ``content`` is the URL of the
         content server to upload files to (RCC.07), "https://files.rcs.example/ft"; they are fetched
         from there, from hosts of our domain, and from ``content_hosts`` ("*": any public one).
-        Sizes are in octets, times in
-        seconds.
+        Sizes are in octets, times in seconds.
 
         Raises UsageError for what cannot be meant.
         """
