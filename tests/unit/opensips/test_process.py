@@ -37,8 +37,13 @@ class Fake:
         binary.parent.mkdir()
         # A main process with two workers of its group, which pay no heed to SIGTERM.
         script = directory / "script"
+        # They wait without a child of their own: one has their command line until it runs another
+        # program, and would be counted with them.
+        never = directory / "never"
+        os.mkfifo(never)
         script.write_text(
-            "if [ \"$WORKER\" ]; then trap '' TERM; while :; do sleep 0.05; done; fi\n"
+            f"if [ \"$WORKER\" ]; then trap '' TERM; : > '{directory}/deaf.'$$; "
+            f"exec 3<> '{never}'; read -r -u 3; exit; fi\n"
             f'(export WORKER=1; exec -a "{binary}" bash "$0" "$@") &\n'
             f'(export WORKER=1; exec -a "{binary}" bash "$0" "$@") &\n'
             "wait\n"
@@ -50,7 +55,7 @@ class Fake:
             [str(binary), str(script), "-F", "-w", str(self.run_dir), "-P", "x"],
             start_new_session=True,
         )
-        until(lambda: len(server_processes(self.run_dir).pids) == 3)
+        until(lambda: len(list(directory.glob("deaf.*"))) == 2)
 
 
 @pytest.fixture
