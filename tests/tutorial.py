@@ -26,6 +26,8 @@ _VARIABLE = [
     (r"\brport=\d+", "rport=PORT"),
     (r"\bm=message \d+", "m=message PORT"),
     (r"\b\d\d:\d\d:\d\d\b", "CLOCK"),
+    # The first arrow of all has no time since the one before; which it is may differ.
+    (r" \+\d+(?:\.\d)? (?:ms|s|min)\b", ""),
     (r"\b\d+\.\d{3}\b", "SECONDS"),
     (r"\b\d+\.\d ms\b", "MILLISECONDS"),
     (r"\bpid \d+", "pid PID"),

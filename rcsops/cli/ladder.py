@@ -38,11 +38,13 @@ def print_ladder(
     numbers: Sequence[int] = (),
     nodes: Sequence[str] | None = None,
     head: bool = True,
+    gaps: "Sequence[float | None] | None" = None,
 ) -> None:
-    """Prints the picture, as `rcsops.trace.draw_ladder` draws it."""
+    """Prints the picture, as `rcsops.trace.draw_ladder` draws it, with the times between the
+    arrows: ``gaps``, where they are not those of ``arrows`` alone."""
     from rich.text import Text
 
-    from rcsops.trace import draw_ladder
+    from rcsops.trace import BOTH_TIMES, draw_ladder, times_between
 
     screen = console(width)
     for line in draw_ladder(
@@ -52,5 +54,7 @@ def print_ladder(
         numbers=numbers,
         nodes=nodes,
         head=head,
+        gaps=times_between(arrows) if gaps is None else gaps,
+        seconds=width >= BOTH_TIMES,
     ):
         screen.print(Text(line.text, style=line.style or "default"), no_wrap=True, crop=False)

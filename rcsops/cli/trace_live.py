@@ -17,7 +17,7 @@ from rcsops.cli.output import note
 from rcsops.cli.trace import export_ladder, ladder_width
 from rcsops.operations.trace import Wanted, without_credentials_of
 from rcsops.operations.trace_live import FileSource, HepSource, ServerSource, Source, follow
-from rcsops.trace import Arrow, Story, ladder_json, order_nodes
+from rcsops.trace import Arrow, Story, ladder_json, order_nodes, times_between
 from rcsops.trace.draw import in_order
 from rcsops.trace.export_text import explained_lines
 from rcsops.trace.select import Selection
@@ -116,6 +116,7 @@ class _Screen:
         self._nodes: list[str] = []
         self._number = 0
         self._since_head = 0
+        self._last: list[Arrow] = []
 
     def show(self, arrows: Sequence[Arrow]) -> None:
         """Prints them at once."""
@@ -133,7 +134,16 @@ class _Screen:
         if head and self._number > 1:
             click.echo()
         width = ladder_width()
-        print_ladder([arrow], width=width, numbers=[self._number], nodes=self._nodes, head=head)
+        *_, gap = times_between([*self._last, arrow])
+        self._last = [arrow]
+        print_ladder(
+            [arrow],
+            width=width,
+            numbers=[self._number],
+            nodes=self._nodes,
+            head=head,
+            gaps=[gap],
+        )
         if self._story is not None:
             for line in explained_lines(self._number, arrow, self._story.tell(arrow), width):
                 click.echo(shown(line), nl=False)

@@ -5,18 +5,19 @@ are put together by :func:`merge`, and shown by :func:`render_ladder` or :func:`
 """
 
 from rcsops.trace.compare import Difference, compare
-from rcsops.trace.draw import DrawnLine, draw_ladder, order_nodes, render_ladder
+from rcsops.trace.draw import BOTH_TIMES, DrawnLine, draw_ladder, order_nodes, render_ladder
 from rcsops.trace.explain import Explained, ExplainedHeader, Story, explain, explain_headers
 from rcsops.trace.explain_changes import explain_changes
 from rcsops.trace.hide import hide_credentials
 from rcsops.trace.highlight import Piece, highlight
-from rcsops.trace.ladder import Arrow, Merger, ladder_json, merge, pair_key
+from rcsops.trace.ladder import Arrow, Merger, ladder_json, merge, pair_key, times_between
 from rcsops.trace.record import TraceEntry, iter_trace, read_trace
 from rcsops.trace.summary import Summary, summarize
 from rcsops.trace.text import cell_width, fit
 from rcsops.trace.writer import TraceWriter, mask_secrets, tapped_line
 
 __all__ = [
+    "BOTH_TIMES",
     "Arrow",
     "Difference",
     "DrawnLine",
@@ -47,4 +48,5 @@ __all__ = [
     "render_ladder",
     "summarize",
     "tapped_line",
+    "times_between",
 ]

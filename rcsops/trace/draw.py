@@ -12,6 +12,11 @@ _TIME_WIDTH = 9
 _NUMBER_WIDTH = 5
 _NARROWEST = 12
 _LONGEST_NAME = 21
+_STYLES = {"again": "yellow", "failed": "red", "sip": "cyan", "msrp": "magenta"}
+
+BOTH_TIMES = 80
+"""So wide must a ladder be to show the times since its first arrow and since the one before; a
+narrower one has the latter alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +86,8 @@ def draw_ladder(
         number = f"{numbers[position]:>{indent}}" if numbers else ""
         picture = _arrow(arrow, lanes, glyphs)
         times = (f"{arrow.time:.3f}",) * seconds
-        times += (_gap(gaps[position]),) if gaps else ()
-        lines.append(DrawnLine(number + _row(times, picture), _style(arrow)))
+        times += (gap_words(gaps[position]),) if gaps else ()
+        lines.append(DrawnLine(number + _row(times, picture), _STYLES[arrow.kind]))
     return lines
 
 
@@ -90,7 +95,8 @@ def _row(times: Iterable[str], rest: str) -> str:
     return ("".join(f"{time:>{_TIME_WIDTH - 1}} " for time in times) + rest).rstrip()
 
 
-def _gap(seconds: float | None) -> str:
+def gap_words(seconds: float | None) -> str:
+    """A time between two arrows in two or three digits, as "+12 ms"; "" for None."""
     if seconds is None:
         return ""
     if seconds < 0.9995:
@@ -146,18 +152,9 @@ def _legend(
     return [DrawnLine(line, "dim") for line in lines if line]
 
 
-def _style(arrow: Arrow) -> str:
-    if arrow.retransmission or arrow.lost:
-        return "yellow"
-    if (arrow.summary.status or 0) >= 400:
-        # A challenge is an ordinary step, not a failure.
-        return "cyan" if arrow.summary.status in (401, 407) else "red"
-    return "magenta" if arrow.protocol == "msrp" else "cyan"
-
-
 def _label(arrow: Arrow, room: int, glyphs: _Glyphs) -> str:
     """The words on the arrow; of a response that is too long, the phrase gives way to its CSeq."""
-    marks = " (again)" * arrow.retransmission + " (lost)" * arrow.lost
+    marks = arrow.marks
     label = visible(arrow.label)
     if cell_width(label + marks) > room and arrow.summary.status is not None:
         suffix = f" ({visible(arrow.summary.cseq_method)})" if arrow.summary.cseq_method else ""
@@ -204,6 +201,6 @@ def render_ladder(
     width: int = 80,
     ascii_only: bool = False,
 ) -> str:
-    """The picture as plain text, a newline at the end of each line."""
+    """The picture as plain text with the seconds alone, a newline at the end of each line."""
     lines = draw_ladder(arrows, nodes=nodes, width=width, ascii_only=ascii_only)
     return "".join(f"{line.text}\n" for line in lines)

@@ -112,7 +112,7 @@ def _message(
     if number + 1 < len(arrows):
         yield f'<a href="#m{number + 2}">next →</a>'
     ends = f"{_shown(arrow.source)} → {_shown(arrow.target)}"
-    yield f"{number + 1} of {len(arrows)}</nav>\n<h2>{ends}: {_shown(arrow.label)}</h2>\n"
+    yield f"{number + 1} of {len(arrows)}</nav>\n<h2>{ends}: {_shown(arrow.marked_label)}</h2>\n"
     yield f'<p class="facts">{" · ".join(_circumstances(arrow, explained))}</p>\n'
     yield f'<p class="meaning">{_shown(explained.text)}</p>\n'
     if explained.answers is not None:
@@ -144,7 +144,9 @@ def _piece(text: str, kind: str) -> str:
 
 
 def _link(number: int, arrows: Sequence[Arrow]) -> str:
-    return f'<a href="#m{number + 1}">message {number + 1}, {_shown(arrows[number].label)}</a>'
+    return (
+        f'<a href="#m{number + 1}">message {number + 1}, {_shown(arrows[number].marked_label)}</a>'
+    )
 
 
 def _circumstances(arrow: Arrow, explained: Explained) -> Iterator[str]:

@@ -31,9 +31,7 @@ def write_pcap(arrows: Iterable[Arrow]) -> Iterator[bytes]:
         yield _block(1, struct.pack("<HHI", link, 0, 0) + options)
     connections = _Connections()
     for arrow in arrows:
-        words = f"{arrow.source} -> {arrow.target}: {arrow.label}" + (
-            " (again)" * arrow.retransmission + " (lost)" * arrow.lost
-        )
+        words = f"{arrow.source} -> {arrow.target}: {arrow.marked_label}"
         source, target = _same_version(arrow.source_address, arrow.target_address)
         ends = (source, arrow.source_address[1]), (target, arrow.target_address[1])
         if arrow.transport == "udp" and len(arrow.data) <= _LONGEST_DATAGRAM:

@@ -4,13 +4,15 @@ from collections.abc import Callable, Iterator, Sequence
 from html import escape
 
 from rcsops.text import visible
-from rcsops.trace.draw import order_nodes
-from rcsops.trace.ladder import Arrow
+from rcsops.trace.draw import gap_words, order_nodes
+from rcsops.trace.ladder import Arrow, times_between
 from rcsops.trace.text import cell_width, fit
 
 _ROW = 30
 _TOP = 44
-_TIME = 76
+# The seconds since the first arrow, and the time since the one before, end here.
+_SECONDS, _SINCE = 62, 130
+_TIME = _SINCE + 8
 _CHARACTER = 7.3
 _GAP_LEAST, _GAP_MOST = 190, 340
 _MARGIN = 80
@@ -60,12 +62,13 @@ def write_svg(
     if style:
         yield f"<style>{STYLE}</style>\n"
     yield f'<rect class="back" width="{width}" height="{height}"/>\n'
+    yield f"{_time(_SECONDS, 16, 'seconds')}{_time(_SINCE, 16, 'since')}\n"
     for name, x in lanes.items():
         shown = fit(visible(name), int(gap / _CHARACTER) - 1)
         yield f'<text class="name" x="{x}" y="20" text-anchor="middle">{_text(shown)}</text>\n'
         yield f'<line class="life" x1="{x}" y1="30" x2="{x}" y2="{height - 12}"/>\n'
-    for number, arrow in enumerate(arrows):
-        drawn = _arrow(arrow, lanes, _TOP + _ROW * number, width, gap)
+    for number, (arrow, since) in enumerate(zip(arrows, times_between(arrows), strict=True)):
+        drawn = _arrow(arrow, since, lanes, _TOP + _ROW * number, width, gap)
         if link is not None:
             drawn = f'<a href="{escape(link(number))}">{drawn}</a>'
         yield f'<g class="arrow" id="a{number + 1}">{drawn}</g>\n'
@@ -76,19 +79,22 @@ def _text(text: str) -> str:
     return escape(visible(text))
 
 
-def _arrow(arrow: Arrow, lanes: dict[str, int], top: int, width: int, gap: int) -> str:
+def _arrow(
+    arrow: Arrow, since: float | None, lanes: dict[str, int], top: int, width: int, gap: int
+) -> str:
     source, target = lanes[arrow.source], lanes[arrow.target]
     y = top + 20
-    kind = _kind(arrow)
+    kind = arrow.kind
     dashed = " response" if arrow.summary.status is not None else ""
-    label = arrow.label + " (again)" * arrow.retransmission + " (lost)" * arrow.lost
+    label = arrow.marked_label
     room = abs(target - source) or gap
     shown = fit(visible(label), max(int((room - 16) / _CHARACTER), 8))
     title = f"{arrow.source} → {arrow.target}: {label} ({arrow.transport})"
     parts = [
         f"<title>{_text(title)}</title>",
         f'<rect class="row" x="0" y="{top}" width="{width}" height="{_ROW}"/>',
-        f'<text class="time" x="{_TIME - 8}" y="{y + 4}" text-anchor="end">{arrow.time:.3f}</text>',
+        _time(_SECONDS, y, f"{arrow.time:.3f}"),
+        _time(_SINCE, y, gap_words(since)),
     ]
     if source == target:
         parts.append(
@@ -117,11 +123,5 @@ def _arrow(arrow: Arrow, lanes: dict[str, int], top: int, width: int, gap: int) 
     return "".join(parts)
 
 
-def _kind(arrow: Arrow) -> str:
-    if arrow.retransmission or arrow.lost:
-        return "again"
-    status = arrow.summary.status or 0
-    # A challenge is an ordinary step, not a failure.
-    if status >= 400 and status not in (401, 407):
-        return "failed"
-    return arrow.protocol
+def _time(x: int, y: int, words: str) -> str:
+    return f'<text class="time" x="{x}" y="{y + 4}" text-anchor="end">{words}</text>' * bool(words)

@@ -6,14 +6,14 @@ from typing import Literal, get_args
 
 from rcsops.text import visible
 from rcsops.trace.compare import Difference
-from rcsops.trace.draw import draw_ladder
+from rcsops.trace.draw import BOTH_TIMES, draw_ladder
 from rcsops.trace.explain import Explained, explain, explain_headers
 from rcsops.trace.explain_changes import explain_changes
 from rcsops.trace.export_html import write_html
 from rcsops.trace.export_mermaid import write_mermaid
 from rcsops.trace.export_pcap import write_pcap
 from rcsops.trace.export_svg import write_svg
-from rcsops.trace.ladder import Arrow
+from rcsops.trace.ladder import Arrow, times_between
 from rcsops.trace.record import TraceEntry
 
 Format = Literal["text", "mermaid", "svg", "html", "pcap", "trace"]
@@ -73,9 +73,17 @@ def write_text(
     ascii_only: bool = False,
     explained: bool = False,
 ) -> Iterator[str]:
-    """The ladder with a number before each arrow; ``explained`` adds what each message does."""
+    """The ladder with a number and the times before each arrow; ``explained`` adds what each
+    message does."""
     numbers = range(1, len(arrows) + 1)
-    for line in draw_ladder(arrows, width=width, ascii_only=ascii_only, numbers=numbers):
+    for line in draw_ladder(
+        arrows,
+        width=width,
+        ascii_only=ascii_only,
+        numbers=numbers,
+        gaps=times_between(arrows),
+        seconds=width >= BOTH_TIMES,
+    ):
         yield f"{line.text}\n"
     if explained:
         for number, told in zip(numbers, explain(arrows), strict=True):
@@ -85,8 +93,7 @@ def write_text(
 
 def explained_lines(number: int, arrow: Arrow, told: Explained, width: int) -> Iterator[str]:
     """What one message does, in a few lines."""
-    again = " (again)" * arrow.retransmission
-    head = f"{number}. {arrow.source} to {arrow.target}: {arrow.label}{again}, {arrow.time:.3f} s"
+    head = f"{number}. {arrow.source} to {arrow.target}: {arrow.marked_label}, {arrow.time:.3f} s"
     if told.waited is not None:
         head += f", {told.waited * 1000:.1f} ms after the one before in its call"
     yield f"{visible(head)}\n"

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from rcsops.trace.names import Names, forget_oldest
 from rcsops.trace.record import Address, TraceEntry
@@ -41,6 +41,36 @@ class Arrow:
     def label(self) -> str:
         """A few words: the method or status, and what is inside."""
         return self.summary.label
+
+    @property
+    def marks(self) -> str:
+        """What is to stand behind the label: that it was sent before, that it did not arrive."""
+        return " (again)" * self.retransmission + " (lost)" * self.lost
+
+    @property
+    def marked_label(self) -> str:
+        """The label with its marks."""
+        return self.label + self.marks
+
+    @property
+    def kind(self) -> Literal["again", "failed", "sip", "msrp"]:
+        """How it is coloured: ``again`` is what was sent again or lost, ``failed`` a refusal."""
+        if self.retransmission or self.lost:
+            return "again"
+        # A challenge is an ordinary step, not a failure.
+        if (self.summary.status or 0) >= 400 and self.summary.status not in (401, 407):
+            return "failed"
+        return "msrp" if self.protocol == "msrp" else "sip"
+
+
+def times_between(arrows: Iterable[Arrow]) -> list[float | None]:
+    """For each arrow the seconds since the one before it, None for the first."""
+    found: list[float | None] = []
+    before: float | None = None
+    for arrow in arrows:
+        found.append(None if before is None else max(arrow.time - before, 0.0))
+        before = arrow.time
+    return found
 
 
 def merge(entries: Iterable[TraceEntry], *, server: str = "", guess: bool = False) -> list[Arrow]:

@@ -52,7 +52,7 @@ def opened(step: Step) -> Content:
 
 def compared(held: Step, step: Step) -> Content:
     """What is different in ``step``, beside the message that is held, and why."""
-    title = f"{held.number} {held.arrow.label}  →  {step.number} {step.arrow.label}"
+    title = f"{held.number} {held.arrow.marked_label}  →  {step.number} {step.arrow.marked_label}"
     parts = [Content.styled(f"{visible(title)}\n", "bold")]
     if held.number == step.number:
         parts.append(

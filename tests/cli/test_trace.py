@@ -75,8 +75,9 @@ def rcsops(*words: str, code: int = 0, unicode: bool = True) -> subprocess.Compl
 
 def test_the_ladder(traces: list[str]) -> None:
     shown = rcsops(*traces).stdout.splitlines()
-    assert re.fullmatch(r" +seconds alex +server +bob", shown[1])
+    assert re.fullmatch(r" +seconds +since alex +server +bob", shown[1])
     assert re.fullmatch(r" +1 +0\.000 +│─+ REGISTER ─+▶│ +│", shown[2])
+    assert re.match(r" +2 +\d\.\d{3} +\+\d+(\.\d)? ms +│◀─", shown[3])
     assert "401 Unauthorized (REGISTER)" in shown[3]
     assert "OPTIONS\\x1b[31m" in shown[7]
     assert len(shown) == 8

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -91,7 +92,7 @@ def test_the_running_server(server: EmbeddedServer, tmp_path: Path) -> None:
         follower.wait_for("200 OK (REGISTER)")
         assert follower.end() == 0
     lines = follower.printed.splitlines()
-    assert lines[1].split() == ["seconds", "alex", "server"]
+    assert lines[1].split() == ["seconds", "since", "alex", "server"]
     assert "REGISTER" in lines[2]
     assert lines[2].split()[0] == "1"
     assert "without credentials" in follower.printed
@@ -211,6 +212,8 @@ def test_traces_that_are_being_written(tmp_path: Path) -> None:
         second.unlink()
         second.write_text(lines[2].to_json().replace('"time": 1.1', '"time": 1.2') + "\n")
         follower.wait_for("200 OK (REGISTER) (again)")
+        # The times between go on from one batch to the next.
+        assert re.search(r" 0\.200 +\+100 ms .*\(again\)", follower.printed), follower.printed
         assert follower.end() == 0
 
 

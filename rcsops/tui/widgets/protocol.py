@@ -17,7 +17,7 @@ from textual.widgets import Static
 
 from rcsops.errors import UsageError
 from rcsops.text import visible
-from rcsops.trace import Arrow, DrawnLine, draw_ladder, order_nodes
+from rcsops.trace import BOTH_TIMES, Arrow, DrawnLine, draw_ladder, order_nodes, times_between
 from rcsops.tui.exporting import export_ladder
 from rcsops.tui.opened import compared, opened
 from rcsops.tui.standing import standing
@@ -30,8 +30,6 @@ __all__ = ["ProtocolPanel"]
 _STATES_SECONDS = 0.5
 # So many lines must what is opened have, or it gets all the room.
 _READABLE = 12
-# So wide must the ladder be to show the times since the first arrow and since the one before.
-_BOTH_TIMES = 84
 _HINTS = (
     "Enter opens",
     "s states",
@@ -274,7 +272,8 @@ class Ladder(ScrollView, can_focus=True, inherit_bindings=False):
         "ladder--held",
         "ladder--sip",
         "ladder--msrp",
-        "ladder--wrong",
+        "ladder--again",
+        "ladder--failed",
         "ladder--head",
     }
     DEFAULT_CSS = """
@@ -286,7 +285,8 @@ class Ladder(ScrollView, can_focus=True, inherit_bindings=False):
         & > .ladder--held { background: $warning 25%; }
         & > .ladder--sip { color: $foreground; }
         & > .ladder--msrp { color: $text-accent; }
-        & > .ladder--wrong { color: $text-error; }
+        & > .ladder--again { color: $text-warning; }
+        & > .ladder--failed { color: $text-error; }
         & > .ladder--head { color: $text-muted; text-style: bold; }
     }
     """
@@ -371,13 +371,10 @@ class Ladder(ScrollView, can_focus=True, inherit_bindings=False):
             text, style = self._drawn(first, 0, None, width)[-2].text, "head"
         else:
             step = self._steps[index]
-            before = self._steps[index - 1].arrow.time if index else None
-            gap = None if before is None else max(0.0, step.arrow.time - before)
+            last_two = [each.arrow for each in self._steps[max(0, index - 1) : index + 1]]
+            gap = times_between(last_two)[-1]
             text = self._drawn(step.arrow, step.number, gap, width)[-1].text
-            status = step.arrow.summary.status or 0
-            # A challenge is an ordinary step, no failure.
-            wrong = step.arrow.retransmission or (status >= 400 and status not in (401, 407))
-            style = "wrong" if wrong else step.arrow.protocol
+            style = step.arrow.kind
             if self.held is not None and step.number == self.held.number:
                 base = base + background(self, "ladder--held")
             elif index == self._marked:
@@ -386,7 +383,7 @@ class Ladder(ScrollView, can_focus=True, inherit_bindings=False):
         return strip.crop_extend(0, width, base).apply_style(base)
 
     def _drawn(self, arrow: Arrow, number: int, gap: float | None, width: int) -> list[DrawnLine]:
-        both = width >= _BOTH_TIMES
+        both = width >= BOTH_TIMES
         return draw_ladder(
             [arrow],
             nodes=self._columns,

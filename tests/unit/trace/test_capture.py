@@ -307,7 +307,8 @@ def test_any_octets_of_a_stream_are_survived(pieces: list[bytes]) -> None:
         for piece in (start, *pieces):
             list(framing.receive(piece))
         framing.gap()
-        if not start.startswith(b"GET"):
+        # Octets that begin as TLS does are held for it, and nothing after them is read.
+        if not start.startswith(b"GET") and not framing.encrypted:
             assert [each.data for each in framing.receive(b"\r\n" + MESSAGES[0])] == [MESSAGES[0]]
 
 

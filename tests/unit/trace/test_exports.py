@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rcsops.trace import Arrow, merge, read_trace
 from rcsops.trace.capture import CaptureReader
-from rcsops.trace.export_text import FORMATS, export
+from rcsops.trace.export_text import FORMATS, export, write_text
 
 from .messages import ALEX, BOB_MSRP, SERVER, msrp, request, response, seen, sent
 
@@ -76,6 +76,27 @@ def test_svg_has_an_arrow_for_each_message() -> None:
     assert "(again)" in "".join(groups[1].itertext())
     names = [each.text for each in picture.iter(f"{SVG}text") if each.get("class") == "name"]
     assert names == ["alex", "server", "bob"]
+
+
+@pytest.mark.parametrize("form", ["text", "mermaid", "svg", "html"])
+def test_each_has_the_times_between_and_marks_what_came_again(form: str) -> None:
+    """Alike: what was sent again, and what was lost, and how long after the one before."""
+    text = written(ladder(), form)
+    gaps = re.findall(r"\+\d+(?:\.\d)? (?:ms|s)\b", text)
+    assert gaps[:4] == ["+500 ms", "+100 ms", "+100 ms", "+100 ms"]
+    assert "REGISTER (lost)" in text
+    assert "REGISTER (again)" in text
+    if form == "html":
+        # Not in the picture alone: where the message is read as well.
+        assert re.search(r"<h2>[^<]*REGISTER \(again\)</h2>", text)
+
+
+@pytest.mark.parametrize("width", [79, 80])
+def test_a_narrow_ladder_has_the_times_between_alone(width: int) -> None:
+    head = next(
+        line for line in write_text(ladder(), width=width) if "alex" in line and "since" in line
+    )
+    assert ("seconds" in head) == (width >= 80)
 
 
 def test_html_opens_each_message_without_a_script() -> None:

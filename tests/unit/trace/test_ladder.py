@@ -1,12 +1,21 @@
 """Traces of several processes become one ladder."""
 
+import dataclasses
 import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rcsops.trace import cell_width, draw_ladder, ladder_json, merge, order_nodes, render_ladder
+from rcsops.trace import (
+    cell_width,
+    draw_ladder,
+    ladder_json,
+    merge,
+    order_nodes,
+    render_ladder,
+    times_between,
+)
 
 from .messages import (
     ALEX,
@@ -171,6 +180,32 @@ def test_the_times_between() -> None:
     assert both[-1].text.endswith("▶│")
     alone = draw_ladder(arrows, width=60, gaps=gaps, seconds=False)
     assert [line.text[:10] for line in alone[-3:]] == ["   since a", " " * 10, " +0.5 ms  "]
+
+
+def test_the_time_since_the_one_before_is_never_negative() -> None:
+    first, second, third = merge(session())[:3]
+    late = dataclasses.replace(second, time=first.time - 1)
+    assert times_between([first, late, third]) == [None, 0.0, third.time - late.time]
+    assert times_between([]) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "retransmission", "lost", "kind", "marks"),
+    [
+        (200, False, False, "sip", ""),
+        (401, False, False, "sip", ""),
+        (407, True, False, "again", " (again)"),
+        (486, False, False, "failed", ""),
+        (486, True, True, "again", " (again) (lost)"),
+    ],
+)
+def test_what_is_marked(
+    status: int, retransmission: bool, lost: bool, kind: str, marks: str
+) -> None:
+    (arrow,) = merge(sent(1.0, server, alex, response(status, "No", "INVITE", branch="9")))
+    arrow = dataclasses.replace(arrow, retransmission=retransmission, lost=lost)
+    assert (arrow.kind, arrow.marks) == (kind, marks)
+    assert arrow.marked_label == arrow.label + marks
 
 
 @pytest.mark.parametrize(
