@@ -25,7 +25,7 @@ ALLOW = "INVITE, ACK, BYE, CANCEL, MESSAGE, OPTIONS"
 
 
 class Phone:
-    """``name`` at DOMAIN, talking to ``server`` (host:port) from ``source``."""
+    """``name`` at DOMAIN, talking to ``server`` (host:port) from ``source``, at ``port`` if any."""
 
     def __init__(
         self,
@@ -35,17 +35,18 @@ class Phone:
         password: str = "",
         transport: str = "udp",
         source: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
-        host, _, port = server.rpartition(":")
+        host, _, servers = server.rpartition(":")
         self.server = server
         self.name = name
         self.transport = transport
         kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
         self._socket = socket.socket(socket.AF_INET, kind)
-        self._socket.bind((source, 0))
+        self._socket.bind((source, port))
+        self._to = (host, int(servers))
         if transport == "tcp":
-            self._socket.connect((host, int(port)))
-        self._to = (host, int(port))
+            self._socket.connect(self._to)
         self._parser = StreamParser()
         self._inbox: list[Message] = []
         self.tokens = Tokens(secrets.token_bytes)

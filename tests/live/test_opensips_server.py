@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from rcsops.opensips.config import Tls
+from rcsops.sip import Message
 from rcsops.testing import free_port, wait_until
 from rcsops.testing.opensips import OpenSipsServer
-from tests.live.phones import DOMAIN, Phone
+from tests.live.phones import DOMAIN, PATIENCE, Phone
 from tests.live.stream_phones import TlsPhone, WebSocketPhone
 from tests.live.subjects import Case
 from tests.live.test_opensips_config import call, in_dialog
@@ -110,17 +111,107 @@ def test_clients_behind_nat(new_server: NewServer) -> None:
         wait_until(lambda: bob.pinged(), 60, what="a ping")
 
 
+@pytest.mark.feature("nat")
+@pytest.mark.parametrize("parameter", ["", ";transport=tcp"], ids=["udp contact", "tcp contact"])
+def test_clients_behind_nat_over_tcp(new_server: NewServer, parameter: str) -> None:
+    """The connection that they made is the way back, whatever transport their Contact names."""
+    server = new_server()
+    for name in ("alice", "bob"):
+        server.add_user(name, f"of {name}")
+    with (
+        server,
+        BehindNat(server.address, "alice", transport="tcp") as alice,
+        BehindNat(server.address, "bob", transport="tcp") as bob,
+    ):
+        alice.parameter = bob.parameter = parameter
+        assert alice.register().status == bob.register().status == 200
+        for caller, callee in ((alice, bob), (bob, alice)):
+            invite, came = call(caller, callee)
+            assert over_tcp(came) == caller.address
+            callee.answer(came, 200, Contact=callee.contact)
+            answer = caller.final(invite)
+            assert over_tcp(answer) == callee.address
+            number = invite.cseq.number
+            caller.send(in_dialog("ACK", caller, invite, answer, number))
+            callee.incoming("ACK")
+            bye = in_dialog("BYE", caller, invite, answer, number + 1)
+            caller.send(bye)
+            callee.answer(callee.incoming("BYE"), 200)
+            assert caller.final(bye).status == 200
+
+
+@pytest.mark.feature("nat")
+@pytest.mark.rfc("3261", "18.1.1", "18.2.1")
+def test_what_comes_by_tcp_for_its_size_keeps_its_udp_contact(new_server: NewServer) -> None:
+    """The port of such a connection is not where its sender is called back. OpenSIPS does that
+    over TCP as well: whoever listens for UDP does so for TCP at the same port."""
+    server = new_server()
+    for name in ("alice", "bob"):
+        server.add_user(name, f"of {name}")
+    host, _, port = server.address.rpartition(":")
+    with (
+        server,
+        OnUdp(server.address, "alice", port=(ours := free_port())) as alice,
+        Phone(server.address, "bob") as bob,
+        socket.create_server(("127.0.0.1", ours)) as listener,
+    ):
+        listener.settimeout(PATIENCE)
+        assert alice.register().status == bob.register().status == 200
+        with alice.over(socket.create_connection((host, int(port)))):
+            invite, came = call(alice, bob)
+            assert came.get("Contact") == alice.contact
+            bob.answer(came, 200, Contact=bob.contact)
+            answer = alice.final(invite)
+            alice.send(in_dialog("ACK", alice, invite, answer, invite.cseq.number))
+            bob.incoming("ACK")
+        bye = bob.request("BYE", str(came.contacts[0].uri))
+        for field, other in (("From", "To"), ("To", "From"), ("Call-ID", "Call-ID")):
+            bye.set(field, answer.get(other) or "")
+        for route in came.values("Record-Route"):
+            bye.add("Route", route)
+        bob.send(bye)
+        with alice.over(listener.accept()[0]):
+            alice.answer(alice.incoming("BYE"), 200)
+            assert bob.final(bye).status == 200
+
+
+def over_tcp(message: Message) -> str:
+    """The address of the Contact, which is one over TCP."""
+    uri = message.contacts[0].uri
+    assert uri.param("transport") == "tcp", uri
+    return uri.host_port
+
+
 class BehindNat(Phone):
+    parameter = ""
+
     @property
     def contact(self) -> str:
-        return f"<sip:{self.name}@10.9.9.9:5060>"
+        return f"<sip:{self.name}@10.9.9.9:5060{self.parameter}>"
 
     def via(self) -> str:
-        return f"SIP/2.0/UDP 10.9.9.9:5060;rport;branch={self.tokens.branch()}"
+        name = self.transport.upper()
+        return f"SIP/2.0/{name} 10.9.9.9:5060;rport;branch={self.tokens.branch()}"
 
     def pinged(self) -> bool:
         self.nothing(lambda _: False, 0.1)
         return self.pings > 0
+
+
+class OnUdp(Phone):
+    """One that names its UDP port in Via and Contact, whatever a request goes over."""
+
+    def __init__(self, server: str, name: str, *, port: int) -> None:
+        super().__init__(server, name, port=port)
+        self._at = super().address
+
+    @property
+    def address(self) -> str:
+        return self._at
+
+    @property
+    def contact(self) -> str:
+        return f"<sip:{self.name}@{self._at}>"
 
 
 # --- the management interface ----------------------------------------------------------------
