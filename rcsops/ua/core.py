@@ -399,6 +399,13 @@ class AgentCore(Addressing, ABC):
         for other in old:
             self.host.spawn(other.close("replaced by a new session"))
 
+    def successor(self, chat: Chat) -> Chat | None:
+        """The session with the same peer that replaces ``chat``, or is about to."""
+        if self._closing:
+            return None
+        others = (*self._chats, *self._opening)
+        return next((each for each in others if each.peer == chat.peer and each is not chat), None)
+
     def forget_chat(self, chat: Chat) -> None:
         """A chat is over, or has never begun."""
         self._opening = tuple(other for other in self._opening if other is not chat)

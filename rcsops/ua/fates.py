@@ -86,8 +86,10 @@ class Fates:
         chat.publish(events.Failed(chat.peer, chat.chat_id, message_id, status, reason))
 
     def let_go(self) -> None:
-        """The session is over: what may not have arrived goes again, another way."""
+        """The session is over: what may not have arrived goes again, another way. Of what has, the
+        session that replaces this one, where there is one, may still be told."""
         chat, again = self._chat, []
+        heir = self._agent.successor(chat)
         receipts, self.receipts = self.receipts, OrderedDict()
         for receipt in receipts.values():
             if chat.idle and receipt.status is MessageStatus.DELIVERED:
@@ -97,7 +99,10 @@ class Fates:
             # A peer that never says what it has may well have what it took.
             sure = receipt.has_reached(MessageStatus.SENT) and not self._reports_come
             if sure or receipt.is_final or self._agent.is_closing:
-                receipt.end()
+                if heir is not None and receipt.may_advance:
+                    heir.fates.remember(receipt)
+                else:
+                    receipt.end()
             else:
                 again.append(
                     Unsure(

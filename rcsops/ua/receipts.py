@@ -118,7 +118,7 @@ class Receipt:
         """Waits until the peer's device says that it has the message (IMDN).
 
         Raises DeliveryError as ``sent`` does, and SessionClosed when the session ended without a
-        receipt: the message has then arrived or not.
+        receipt and no other replaced it: the message has then arrived or not.
         """
         await self._reach(MessageStatus.DELIVERED, timeout)
 
@@ -162,6 +162,11 @@ class Receipt:
     def is_final(self) -> bool:
         """Whether the peer's device has the message for sure, or never will."""
         return self.status is MessageStatus.FAILED or self.has_reached(MessageStatus.DELIVERED)
+
+    @property
+    def may_advance(self) -> bool:
+        """Whether anything more can become of it."""
+        return self.status not in (MessageStatus.FAILED, MessageStatus.DISPLAYED)
 
     def has_reached(self, status: MessageStatus) -> bool:
         """Whether the message has come as far as ``status``."""

@@ -1,7 +1,6 @@
 """Invitations that cross, and several devices of one user, through the embedded server."""
 
 import asyncio
-import contextlib
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from rcsops import Agent
 from rcsops.errors import InviteError, SessionClosed
 from rcsops.testing.embedded import EmbeddedServer
 from rcsops.ua import Chat, InviteCancelled, TextReceived
-from tests.unit.ua.test_agent_embedded import agent, take
+from tests.unit.ua.test_agent_embedded import accept_one, agent, take
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -61,9 +60,8 @@ async def test_invitations_that_cross_become_one_session(server: EmbeddedServer,
             await asyncio.sleep(delay)
             chat = await caller.invite(peer)
             receipt = await chat.send(text)
-            # Where the other's INVITE made another session meanwhile, it goes again in that.
-            with contextlib.suppress(SessionClosed):
-                await receipt.delivered(timeout=30)
+            # Also where the other's INVITE made another session meanwhile.
+            await receipt.delivered(timeout=30)
             return chat
 
         for turn in range(ROUNDS):
@@ -85,6 +83,33 @@ async def test_invitations_that_cross_become_one_session(server: EmbeddedServer,
         assert set(heard[alex].values()) == set(heard[bob].values()) == {1}
         for helper in helpers:
             helper.cancel()
+
+
+@pytest.mark.parametrize("again", ["alex", "bob"])
+async def test_a_receipt_outlives_the_session_that_is_replaced(
+    server: EmbeddedServer, again: str
+) -> None:
+    async with agent(server, "alex") as alex, agent(server, "bob") as bob:
+        await asyncio.gather(alex.register(), bob.register())
+        feed = bob.events()
+        first, _ = await asyncio.gather(alex.invite("bob"), accept_one(bob))
+        receipt = await first.send("read me later")
+        await receipt.delivered(timeout=20)
+        text = await take(feed, TextReceived)
+        assert isinstance(text, TextReceived)
+        caller, callee = (alex, bob) if again == "alex" else (bob, alex)
+        shown = asyncio.create_task(receipt.displayed(timeout=20))
+        await asyncio.gather(caller.invite(callee.aor), accept_one(callee))
+        await until(lambda: first.ended and len(bob.chats) == 1, "the first session is over")
+        assert not shown.done()
+        bob.mark_displayed(text)
+        await shown
+        # What nobody can tell of any more is not waited for.
+        last = await alex.chats[0].send("never seen")
+        await last.delivered(timeout=20)
+        await alex.chats[0].close()
+        with pytest.raises(SessionClosed):
+            await last.displayed(timeout=20)
 
 
 @pytest.mark.rfc("3261", "16.7")
