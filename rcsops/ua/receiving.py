@@ -43,6 +43,8 @@ __all__ = ["IncomingTransfer"]
 logger = logging.getLogger(__name__)
 
 _PARTING_SECONDS = 10.0
+# What was on its way when a pause was agreed to comes within that.
+_PIPE_SECONDS = 5.0
 _NOT_KEPT = 'SIP;cause=500;text="File not kept"'
 _NOT_PROMISED = 400
 # What a request for a file is refused by for good.
@@ -55,7 +57,7 @@ class IncomingTransfer(Transfer):
     ``pulled``: our INVITEs ask for it; else the peer's offer it.
     """
 
-    __slots__ = ("_base", "_committing", "_directory", "_file", "_stalled", "pulled")
+    __slots__ = ("_base", "_committing", "_directory", "_early", "_file", "_stalled", "pulled")
 
     def __init__(
         self,
@@ -86,6 +88,8 @@ class IncomingTransfer(Transfer):
         self._base = 0
         self._committing = False
         self._stalled = False
+        # What comes over the connection before the session is open: None when that is so.
+        self._early: list[SessionEvent] | None = None
 
     def describe(self, selector: FileSelector) -> None:
         super().describe(selector)
@@ -120,11 +124,20 @@ class IncomingTransfer(Transfer):
         self.octets = file.written
         file.on_written = self._written
 
+    def dialled(self, call: MsrpCall) -> None:
+        super().dialled(call)
+        self._early = []
+
     def receive_from(self, start: int) -> None:
         """A session is about to open, and the octets come from ``start`` on, counted from 1."""
         self._base = start - 1
         self._committing = self._stalled = False
         self.started()
+        early, self._early = self._early, None
+        for event in early or ():
+            self.session_event(event)
+        if early and not self._stalled and self._call is not None and self._call.link is not None:
+            self._call.link.resume_reading()
 
     async def break_off(self) -> None:
         """Ends the session that there may still be, to make place for another, and waits until all
@@ -292,6 +305,12 @@ class IncomingTransfer(Transfer):
 
     def session_event(self, event: SessionEvent) -> None:
         file = self._file
+        if self._early is not None:
+            # The ACK, or the answer, goes by the server, and may be slower.
+            self._early.append(event)
+            if self._call is not None and self._call.link is not None:
+                self._call.link.pause_reading()
+            return
         if self._leg is None or self._leg.done() or self._committing or file is None:
             return
         if isinstance(event, BodyReceived):
@@ -300,6 +319,8 @@ class IncomingTransfer(Transfer):
             except TransferError as error:
                 self._give_up(str(error), event.message_id)
                 return
+            if self._is_ignored:
+                self._agent.host.spawn(self._break_off(Break("paused", retry=False), SUSPENDED))
             if file.is_full and not self._stalled and self._call is not None:
                 link = self._call.link
                 if link is not None:
@@ -310,6 +331,12 @@ class IncomingTransfer(Transfer):
             self._agent.host.spawn(self._commit(event.message_id))
         elif isinstance(event, MessageAborted):
             self._give_up("the peer gave it up")
+
+    @property
+    def _is_ignored(self) -> bool:
+        """Whether the peer agreed to a pause and goes on with it all the same."""
+        since = self._held_since
+        return since is not None and asyncio.get_running_loop().time() > since + _PIPE_SECONDS
 
     def _written(self) -> None:
         file, call = self._file, self._call

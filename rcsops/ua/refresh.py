@@ -41,7 +41,9 @@ class SessionRefresh:
 
     __slots__ = (
         "_alarm",
+        "_asked",
         "_call",
+        "_offered",
         "_offering",
         "_pause",
         "_tries",
@@ -64,6 +66,9 @@ class SessionRefresh:
         self._under_way = False
         self._offering = False
         self._update_known = False
+        self._offered = False
+        # Who waits for the request that is under way, and for the next one.
+        self._asked: list[asyncio.Future[Response | None]] = []
         self._waiters: list[asyncio.Future[Response | None]] = []
 
     def note_allowed(self, message: Message) -> None:
@@ -131,6 +136,9 @@ class SessionRefresh:
             return
         self._under_way = True
         self._tries += 1
+        self._asked += self._waiters
+        self._waiters.clear()
+        self._offered = self._offering
         headers = [("Contact", call.contact), *call.headers, *self.timer.offer()]
         if self._update_known and not self._offering:
             request = dialog.create_request("UPDATE", headers)
@@ -176,10 +184,13 @@ class SessionRefresh:
             self._update_known = False
             self._send()
         elif status == 422 and self._tries < _MAX_TRIES and self.timer.receive_422(response):
+            self._offering |= self._offered
             self._send()
         elif status in (491, 500, 503) and self._tries < _MAX_TRIES:
+            self._offering |= self._offered
             self._send_later(call, status, response)
         elif status in _GONE:
+            self._offering = False
             self._settle(response)
             call.lose(
                 f"the peer has no such session any more ({status})",
@@ -214,8 +225,14 @@ class SessionRefresh:
         self._pause = asyncio.get_running_loop().call_later(delay, self._send)
 
     def _settle(self, response: Response | None) -> None:
-        """Tells who waits the peer's answer; None: the session is over."""
-        waiters, self._waiters = self._waiters, []
+        """Tells who waits the peer's answer; None: the session is over. What changed while the
+        request was under way has yet to be said, in one of its own."""
+        waiters, self._asked = self._asked, []
+        if response is None or not self._offering:
+            waiters += self._waiters
+            self._waiters.clear()
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(response)
+        if self._waiters:
+            self._begin()

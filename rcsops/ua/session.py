@@ -186,6 +186,9 @@ class MsrpCall(CallUser):
 
         Raises InviteError when the peer refuses, SessionClosed when the session is over.
         """
+        if self.link is not None and not self.session.bound:
+            # Before that the peer may not know its side of the session yet.
+            await self.link.wait_for(lambda: self.session.bound)
         if self._ended:
             raise SessionClosed("the session is over")
         direction = "inactive" if held else self.session.direction

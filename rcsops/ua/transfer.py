@@ -65,6 +65,7 @@ class Transfer(SessionUser):
         "_call",
         "_error",
         "_held_by_peer",
+        "_held_since",
         "_leg",
         "_outcome",
         "_record",
@@ -122,6 +123,8 @@ class Transfer(SessionUser):
         self._agent = agent
         self._call: MsrpCall | None = None
         self._held_by_peer = False
+        # When the peer agreed to hold the session, while that is paused here.
+        self._held_since: float | None = None
         # The session that is open: it ends with a Break, or with None when the transfer is over.
         self._leg: asyncio.Future[Break | None] | None = None
         self._sleeper: asyncio.Future[None] | None = None
@@ -168,16 +171,8 @@ class Transfer(SessionUser):
             return
         self.paused = True
         self._hold()
-        call = self._call
-        if self.status is TransferStatus.RUNNING and call is not None:
-            self.status = TransferStatus.PAUSED
-            self._tell_paused(by_peer=False)
-            try:
-                await call.hold(True)
-            except AgentError:
-                # The sender holds its chunks whatever the peer knows of it.
-                if self.incoming and not call.ended:
-                    await self._break_off(Break("paused", retry=False), SUSPENDED)
+        if self.status is TransferStatus.RUNNING:
+            await self._stand_still()
         elif self.status is TransferStatus.INTERRUPTED:
             self._wake()
             self._tell_paused(by_peer=False)
@@ -196,6 +191,7 @@ class Transfer(SessionUser):
             if not self._held_by_peer:
                 self.status = TransferStatus.RUNNING
                 self._tell_resumed()
+            self._held_since = None
             with contextlib.suppress(AgentError):
                 await self._call.hold(False)
         elif self.status is TransferStatus.INTERRUPTED:
@@ -229,6 +225,8 @@ class Transfer(SessionUser):
     def dialled(self, call: MsrpCall) -> None:
         """An INVITE is about to leave, or has come, for its next session."""
         self._call = call
+        self._held_by_peer = False
+        self._held_since = None
         call.bind(self)
 
     def is_on(self, call: MsrpCall) -> bool:
@@ -245,12 +243,16 @@ class Transfer(SessionUser):
         resumed = self.status is not TransferStatus.OFFERED
         self._begin_again()
         self.begun = True
-        self._held_by_peer = False
         self._leg = asyncio.get_running_loop().create_future()
         self.status = TransferStatus.RUNNING
         if resumed:
             self._tell_resumed()
         self._keep_facts()
+        if self.paused:
+            self._agent.host.spawn(self._stand_still())
+        elif self._held_by_peer:
+            self.status = TransferStatus.PAUSED
+            self._tell_paused(by_peer=True)
 
     async def leg(self) -> Break | None:
         """How the session ends; None when there is nothing more to do."""
@@ -357,8 +359,12 @@ class Transfer(SessionUser):
     # --- from the session --------------------------------------------------------------------
 
     def session_held(self, held: bool) -> bool:
-        if self.status not in (TransferStatus.RUNNING, TransferStatus.PAUSED):
+        if self.over:
             return False
+        if self.status not in (TransferStatus.RUNNING, TransferStatus.PAUSED):
+            # The peer knows sooner than we that the session is open.
+            self._held_by_peer = held
+            return True
         if held != self._held_by_peer:
             self._held_by_peer = held
             self._hold()
@@ -371,6 +377,22 @@ class Transfer(SessionUser):
         return True
 
     # --- helpers -----------------------------------------------------------------------------
+
+    async def _stand_still(self) -> None:
+        """Tells the peer, whose session is open or about to be, that it is paused."""
+        call = self._call
+        if call is None or not self.paused:
+            return
+        self.status = TransferStatus.PAUSED
+        self._tell_paused(by_peer=False)
+        try:
+            await call.hold(True)
+        except AgentError:
+            # The sender holds its chunks whatever the peer knows of it.
+            if self.incoming and self.paused and self.is_on(call) and not call.ended:
+                await self._break_off(Break("paused", retry=False), SUSPENDED)
+        else:
+            self._held_since = asyncio.get_running_loop().time() if self.paused else None
 
     def _hold(self) -> None:
         """Lets the octets stop or flow, as ``paused`` and the peer say."""

@@ -5,6 +5,7 @@ import re
 import secrets
 import socket
 import time
+from collections.abc import Callable
 
 _LIMIT = 10.0
 
@@ -161,12 +162,16 @@ class SipByHand:
         answer = self.ask("REGISTER", f"sip:{self.domain}", headers)
         assert answer.status == 200, answer.first
 
-    def invite(self, peer: str, sdp: bytes) -> tuple[Dialog | None, Message]:
-        """Calls; None as dialog when it was refused."""
+    def invite(
+        self, peer: str, sdp: bytes, before_ack: Callable[[Message], None] | None = None
+    ) -> tuple[Dialog | None, Message]:
+        """Calls; None as dialog when it was refused. ``before_ack`` is called with the 200."""
         headers = [f"Contact: {self.contact}", "Content-Type: application/sdp"]
         answer = self.ask("INVITE", peer, headers, sdp)
         if answer.status != 200:
             return None, answer
+        if before_ack is not None:
+            before_ack(answer)
         route = [f"Route: {value}" for value in reversed(answer.all("Record-Route"))]
         target = re.search(r"<([^>]+)>", answer.get("Contact"))
         assert target is not None
@@ -177,14 +182,16 @@ class SipByHand:
         return dialog, answer
 
     def answer(self, sdp: bytes | None, status: str = "200 OK") -> tuple[Dialog, Message]:
-        """Takes (or refuses) the next call."""
+        """Takes (or refuses) the next call, or what is asked within one."""
         invite = self.take("INVITE")
-        tag = secrets.token_hex(6)
+        ours = invite.get("To")
+        if ";tag=" not in ours:
+            ours += f";tag={secrets.token_hex(6)}"
         headers = [
             *(f"Via: {value}" for value in invite.all("Via")),
             *(f"Record-Route: {value}" for value in invite.all("Record-Route")),
             f"From: {invite.get('From')}",
-            f"To: {invite.get('To')};tag={tag}",
+            f"To: {ours}",
             f"Call-ID: {invite.get('Call-ID')}",
             f"CSeq: {invite.get('CSeq')}",
             f"Contact: {self.contact}",
@@ -196,7 +203,6 @@ class SipByHand:
         assert target is not None
         route = [f"Route: {value}" for value in invite.all("Record-Route")]
         theirs = invite.get("From")
-        ours = f"{invite.get('To')};tag={tag}"
         return Dialog(target[1], route, ours, theirs, invite.get("Call-ID")), invite
 
     def bye(self, dialog: Dialog) -> None:
@@ -205,7 +211,7 @@ class SipByHand:
         self._in_dialog(dialog, "BYE", dialog.cseq)
         assert self.take("final", dialog.call_id).status == 200
 
-    def take_bye(self) -> None:
+    def take_bye(self) -> Message:
         """The other side hangs up."""
         bye = self.take("BYE")
         headers = [
@@ -213,6 +219,7 @@ class SipByHand:
             *(f"{name}: {bye.get(name)}" for name in ("From", "To", "Call-ID", "CSeq")),
         ]
         self.send("SIP/2.0 200 OK", headers)
+        return bye
 
     def _in_dialog(self, dialog: Dialog, method: str, cseq: int) -> None:
         self.send(

@@ -5,6 +5,7 @@ import hashlib
 import re
 import secrets
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from tests.cli.chatting import ChatProcess, Lab
 from tests.peers.msrp_by_hand import MsrpByHand, cpim, text_of
-from tests.peers.sip_by_hand import Dialog, SipByHand
+from tests.peers.sip_by_hand import Dialog, Message, SipByHand
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -336,3 +337,77 @@ def test_a_file_each_way(lab: Lab, tmp_path: Path) -> None:
                 pull.send("REPORT", headers)
             scene.sip.take_bye()
             scene.bob.wait("file-sent")
+
+
+def test_a_file_that_is_faster_than_the_ack_is_whole(lab: Lab) -> None:
+    content = secrets.token_bytes(2500)
+    kind = "application/octet-stream"
+    more = (
+        f'a=file-selector:name:"fast.bin" type:{kind} size:{len(content)}\r\n'
+        f"a=file-transfer-id:{secrets.token_hex(16)}\r\n"
+        "a=file-disposition:attachment\r\na=sendonly\r\n"
+    )
+    with called(lab) as scene, MsrpByHand() as push:
+
+        def send(answer: Message) -> None:
+            push.learn(answer.body)
+            push.connect()
+            for start in (0, 1000, 2000):
+                data = content[start : start + 1000]
+                flag = "$" if start == 2000 else "+"
+                push.chunk("mfile", data, start + 1, len(content), kind, flag=flag)
+            # The ACK goes by the server.
+            time.sleep(0.3)
+
+        offer = push.sdp("active", f"a=accept-types:*\r\n{more}")
+        dialog, answer = scene.sip.invite(f"sip:{scene.bob.user}@rcs.example", offer, send)
+        assert dialog is not None, answer.first
+        received = scene.bob.wait("file-received")
+        assert Path(received["path"]).read_bytes() == content
+        scene.sip.bye(dialog)
+
+
+@pytest.mark.rfc("5547", "8")
+@pytest.mark.parametrize("answer", ["refuses", "ignores"])
+def test_a_sender_that_holds_nothing_is_broken_off_by_a_pause(lab: Lab, answer: str) -> None:
+    content = secrets.token_bytes(400_000)
+    kind = "application/octet-stream"
+    more = (
+        f'a=file-selector:name:"some.bin" type:{kind} size:{len(content)}\r\n'
+        f"a=file-transfer-id:{secrets.token_hex(16)}\r\n"
+        "a=file-disposition:attachment\r\na=sendonly\r\n"
+    )
+    with called(lab) as scene, MsrpByHand() as push:
+        offer = push.sdp("active", f"a=accept-types:*\r\n{more}")
+        dialog, answered = scene.sip.invite(f"sip:{scene.bob.user}@rcs.example", offer)
+        assert dialog is not None, answered.first
+        push.learn(answered.body)
+        push.connect()
+
+        def send(start: int) -> None:
+            data = content[start : start + 1000]
+            push.chunk("mfile", data, start + 1, len(content), kind, flag="+")
+            push.answer()
+
+        send(0)
+        scene.bob.type("/pause")
+        scene.bob.wait("file-paused")
+        if answer == "refuses":
+            _, held = scene.sip.answer(None, "488 Not Acceptable Here")
+        else:
+            _, held = scene.sip.answer(offer.replace(b"a=sendonly", b"a=inactive"))
+        assert b"a=inactive" in held.body
+        if answer == "ignores":
+            # What was on its way is taken; who goes on after that is not let.
+            for start in range(1000, 100_000, 1000):
+                time.sleep(0.1)
+                try:
+                    send(start)
+                except (OSError, EOFError):
+                    break
+            else:
+                raise AssertionError("nobody stopped it")
+        bye = scene.sip.take_bye()
+        assert bye.get("Reason") == 'SIP;cause=480;text="Suspended"'
+        broken = scene.bob.wait("file-interrupted")
+        assert 0 < broken["octets"] < len(content)

@@ -160,6 +160,48 @@ async def test_both_sides_pause_and_go_on(film: Path, tmp_path: Path) -> None:
         assert list((tmp_path / "bob-state").iterdir()) == []
 
 
+@pytest.mark.parametrize("who", ["sender", "receiver", "fetcher"])
+async def test_what_is_paused_before_it_begins_stands_still(
+    film: Path, tmp_path: Path, who: str
+) -> None:
+    async with side("alex", tmp_path) as alex, side("bob", tmp_path) as bob:
+        if who == "fetcher":
+            await alex.agent.share(bob.uri, film)
+            theirs = await bob.agent.fetch_file(alex.uri, tmp_path / "in", name="film.bin")
+            await theirs.pause()
+            ours = await alex.transfer()
+        else:
+            ours = await alex.agent.send_file(bob.uri, film)
+            if who == "sender":
+                await ours.pause()
+            theirs = await (await offer_of(bob)).accept(tmp_path / "in")
+            if who == "receiver":
+                await theirs.pause()
+        one, by = (ours, bob) if who == "sender" else (theirs, alex)
+        assert (await by.sees(FilePaused)).by_peer
+        assert ours.status is theirs.status is TransferStatus.PAUSED
+        await eventually(lambda: theirs.octets == ours.octets, timeout=20)
+        stood = theirs.octets
+        await asyncio.sleep(0.2)
+        assert theirs.octets == stood < SIZE
+        await one.resume()
+        await asyncio.gather(ours.done(20), theirs.done(20))
+        assert digest(tmp_path / "in" / "film.bin") == digest(film)
+
+
+async def test_pauses_that_are_taken_back_at_once(film: Path, tmp_path: Path) -> None:
+    async with side("alex", tmp_path) as alex, side("bob", tmp_path) as bob:
+        ours, theirs = await begin(alex, bob, film, tmp_path / "in")
+        for one in (theirs, ours, theirs):
+            # The peer has not answered yet.
+            await asyncio.gather(one.pause(), one.resume())
+        await asyncio.gather(ours.pause(), theirs.pause())
+        await asyncio.gather(ours.resume(), theirs.resume())
+        await asyncio.gather(ours.done(40), theirs.done(40))
+        assert digest(tmp_path / "in" / "film.bin") == digest(film)
+        assert os.listdir(tmp_path / "in") == ["film.bin"]
+
+
 async def test_it_goes_on_by_itself_when_the_connection_breaks(
     film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
