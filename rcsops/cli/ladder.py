@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rcsops.trace import Arrow
+    from rcsops.trace import Arrow, BesidePiece, Difference
 
 
 def unicode_output() -> bool:
@@ -58,3 +58,34 @@ def print_ladder(
         seconds=width >= BOTH_TIMES,
     ):
         screen.print(Text(line.text, style=line.style or "default"), no_wrap=True, crop=False)
+
+
+def print_side_by_side(
+    differences: "Sequence[Difference]", titles: tuple[str, str], *, width: int
+) -> None:
+    """Prints two messages side by side, as `rcsops.trace.beside` lays them out."""
+    from rich.text import Text
+
+    from rcsops.text import visible
+    from rcsops.trace import beside, cell_width, fit
+
+    screen = console(width)
+    picture = beside(differences, width)
+    names, values = picture.names, picture.values
+    left, right = (fit(visible(title), values) for title in titles)
+    head = f"{'':{names}}  {left}{' ' * (values - cell_width(left))} │ {right}"
+    screen.print(Text(head, style="bold"), no_wrap=True, crop=False)
+    for line in picture.lines:
+        same = line.kind == "same"
+        name = line.name + " " * (names + 2 - cell_width(line.name))
+        shown = Text.assemble((name, "dim" if same else "bold"))
+        for piece in line.first:
+            shown.append(piece.text, style=_ink(piece, "red", same))
+        shown.append(f"{' ' * (values - cell_width(shown.plain) + names + 2)} {line.mark} ", "dim")
+        for piece in line.second:
+            shown.append(piece.text, style=_ink(piece, "green", same))
+        screen.print(shown, no_wrap=True, crop=False)
+
+
+def _ink(piece: "BesidePiece", colour: str, same: bool) -> str:
+    return "dim" if same else f"bold {colour}" if piece.differs else ""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rcsops.trace import Arrow
 
 _WIDEST = 140
+# So wide must a terminal be for two messages side by side.
+_SIDE_BY_SIDE = 110
 
 
 @click.command()
@@ -203,7 +205,7 @@ def _show(arrows: "Sequence[Arrow]", number: int) -> None:
 
 
 def _compare(arrows: "Sequence[Arrow]", first: int, second: int) -> None:
-    from rcsops.cli.ladder import shown
+    from rcsops.cli.ladder import print_side_by_side, shown, unicode_output
     from rcsops.trace import compare
     from rcsops.trace.export_text import change_lines, difference_lines
 
@@ -211,10 +213,15 @@ def _compare(arrows: "Sequence[Arrow]", first: int, second: int) -> None:
     if before.protocol != after.protocol:
         raise UsageError(f"message {first} is {before.protocol}, {second} is {after.protocol}")
     found = compare(before.protocol, before.data, after.data)
-    for line in difference_lines(found):
-        click.echo(shown(line), nl=False)
+    width = ladder_width()
+    if sys.stdout.isatty() and unicode_output() and width >= _SIDE_BY_SIDE:
+        titles = (f"{first} {before.marked_label}", f"{second} {after.marked_label}")
+        print_side_by_side(found, titles, width=width)
+    else:
+        for line in difference_lines(found):
+            click.echo(shown(line), nl=False)
     click.echo()
-    for line in change_lines(found, min(ladder_width(), 100)):
+    for line in change_lines(found, min(width, 100)):
         click.echo(shown(line), nl=False)
 
 

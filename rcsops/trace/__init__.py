@@ -4,6 +4,7 @@ A process that talks is given a :class:`TraceWriter` as its tap. Traces of sever
 are put together by :func:`merge`, and shown by :func:`render_ladder` or :func:`ladder_json`.
 """
 
+from rcsops.trace.beside import Beside, BesidePiece, beside
 from rcsops.trace.compare import Difference, compare
 from rcsops.trace.draw import BOTH_TIMES, DrawnLine, draw_ladder, order_nodes, render_ladder
 from rcsops.trace.explain import Explained, ExplainedHeader, Story, explain, explain_headers
@@ -19,6 +20,8 @@ from rcsops.trace.writer import TraceWriter, mask_secrets, tapped_line
 __all__ = [
     "BOTH_TIMES",
     "Arrow",
+    "Beside",
+    "BesidePiece",
     "Difference",
     "DrawnLine",
     "Explained",
@@ -29,6 +32,7 @@ __all__ = [
     "Summary",
     "TraceEntry",
     "TraceWriter",
+    "beside",
     "cell_width",
     "compare",
     "draw_ladder",

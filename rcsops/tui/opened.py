@@ -1,12 +1,12 @@
-"""A message of the ladder opened, or two of them compared, as what a screen shows."""
+"""A message of the ladder opened, as what a screen shows."""
 
 from textual.content import Content
 
 from rcsops.text import visible
-from rcsops.trace import Difference, compare, explain_changes, explain_headers, highlight
+from rcsops.trace import explain_headers, highlight
 from rcsops.tui.wire import Step
 
-__all__ = ["compared", "opened"]
+__all__ = ["opened"]
 
 _COLOURS = {
     "method": "bold $primary",
@@ -21,8 +21,6 @@ _COLOURS = {
     "end": "$text-muted",
 }
 _LONGEST = 400
-_MARKS = {"same": ("  ", "$text-muted"), "removed": ("- ", "$text-error"),
-          "added": ("+ ", "$text-success")}  # fmt: skip
 
 
 def opened(step: Step) -> Content:
@@ -48,42 +46,3 @@ def opened(step: Step) -> Content:
             Content.styled(f"  ({header.rfc})", "$text-muted"),
         ]
     return Content.assemble(*told)
-
-
-def compared(held: Step, step: Step) -> Content:
-    """What is different in ``step``, beside the message that is held, and why."""
-    title = f"{held.number} {held.arrow.marked_label}  →  {step.number} {step.arrow.marked_label}"
-    parts = [Content.styled(f"{visible(title)}\n", "bold")]
-    if held.number == step.number:
-        parts.append(
-            Content.styled("held: open another message to compare, m ends it", "$text-muted")
-        )
-        return Content.assemble(*parts)
-    if held.arrow.protocol != step.arrow.protocol:
-        parts.append(Content("one is SIP, the other MSRP: there is nothing to compare"))
-        return Content.assemble(*parts)
-    parts.append(
-        Content.styled("- in the first only · + in the second · m ends it\n\n", "$text-muted")
-    )
-    found = compare(step.arrow.protocol, held.arrow.data, step.arrow.data)
-    parts += [Content(f"• {visible(told)}\n") for told in explain_changes(found)]
-    parts.append(Content("\n"))
-    for each in found[:_LONGEST]:
-        parts += _difference(each)
-    return Content.assemble(*parts)
-
-
-def _difference(each: Difference) -> list[Content]:
-    name = f"{each.name}: " if each.name else ""
-    if each.kind == "changed":
-        halves = [("removed", each.first), ("added", each.second)]
-    else:
-        halves = [(each.kind, each.second if each.kind == "added" else each.first)]
-    lines = []
-    for kind, value in halves:
-        mark, style = _MARKS[kind]
-        lines += [
-            Content.styled(f"{mark}{visible(name + line)}\n", style)
-            for line in value.splitlines()[:_LONGEST]
-        ]
-    return lines

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from rcsops.trace import TraceEntry
@@ -128,6 +129,28 @@ def test_one_message_and_two_compared(traces: list[str]) -> None:
     assert "+ Authorization: Digest" in compared
     assert "What changed:\n" in compared
     assert "Authorization is added: this one answers the challenge" in compared
+
+
+@pytest.mark.parametrize("columns", [109, 110])
+def test_two_stand_side_by_side_where_the_terminal_is_wide(traces: list[str], columns: int) -> None:
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "rcsops", "trace", *traces, "--compare", "1", "3"],
+        env={**os.environ, "NO_COLOR": "1", "COLUMNS": str(columns)},  # type: ignore[arg-type]
+        dimensions=(40, columns),
+        encoding="utf-8",
+        timeout=60,
+    )
+    child.expect(pexpect.EOF)
+    child.close()
+    # NO_COLOR leaves bold and dim.
+    shown = re.sub(r"\x1b\[[\d;]*m", "", str(child.before)).replace("\r\n", "\n")
+    assert child.exitstatus == 0, shown
+    beside = re.search(r"^CSeq +1 REGISTER +≠ 2 REGISTER$", shown, re.M) is not None
+    assert beside == (columns >= 110)
+    assert ("- CSeq: 1 REGISTER" in shown) == (columns < 110)
+    assert "What changed:" in shown
+    assert max(map(len, shown.splitlines())) <= columns
 
 
 def test_exports_to_a_file(traces: list[str], tmp_path: Path) -> None:

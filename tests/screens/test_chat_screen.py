@@ -478,6 +478,15 @@ async def test_two_messages_are_compared(stage: Stage) -> None:
         # The same two, by one key.
         await screen.press("c")
         await screen.shows("→  3 REGISTER", "Authorization is added")
+        # With all the room of the terminal they stand side by side; in less, below each other.
+        beside = re.compile(r"^ CSeq +1 REGISTER +≠ +2 REGISTER", re.M)
+        assert not beside.search(screen.text)
+        await screen.press("enter")
+        await screen.until(lambda: beside.search(screen.text) is not None, "side by side")
+        await screen.shows("≠ differs", "+ Digest username=")
+        await screen.pilot.resize_terminal(100, 50)
+        await screen.shows("+ CSeq: 2 REGISTER")
+        assert not beside.search(screen.text)
         await screen.press("m", "home", "c")
         await screen.shows("it is no new form of an earlier message")
 

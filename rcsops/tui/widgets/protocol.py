@@ -18,8 +18,9 @@ from textual.widgets import Static
 from rcsops.errors import UsageError
 from rcsops.text import visible
 from rcsops.trace import BOTH_TIMES, Arrow, DrawnLine, draw_ladder, order_nodes, times_between
+from rcsops.tui.comparing import compared
 from rcsops.tui.exporting import export_ladder
-from rcsops.tui.opened import compared, opened
+from rcsops.tui.opened import opened
 from rcsops.tui.standing import standing
 from rcsops.tui.styles import background, ink
 from rcsops.tui.wire import Step, Wire
@@ -125,6 +126,9 @@ class ProtocolPanel(Vertical):
 
     def on_resize(self) -> None:
         self._entitle()
+        if self.display and self.query_one(Ladder).held is not None:
+            # Two messages stand side by side or one below the other, as there is room.
+            self.call_after_refresh(self._open)
 
     def _entitle(self) -> None:
         whose = "everything" if self._everything else "this conversation"
@@ -256,7 +260,8 @@ class ProtocolPanel(Vertical):
         elif held is None:
             of, content = (step.number,), opened(step)
         else:
-            of, content = (held.number, step.number), compared(held, step)
+            width = self.query_one("#opened").scrollable_content_region.width
+            of, content = (held.number, step.number), compared(held, step, width)
         self.query_one("#message", Static).update(content)
         # What is read must not jump because something has come meanwhile.
         if of != self._open_of:
