@@ -367,6 +367,18 @@ def test_no_opensips_a_broken_one_and_one_that_nobody_mends(project: Shell) -> N
     install(project)
     found = the(findings(project, **opensips), "release", "warning")
     assert "support ended" in found["text"] and "--release 3.6" in found["mend"]
+    binary.write_text("#!/bin/sh\necho 'version: opensips 3.4.18 (x86_64/linux)'\n")
+    found = the(findings(project, **opensips), "release", "problem")
+    assert "3.0.2" in found["text"] and 'release = "3.4.18"' in found["mend"]
+
+
+def test_a_release_that_knows_one_hash_lacks_no_other(rcsops: Shell) -> None:
+    rcsops.ok("init", "--yes")
+    change(rcsops, 'engine = "embedded"', 'engine = "opensips"')
+    change(rcsops, "[database]", '[database]\nurl = "sqlite:///.rcsops/rcsops.db"')
+    rcsops.ok("db", "create")
+    rcsops.ok("user", "add", "bob", "--password-stdin", stdin="secret of bob\n")
+    the(findings(rcsops), "accounts", "ok")
 
 
 def test_a_configuration_with_an_error_and_one_that_is_behind(project: Shell) -> None:

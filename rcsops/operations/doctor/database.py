@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from rcsops.database.engine import open_engine, reading
-from rcsops.database.subscribers import Subscribers
+from rcsops.database.subscribers import Subscribers, columns_of
 from rcsops.errors import DatabaseError, RcsopsError
 from rcsops.opensips.packages import (
     DATABASE_SERVER,
@@ -37,7 +37,9 @@ def database(project: Project) -> Iterator[Finding]:
     if not found.accounts:
         yield note("accounts", "there are none", "rcsops user add NAME")
         return
-    wanted = project.settings.digest_algorithms
+    # A release that knows nothing but MD5 has no place for another hash.
+    known = columns_of(project_shape(project).line)
+    wanted = [name for name in project.settings.digest_algorithms if name in known]
     lacking = {name: count for name, count in found.lacking.items() if count and name in wanted}
     if lacking:
         counts = ", ".join(f"{count} have no hash for {name}" for name, count in lacking.items())

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from rcsops.errors import EngineError, MiError, RcsopsError
 from rcsops.opensips.installed import find
+from rcsops.opensips.releases import release_line
 from rcsops.operations import config
 from rcsops.operations.doctor.finding import Finding, bad, good, note, warn
 from rcsops.operations.engine import last_error
@@ -32,6 +33,14 @@ def release(project: Project) -> Iterator[Finding]:
             "release",
             f"no OpenSIPS {project.settings.release} is installed for this project",
             f"rcsops install --release {project.settings.release}",
+        )
+        return
+    if installation.line != release_line(project.settings.release):
+        yield bad(
+            "release",
+            f"OpenSIPS {installation.version} is in {installation.prefix}, but rcsops.toml says "
+            f"{project.settings.release}, which has other tables and another configuration",
+            f'write into rcsops.toml: release = "{installation.version}"',
         )
         return
     known = installation.release
