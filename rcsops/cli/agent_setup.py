@@ -136,8 +136,9 @@ class AgentSetup:
             file_rules=rules.asking() if asking else rules,
             max_file_size=settings.files_max_size,
             disk_reserve=settings.files_reserve,
+            resume_seconds=settings.files_resume_seconds,
             msrp_security=settings.agent_msrp_security,
             transfers=self.directory / "transfers",
-            content=settings.agent_content or settings.content.upload_url,
+            content=settings.upload_url,
             content_hosts=settings.agent_content_hosts,
         )

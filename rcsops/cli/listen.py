@@ -77,7 +77,8 @@ def listen(
     fails, gives no answer.
 
     Ctrl-C and SIGTERM end it in order. The exit code is 0, or 1 when there were not N messages
-    (with their files over HTTP) within --timeout or USER is not registered any more.
+    (with their files over HTTP) within --timeout, one of these files could not be fetched, or USER
+    is not registered any more.
 
     The password is the one kept by `rcsops user add`, or RCSOPS_PASSWORD, or it is asked for.
     """

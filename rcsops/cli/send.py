@@ -113,7 +113,7 @@ def send(
             hint='rcsops send alex bob "hello", or rcsops send alex bob --file report.pdf',
         )
     settings = context.project.settings
-    if via == "auto" and not (settings.agent_content or settings.content.upload_url):
+    if via == "auto" and not settings.upload_url:
         via = "msrp"
     if file is not None and ((wait == "displayed" and via == "msrp") or session):
         raise UsageError(

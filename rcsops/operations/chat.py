@@ -315,6 +315,8 @@ class ChatRoom:
             hint = f"{error.hint}; {again}" if error.hint else again
             self._narrator.fail(str(error), hint=hint, status=status)
             return
+        for transfer in await self.agent.resume_downloads():
+            self.talk(transfer.peer).door.expect(transfer)
         if waits and not any(each.chat or each.is_dialling for each in self._talks.values()):
             self._narrator.say(
                 "waiting", "waiting for an invitation; /invite PEER sends one, /help shows more"

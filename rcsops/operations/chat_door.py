@@ -10,7 +10,7 @@ from rcsops.operations.chat_events import Teller
 from rcsops.operations.chat_notices import Narrator
 from rcsops.operations.wording import amount
 from rcsops.settings import FileVerdict
-from rcsops.ua import FileOffer, HttpDownload, HttpOffer, Invitation, Transfer, events
+from rcsops.ua import FileOffer, FileTransfer, HttpOffer, Invitation, events
 
 __all__ = ["Door"]
 
@@ -43,7 +43,7 @@ class Door:
         directory: Path,
         auto_accept: bool,
     ) -> None:
-        self._transfers: set[Transfer | HttpDownload] = set()
+        self._transfers: set[FileTransfer] = set()
         self._narrator = narrator
         self._teller = teller
         self._busy = busy
@@ -185,7 +185,7 @@ class Door:
             text = f"declined {self._teller.short(waiting.peer)}"
             self._narrator.say("declined", text, peer=waiting.peer)
 
-    def expect(self, transfer: Transfer) -> None:
+    def expect(self, transfer: FileTransfer) -> None:
         """A file is on its way that the user asked for, or let go on."""
         self._transfers.add(transfer)
 
@@ -194,8 +194,8 @@ class Door:
         self._transfers = {each for each in self._transfers if each.transfer_id != transfer_id}
 
     async def settled(self) -> None:
-        """Waits for the files that are coming in."""
-        waits = (transfer.done() for transfer in self._transfers)
+        """Waits for the files that are coming in, but for those that the user has paused."""
+        waits = (transfer.done() for transfer in self._transfers if not transfer.paused)
         await asyncio.gather(*waits, return_exceptions=True)
 
     async def _accept(self, invitation: Invitation) -> None:

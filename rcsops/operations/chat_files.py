@@ -10,7 +10,7 @@ from rcsops.operations.chat_events import Teller
 from rcsops.operations.chat_outbox import typed_path
 from rcsops.operations.chat_talk import Talk
 from rcsops.operations.wording import amount
-from rcsops.ua import Agent, Transfer, TransferStatus
+from rcsops.ua import Agent, FileTransfer, TransferStatus
 
 __all__ = ["FILE_COMMANDS", "FileCommands"]
 
@@ -50,7 +50,7 @@ class FileCommands:
         lines = [self._line(each) for each in transfers] or ["no file is on its way"]
         talk.narrator.say("files", "\n".join(lines), files=[_facts(each) for each in transfers])
 
-    def _line(self, transfer: Transfer) -> str:
+    def _line(self, transfer: FileTransfer) -> str:
         way = "from" if transfer.incoming else "to"
         share = transfer.octets * 100 // transfer.size if transfer.size else 0
         what = f"{transfer.number}  {transfer.name} {way} {self._teller.short(transfer.peer)}"
@@ -67,7 +67,7 @@ class FileCommands:
     async def _cancel(self, talk: Talk, argument: str) -> None:
         await self._chosen(argument, "/cancel").cancel()
 
-    def _chosen(self, argument: str, command: str) -> Transfer:
+    def _chosen(self, argument: str, command: str) -> FileTransfer:
         transfers = self._agent.transfers
         if not argument and len(transfers) == 1:
             return transfers[0]
@@ -117,12 +117,13 @@ class FileCommands:
         return peer
 
 
-def _facts(transfer: Transfer) -> dict[str, object]:
+def _facts(transfer: FileTransfer) -> dict[str, object]:
     return {
         "number": transfer.number,
         "transfer_id": transfer.transfer_id,
         "peer": transfer.peer,
         "name": transfer.name,
+        "via": transfer.WAY,
         "incoming": transfer.incoming,
         "status": transfer.status.value,
         "paused": transfer.paused or transfer.status is TransferStatus.PAUSED,

@@ -8,14 +8,14 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from rcsops.errors import RcsopsError, SessionClosed, UsageError
+from rcsops.errors import RcsopsError, SessionClosed
 from rcsops.operations.chat_events import Teller
 from rcsops.operations.chat_letters import Letters
 from rcsops.operations.chat_notices import Narrator
 from rcsops.operations.file_way import goes_by_http
 from rcsops.operations.places import Said, say, words_of
 from rcsops.operations.wording import amount
-from rcsops.ua import Agent, Chat, HttpUpload, MessageStatus, Receipt, Transfer
+from rcsops.ua import Agent, Chat, FileTransfer, MessageStatus, Receipt
 
 __all__ = ["Outbox", "typed_path"]
 
@@ -53,7 +53,7 @@ class Outbox:
         self._receipts: dict[str, Receipt] = {}
         # What was said, for what is told of it after it was delivered.
         self._texts: OrderedDict[str, str] = OrderedDict()
-        self._transfers: set[Transfer | HttpUpload] = set()
+        self._transfers: set[FileTransfer] = set()
         self._sending = asyncio.Lock()
 
     def hold(self, said: Said) -> bool:
@@ -123,24 +123,17 @@ class Outbox:
             self._no_session()
             return
         path = typed_path(name)
-        try:
-            path.name.encode("utf-8")
-        except UnicodeEncodeError:
-            raise UsageError("not sent: the name of that file is not UTF-8") from None
         peer = self._teller.short(way.peer)
-        facts: dict[str, object]
-        transfer: Transfer | HttpUpload
+        transfer: FileTransfer
         try:
             if isinstance(way, Chat) and not by_http:
-                transfer = offered = await way.send_file(path)
+                transfer = await way.send_file(path)
                 text = f"offering {transfer.name} ({amount(transfer.size)}) to {peer}"
-                facts = {"via": "msrp", "number": offered.number}
             else:
                 chat = way if isinstance(way, Chat) else None
                 uri = way.peer if chat is None else chat.remote_uri
                 transfer = await self._agent.send_file_http(uri, path, chat=chat)
                 text = f"uploading {transfer.name} ({amount(transfer.size)}) for {peer}"
-                facts = {"via": "http"}
         except RcsopsError as error:
             self._narrator.fail(f"not sent: {error}", hint=error.hint)
             return
@@ -151,7 +144,8 @@ class Outbox:
             transfer_id=transfer.transfer_id,
             name=transfer.name,
             size=transfer.size,
-            **facts,
+            via=transfer.WAY,
+            number=transfer.number,
         )
 
     def _lost(self, texts: list[Said], reason: str) -> None:
@@ -185,9 +179,12 @@ class Outbox:
             *(self._through(transfer) for transfer in transfers),
         )
 
-    async def _through(self, transfer: Transfer | HttpUpload) -> None:
+    async def _through(self, transfer: FileTransfer) -> None:
+        if transfer.paused:
+            # Nobody will let it go on any more here.
+            return
         await _quietly(transfer.done())
-        if isinstance(transfer, HttpUpload) and transfer.receipt is not None:
+        if transfer.receipt is not None:
             await self._receipt(transfer.receipt)
 
     async def _receipt(self, receipt: Receipt) -> None:

@@ -106,6 +106,8 @@ listen = [{listen}]
 # rules = ["accept size<=100MB"]
 # max_size = 1073741824
 # reserve = 100000000
+# A file whose connection broke is tried for so long after its last octet.
+# resume_seconds = 300
 """
 
 

@@ -56,6 +56,7 @@ class Listener:
         self._heard = 0
         # The messages whose file is to be fetched, and is not there yet.
         self._due: set[str] = set()
+        self._failed = False
         self._lost = ""
         self._stopped = asyncio.Event()
         self._hurried = asyncio.Event()
@@ -78,7 +79,8 @@ class Listener:
 
     async def run(self, seconds: float | None = None) -> bool:
         """Registers and listens, for ``seconds`` at most; False when ``count`` was not reached,
-        or a file of these messages was still on its way.
+        or a file of these messages was still on its way or has failed. Downloads that an earlier
+        listener left go on.
 
         Raises RegistrationError when the server does not take our user, at first or later; OSError
         when what comes cannot be told any more.
@@ -105,10 +107,12 @@ class Listener:
             raise self._tasks.fault
         if self._lost:
             raise AgentError(self._lost, hint="start it again when that is mended")
-        return done or self._count is None
+        return self._count is None or (done and not self._failed)
 
     async def _listen(self, feed: AsyncIterator[events.Event]) -> bool:
         await self._agent.register()
+        if self._directory is not None:
+            self._due.update(each.transfer_id for each in await self._agent.resume_downloads())
         announced = ""
         async for event in feed:
             self._show(event)
@@ -120,8 +124,12 @@ class Listener:
                 await self._heard_of(event)
             elif isinstance(event, events.FileRefused):
                 self._due.discard(announced)
-            elif isinstance(event, events.FileReceived | events.FileFailed):
+            elif isinstance(event, events.FileReceived):
                 self._due.discard(event.transfer_id)
+            elif isinstance(event, events.FileFailed | events.FileInterrupted):
+                if isinstance(event, events.FileFailed) or event.retry_in is None:
+                    self._failed |= event.transfer_id in self._due
+                    self._due.discard(event.transfer_id)
             elif isinstance(event, events.Invited):
                 self._tasks.spawn(self._accept(event.invitation))
             elif isinstance(event, events.FileOffered):
@@ -152,7 +160,12 @@ class Listener:
                 self._agent.mark_displayed(event)
         elif isinstance(
             event,
-            events.Registered | events.RegistrationLost | events.FileFailed | events.SessionOpened,
+            events.Registered
+            | events.RegistrationLost
+            | events.FileFailed
+            | events.FileInterrupted
+            | events.FileResumed
+            | events.SessionOpened,
         ):
             self._note(words)
 
@@ -180,6 +193,7 @@ class Listener:
             try:
                 await offer.accept(self._directory)
             except RcsopsError as error:
+                self._failed |= offer.transfer_id in self._due
                 self._note(f"{offer.name} not received: {error}")
             else:
                 return True

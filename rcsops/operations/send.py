@@ -15,7 +15,7 @@ from rcsops.rcs import Location
 from rcsops.ua import (
     Agent,
     Chat,
-    HttpUpload,
+    FileTransfer,
     MessageStatus,
     Receipt,
     Service,
@@ -264,77 +264,47 @@ class Courier:
         does, TransferError when the file cannot be read, UsageError for a name that no peer could
         read.
         """
-        try:
-            path.name.encode("utf-8")
-        except UnicodeEncodeError:
-            raise UsageError("the name of that file is not UTF-8", hint="rename it") from None
-        if via == "http" or (via == "auto" and self._agent.options.content):
-            outcome = await self._file_http(path, wait, sure=via == "http")
-            if outcome is not None:
-                return outcome
-        return await self._file_msrp(path)
-
-    async def _file_http(self, path: Path, wait: str, *, sure: bool) -> Outcome | None:
-        """None when the peer is there and fetches no files, unless it is to be ``sure``."""
         async with self._started():
+            by_http = via != "msrp"
+            transfer: FileTransfer | None = None
+            error: AgentError | None
             receipt: Receipt | None = None
-            upload: HttpUpload | None = None
             try:
                 async with asyncio.timeout(self._seconds):
                     await self._agent.register()
-                    if not sure:
-                        await self._ask()
-                        if not goes_by_http(self._agent, self._uri):
-                            return None
-                    upload = await self._agent.send_file_http(self._uri, path)
-                    await upload.done()
-                    receipt = upload.receipt
-                    assert receipt is not None
-                    async with self._news_of(receipt):
-                        await _reach(receipt, wait)
-            except TimeoutError:
-                error = AgentError(f"the file was not through within {self._seconds:g} s")
-            except AgentError as failure:
-                if upload is None:
-                    raise
-                error = failure
-            else:
-                return Outcome(receipt.status.value, True, "http", receipt.message_id)
-            if upload is None:
-                raise error
-            await upload.cancel()
-            status = "failed" if receipt is None else receipt.status.value
-            reference = upload.transfer_id if receipt is None else receipt.message_id
-            return Outcome(status, False, "http", reference, str(error), error.hint, error.status)
-
-    async def _file_msrp(self, path: Path) -> Outcome:
-        """Sends a file, or goes on with one of which a part is through; done when the peer has the
-        whole of it."""
-        async with self._started():
-            transfer = None
-            try:
-                async with asyncio.timeout(self._seconds):
-                    await self._agent.register()
-                    transfer = await self._agent.send_file(self._uri, path)
+                    if via == "auto":
+                        if self._agent.options.content:
+                            await self._ask()
+                        by_http = goes_by_http(self._agent, self._uri)
+                    send = self._agent.send_file_http if by_http else self._agent.send_file
+                    transfer = await send(self._uri, path)
                     await transfer.done()
+                    receipt = transfer.receipt
+                    if receipt is not None:
+                        async with self._news_of(receipt):
+                            await _reach(receipt, wait)
             except TimeoutError:
                 error = AgentError(f"the file was not through within {self._seconds:g} s")
             except AgentError as failure:
-                if transfer is None:
-                    raise
                 error = failure
             else:
-                return Outcome("delivered", True, "session", transfer.transfer_id)
+                error = None
             if transfer is None:
+                assert error is not None
                 raise error
+            way, reference = "http" if by_http else "session", transfer.transfer_id
+            if error is None:
+                status = "delivered" if receipt is None else receipt.status.value
+                return Outcome(status, True, way, reference)
             await transfer.suspend()
             status, text, hint = "failed", str(error), error.hint
-            if transfer.status is TransferStatus.INTERRUPTED:
+            if receipt is not None:
+                status = receipt.status.value
+            elif transfer.status is TransferStatus.INTERRUPTED:
                 status, hint = "interrupted", "the same command goes on from there"
-            elif error.status in (404, 408, 480, 486):
+            elif not by_http and error.status in (404, 408, 480, 486):
                 text = self._teller.refusal(self._aor, error)
-            reference = transfer.transfer_id
-            return Outcome(status, False, "session", reference, text, hint, error.status)
+            return Outcome(status, False, way, reference, text, hint, error.status)
 
     @contextlib.asynccontextmanager
     async def _started(self) -> AsyncIterator[None]:

@@ -89,6 +89,7 @@ class Settings:
     files_rules: tuple[str, ...] = ("accept size<=100MB",)
     files_max_size: int = 1 << 30
     files_reserve: int = 100_000_000
+    files_resume_seconds: int = 300
     chat_front: str = "screen"
     chat_theme: str = "dark"
     chat_notifications: str = "desktop"
@@ -111,6 +112,12 @@ class Settings:
     def file_rules(self) -> FileRules:
         """``files_rules`` as a value."""
         return FileRules.parse(self.files_rules, domain=self.domain)
+
+    @property
+    def upload_url(self) -> str:
+        """Where the project's agents upload files: the content server that is named for them, or
+        else the project's own; "" without one."""
+        return self.agent_content or self.content.upload_url
 
     def local_server(self, transport: str | None = None) -> Listen | None:
         """Where an agent on this machine finds the project's server by ``transport``.
@@ -290,7 +297,7 @@ def _silence(value: object) -> int:
 
 
 def _patience(value: object) -> int:
-    """Seconds up to a year; 0 for ever."""
+    """Seconds up to a year, or 0."""
     if value in (0, "0") and not isinstance(value, bool):
         return 0
     return _keeping(value)
@@ -359,6 +366,7 @@ _KEYS: dict[str, tuple[str, Callable[[object], object]]] = {
     "files.rules": ("files_rules", _strings(_rule, empty=True)),
     "files.max_size": ("files_max_size", _octets),
     "files.reserve": ("files_reserve", _octets),
+    "files.resume_seconds": ("files_resume_seconds", _patience),
     "chat.front": ("chat_front", _choice(CHAT_FRONTS)),
     "chat.theme": ("chat_theme", _choice(CHAT_THEMES)),
     "chat.notifications": ("chat_notifications", _choice(CHAT_NOTIFICATIONS)),

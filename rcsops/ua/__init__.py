@@ -33,13 +33,14 @@ from rcsops.ua.events import (
     Trying,
     Unregistered,
 )
+from rcsops.ua.file_transfer import FileTransfer, TransferStatus
 from rcsops.ua.host import AgentHost
 from rcsops.ua.http_files import HttpOffer
 from rcsops.ua.http_transfer import HttpDownload, HttpUpload
 from rcsops.ua.incoming import FileOffer, Invitation
 from rcsops.ua.receipts import MessageStatus, Receipt
 from rcsops.ua.snapshot import AgentSnapshot, take_snapshot
-from rcsops.ua.transfer import Transfer, TransferStatus
+from rcsops.ua.transfer import Transfer
 
 __all__ = [
     "Agent",
@@ -63,6 +64,7 @@ __all__ = [
     "FileRefused",
     "FileResumed",
     "FileSent",
+    "FileTransfer",
     "FileUploaded",
     "HttpDownload",
     "HttpOffer",

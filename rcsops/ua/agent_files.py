@@ -8,8 +8,9 @@ from rcsops.errors import UsageError
 from rcsops.rcs import FileSelector
 from rcsops.ua.chat import Chat
 from rcsops.ua.core import AgentCore
+from rcsops.ua.file_transfer import FileTransfer
 from rcsops.ua.files import OutgoingFile
-from rcsops.ua.http_transfer import HttpUpload
+from rcsops.ua.http_transfer import HttpDownload, HttpUpload
 from rcsops.ua.transfer import Transfer
 
 __all__ = ["FileAgent"]
@@ -75,7 +76,7 @@ class FileAgent(AgentCore):
         return self.files.fetch(self.peer_uri(peer), selector, Path(directory), chat=chat)
 
     @property
-    def transfers(self) -> tuple[Transfer, ...]:
+    def transfers(self) -> tuple[FileTransfer, ...]:
         """The files that are on their way, or that were interrupted, also at an earlier time."""
         self.files.find_unfinished()
         return self.files.transfers
@@ -93,12 +94,19 @@ class FileAgent(AgentCore):
         ``chat`` while that is open, else without a session, so that it waits for who is away.
 
         Returns as soon as the file has been read through; ``await upload.done()`` until the message
-        is on its way, whose receipt is ``upload.receipt``. A broken upload goes on by itself;
-        ``cancel`` gives it up. ``thumbnail`` is an image of 64 KiB at most. Raises TransferError
-        when a file cannot be read.
+        is on its way, whose receipt is ``upload.receipt``. A broken upload goes on by itself, and
+        one that was not through when it was last sent to that peer where it was, if the agent keeps
+        ``transfers``; ``cancel`` gives it up. ``thumbnail`` is an image of 64 KiB at most. Raises
+        TransferError when a file cannot be read.
         """
         self.check_open()
         uri = self.peer_uri(peer)
         return await self.http_files.send(
             uri, path, chat=chat, thumbnail=thumbnail, conversation_id=conversation_id
         )
+
+    async def resume_downloads(self) -> list[HttpDownload]:
+        """Goes on with the downloads from content servers that an earlier agent of the user, with
+        the same ``transfers``, had begun and not paused; no peer would do it. Returns them."""
+        self.check_open()
+        return await self.http_files.go_on()

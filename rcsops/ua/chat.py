@@ -181,9 +181,9 @@ class Chat(SessionUser):
         message = self._codec.compose_location(location, wall_clock(), entity=self._agent.aor)
         return await self._send(message, location.text, geolocation.CONTENT_TYPE)
 
-    async def send_file_info(self, info: FileInfo, file: "Attachment") -> Receipt:
+    async def send_file_info(self, info: FileInfo, file: "Attachment", message_id: str) -> Receipt:
         """Says where ``file`` is on a content server; see ``Agent.send_file_http``."""
-        message = self._codec.compose_file(info, wall_clock())
+        message = self._codec.compose_file(info, wall_clock(), message_id=message_id)
         return await self._send(message, info.text, fthttp.CONTENT_TYPE, file, info)
 
     async def _send(

@@ -159,7 +159,8 @@ class AgentCore(Addressing, ABC):
         found += [(chat, chat.session) for chat in (*self._chats, *self._opening)]
         found += [(pending, pending.call) for pending in self._pending]
         transfers = () if self._files is None else self._files.transfers
-        found += [(each, each.call) for each in transfers if each.call is not None]
+        calls = (each for each in transfers if isinstance(each, Transfer))
+        found += [(each, each.call) for each in calls if each.call is not None]
         return found
 
     @property

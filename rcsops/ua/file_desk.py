@@ -11,11 +11,13 @@ from rcsops.rcs import FileOffer as OfferedFile
 from rcsops.rcs import FileSelector
 from rcsops.settings import FileVerdict
 from rcsops.ua import events
+from rcsops.ua.file_transfer import FileTransfer, TransferStatus
 from rcsops.ua.files import OutgoingFile
+from rcsops.ua.http_transfer import HttpTransfer
 from rcsops.ua.incoming import FileOffer
 from rcsops.ua.receiving import IncomingTransfer
 from rcsops.ua.sending import OutgoingTransfer
-from rcsops.ua.transfer import Transfer, TransferStatus
+from rcsops.ua.transfer import Transfer
 from rcsops.ua.transfer_store import Facts, TransferStore
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ class FileDesk:
     def __init__(self, agent: "AgentCore") -> None:
         directory = agent.options.transfers
         self.store = TransferStore(directory) if directory is not None else None
-        self.transfers: tuple[Transfer, ...] = ()
+        # Over MSRP and over HTTP.
+        self.transfers: tuple[FileTransfer, ...] = ()
         self._agent = agent
         self._numbers = 0
         # What peers may fetch: (peer, file), the oldest first.
@@ -53,7 +56,7 @@ class FileDesk:
         running = (each for each in self.transfers if each.status is not TransferStatus.INTERRUPTED)
         return offers + sum(1 for _ in running) >= _MAX_FILES
 
-    def add(self, transfer: Transfer) -> None:
+    def add(self, transfer: FileTransfer) -> None:
         """A file is on its way."""
         self._numbers += 1
         transfer.number = self._numbers
@@ -67,7 +70,7 @@ class FileDesk:
         if len(standing) > _MAX_STANDING:
             self._agent.host.spawn(standing[0].suspend())
 
-    def forget(self, transfer: Transfer) -> None:
+    def forget(self, transfer: FileTransfer) -> None:
         """It is through, or has failed."""
         self.transfers = tuple(other for other in self.transfers if other is not transfer)
 
@@ -193,7 +196,9 @@ class FileDesk:
         file = await OutgoingFile.open(path)
         record = None
         if self.store is not None:
-            record = self.store.take(incoming=False, peer=peer, sha1=file.sha1, size=file.size)
+            record = self.store.take(
+                OutgoingTransfer.WAY, incoming=False, peer=peer, sha1=file.sha1, size=file.size
+            )
         known = record.facts if record is not None else None
         transfer = OutgoingTransfer(
             agent,
@@ -243,11 +248,11 @@ class FileDesk:
         user goes on with, among ``transfers``."""
         if self.store is None:
             return
-        known = {(each.incoming, each.peer, each.transfer_id) for each in self.transfers}
+        known = {(each.WAY, each.incoming, each.peer, each.transfer_id) for each in self.transfers}
         for record in self.store.free():
             facts = record.facts
             record.close()
-            if (facts.incoming, facts.peer, facts.transfer_id) not in known:
+            if (facts.way, facts.incoming, facts.peer, facts.transfer_id) not in known:
                 self._adopt(facts)
 
     def _all(self, peer: str, transfer_id: str) -> list[Transfer]:
@@ -257,7 +262,8 @@ class FileDesk:
             return [
                 each
                 for each in self.transfers
-                if (each.peer, each.transfer_id) == (peer, transfer_id)
+                if isinstance(each, Transfer)
+                and (each.peer, each.transfer_id) == (peer, transfer_id)
             ]
 
         if not found():
@@ -265,6 +271,9 @@ class FileDesk:
         return found()
 
     def _adopt(self, facts: Facts) -> None:
+        if facts.way == HttpTransfer.WAY:
+            self.add(self._agent.http_files.restored(facts))
+            return
         transfer: Transfer
         if facts.incoming:
             transfer = IncomingTransfer(

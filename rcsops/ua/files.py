@@ -9,13 +9,14 @@ import stat
 from pathlib import Path
 
 from rcsops.database.history import Attachment
-from rcsops.errors import TransferError
+from rcsops.errors import TransferError, UsageError
 from rcsops.msrp.outgoing import Read
 from rcsops.rcs import FileInfo, FileSelector
 
-__all__ = ["OutgoingFile", "attachment_of", "check_room"]
+__all__ = ["OutgoingFile", "attachment_of", "check_room", "read_thumbnail"]
 
 _BLOCK = 1 << 20
+_MAX_THUMBNAIL = 1 << 16
 # How far ahead of what is read the system is told to fetch.
 _AHEAD = 8 << 20
 
@@ -41,6 +42,21 @@ def check_room(directory: Path, size: int, reserve: int) -> None:
 def attachment_of(info: FileInfo | None) -> Attachment | None:
     """How the history knows a file on a content server that has not been fetched."""
     return None if info is None else Attachment(info.name, "", info.file.size)
+
+
+def read_thumbnail(path: Path) -> tuple[str, bytes]:
+    """The media type and the octets of a small picture. Raises TransferError."""
+    kind = mimetypes.guess_type(path.name)[0] or ""
+    if not kind.startswith("image/"):
+        raise TransferError(f"{path} is no image that a peer could show")
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_THUMBNAIL + 1)
+    except OSError as error:
+        raise TransferError(f"{path} cannot be read: {error.strerror}") from error
+    if len(data) > _MAX_THUMBNAIL:
+        raise TransferError(f"a thumbnail has at most {_MAX_THUMBNAIL} octets")
+    return kind, data
 
 
 class OutgoingFile:
@@ -79,12 +95,17 @@ class OutgoingFile:
     async def open(cls, path: str | os.PathLike[str]) -> "OutgoingFile":
         """Opens a file and computes its hashes, off the event loop.
 
-        Raises TransferError when it is not a regular file that can be read.
+        Raises TransferError when it is not a regular file that can be read, UsageError when it has
+        a name that no peer could read.
         """
         return await asyncio.to_thread(cls._open, Path(path))
 
     @classmethod
     def _open(cls, path: Path) -> "OutgoingFile":
+        try:
+            path.name.encode("utf-8")
+        except UnicodeEncodeError:
+            raise UsageError("the name of that file is not UTF-8", hint="rename it") from None
         try:
             # Not to hang on a FIFO, whatever the name leads to.
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

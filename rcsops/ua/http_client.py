@@ -15,9 +15,24 @@ from rcsops.rcs.fthttp import (
     parse_resume_info,
 )
 from rcsops.sip import DigestClient, Request, Response
-from rcsops.text import visible
 from rcsops.transport import TlsOptions
 from rcsops.transport.tls import Tls
+from rcsops.ua.http_answers import (
+    ANSWER_SECONDS,
+    PACE_OCTETS,
+    PIECE,
+    Broken,
+    Busy,
+    Interrupted,
+    check_type,
+    expect,
+    paced,
+    part_of,
+    promised_sha256,
+    read_document,
+    retry_after,
+    validator_of,
+)
 from rcsops.ua.http_guard import Places, public_resolver
 
 if TYPE_CHECKING:
@@ -25,17 +40,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ContentClient", "Target", "Upload"]
 
-_PIECE = 1 << 16
-_MAX_DOCUMENT = 1 << 16
-_MAX_ERROR = 300
 _CONNECT_SECONDS = 15.0
 _SILENCE_SECONDS = 60.0
+_AT_A_TIME = 8
 _BREAKS = 6
 _LONGEST_WAIT = 10.0
 _BUSY_TRIES = 3
-_MAX_RETRY_AFTER = 60.0
 _BOUNDARY_START = "rcsops-"
-_MAY_FAIL = frozenset({408, 425, 429, 500, 502, 504})
 
 Progress = Callable[[int], None]
 _T = TypeVar("_T")
@@ -57,24 +68,20 @@ class Upload(Protocol):
 
 class Target(Protocol):
     """Where a download goes; the methods raise TransferError. When it ``is_full``, `flush` is
-    awaited."""
+    awaited.
+
+    `begin` is told that octets come from ``offset`` on, in front of which all is there, and what
+    the server calls this state of the file (``validator``, or ""; RFC 9110 §8.8) and gives as its
+    SHA-256 (hex, or ""; RFC 9530). ``validator`` is the one that it was told last.
+    """
 
     @property
+    def validator(self) -> str: ...
+    @property
     def is_full(self) -> bool: ...
+    async def begin(self, offset: int, validator: str, sha256: str) -> None: ...
     def write(self, offset: int, data: bytes) -> None: ...
     async def flush(self) -> None: ...
-
-
-class _Broken(Exception):
-    """The connection broke, or the server did: it may do better the next time."""
-
-
-class _Busy(Exception):
-    """503: the server says when to come again."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__("the content server is busy")
-        self.seconds = seconds
 
 
 class ContentClient:
@@ -92,6 +99,7 @@ class ContentClient:
         self._tls = tls
         # By whether it is for our own server.
         self._sessions: dict[bool, ClientSession] = {}
+        self._turns = {own: asyncio.Semaphore(_AT_A_TIME) for own in (False, True)}
 
     async def close(self) -> None:
         """Closes every connection."""
@@ -108,10 +116,13 @@ class ContentClient:
         progress: Progress,
         *,
         thumbnail: tuple[str, bytes] | None = None,
+        begun: bool = False,
     ) -> FileInfo:
-        """Uploads a file and returns what the server says of it; after a break it goes on.
+        """Uploads a file and returns what the server says of it; after a break it goes on, and so
+        does what was ``begun`` under this ``tid`` at an earlier time.
 
-        ``thumbnail`` is its media type and octets. Raises TransferError.
+        ``thumbnail`` is its media type and octets. Raises TransferError: Interrupted when it may
+        go on later.
         """
         if not self._base:
             raise TransferError(
@@ -126,7 +137,8 @@ class ContentClient:
             progress(octets)
 
         async def attempt(first: bool) -> FileInfo:
-            document = b"" if first else await self._go_on(tid, file, note)
+            anew = first and not begun
+            document = b"" if anew else await self._go_on(tid, file, note)
             document = document or await self._begin(tid, file, note, thumbnail)
             try:
                 info = parse_file_info(document)
@@ -159,8 +171,8 @@ class ContentClient:
             "Content-Length": str(len(head) + file.size + len(tail)),
         }
         async with self._ask("POST", self._base, headers, body) as response:
-            await _expect(response, 200)
-            return await _read_document(response)
+            await expect(response, 200)
+            return await read_document(response)
 
     async def _go_on(self, tid: str, file: Upload, note: Progress) -> bytes:
         """The document of an upload that has come to its end, now or before; empty when it has to
@@ -188,7 +200,7 @@ class ContentClient:
                 if response.status in (404, 409, 410, 416):
                     # It thinks otherwise of what it has.
                     return b""
-                await _expect(response, 200, 201, 204)
+                await expect(response, 200, 201, 204)
         return await self._info(tid, "get_download_info")
 
     async def _info(self, tid: str, what: str) -> bytes:
@@ -196,48 +208,56 @@ class ContentClient:
         async with self._ask("GET", url) as response:
             if response.status in (404, 410):
                 return b""
-            await _expect(response, 200)
-            return await _read_document(response)
+            await expect(response, 200)
+            return await read_document(response)
 
     # --- down --------------------------------------------------------------------------------
 
-    async def download(self, file: StoredFile, target: Target, progress: Progress) -> None:
-        """Fetches a file; after a break it goes on from where it was.
+    async def download(
+        self, file: StoredFile, target: Target, progress: Progress, *, reached: int = 0
+    ) -> None:
+        """Fetches a file, of which ``reached`` octets are there; after a break it goes on.
 
         Raises TransferError when it cannot be had, is not what was promised, or must not be
-        fetched from there.
+        fetched from there: Interrupted when it may go on later.
         """
         self._places.check(file.url)
         if file.until is not None and file.until <= datetime.now(UTC):
             raise TransferError(f"the file was kept until {file.until:%Y-%m-%d %H:%M} UTC")
-        reached = 0
-        tag = ""
 
         async def attempt(_first: bool) -> None:
-            nonlocal reached, tag
+            nonlocal reached
             headers = {}
+            if reached and reached == file.size:
+                # It broke behind the last octet.
+                return
             if reached:
                 headers["Range"] = f"bytes={reached}-"
-                if tag:
-                    headers["If-Range"] = tag
+                # A weak one does not say that each octet is the same (RFC 9110 §13.1.5).
+                if target.validator and not target.validator.startswith("W/"):
+                    headers["If-Range"] = target.validator
             async with self._ask("GET", file.url, headers) as response:
-                if response.status == 416 and reached == file.size:
-                    return
-                await _expect(response, 200, 206)
-                _check_type(response, file.content_type)
-                start = _start_of(response, file.size)
-                if start > reached:
-                    raise TransferError("the content server left octets out")
-                tag = response.headers.get("ETag", "")
-                reached = start
-                while data := await response.content.read(_PIECE):
+                await expect(response, 200, 206)
+                check_type(response, file.content_type)
+                part = part_of(response, reached, file.size)
+                validator = validator_of(response)
+                if part.start and target.validator and validator not in ("", target.validator):
+                    # It should have sent all of it: If-Range says so.
+                    reached = 0
+                    await target.begin(0, "", "")
+                    raise Broken("the file has changed at the content server")
+                await target.begin(part.start, validator, promised_sha256(response))
+                reached = part.start
+                async for data in paced(response):
+                    if reached + len(data) > part.stop:
+                        raise TransferError("more came than was promised")
                     target.write(reached, data)
                     if target.is_full:
                         await target.flush()
                     reached += len(data)
                     progress(reached)
             if reached < file.size:
-                raise _Broken(f"{reached} of {file.size} octets came")
+                raise Broken(f"{reached} of {file.size} octets came")
 
         await self._persist(attempt, lambda: reached)
 
@@ -253,18 +273,16 @@ class ContentClient:
         while True:
             try:
                 return await attempt(first)
-            except _Busy as error:
+            except Busy as error:
                 busy += 1
                 if busy >= _BUSY_TRIES:
-                    raise TransferError(str(error)) from error
+                    raise Interrupted(str(error)) from error
                 await asyncio.sleep(error.seconds)
-            except _Broken as error:
-                breaks = 1 if reached() > furthest else breaks + 1
+            except Broken as error:
+                breaks = 1 if reached() >= furthest + PACE_OCTETS else breaks + 1
                 furthest = max(furthest, reached())
                 if breaks >= _BREAKS:
-                    raise TransferError(
-                        f"the connection breaks off again and again: {error}"
-                    ) from (error)
+                    raise Interrupted(f"it was tried again and again: {error}") from error
                 await asyncio.sleep(min(0.25 * 2**breaks, _LONGEST_WAIT))
                 first = False
 
@@ -295,25 +313,29 @@ class ContentClient:
                 authorization = carrier.get("Authorization")
                 if own and authorization is not None:
                     given["Authorization"] = authorization
-                async with self._session(own).request(
-                    method,
-                    _as_written(url),
-                    headers=given,
-                    data=None if sent is None else sent(),
-                    allow_redirects=False,
-                ) as response:
-                    if response.status == 401 and own and self._authorize(carrier, response):
-                        is_asked = True
-                        continue
-                    if response.status == 503:
-                        raise _Busy(_retry_after(response))
-                    if not is_asked and response.status < 500 and response.status != 401:
-                        is_asked = True
-                        continue
-                    yield response
-                    return
+                async with self._turns[own]:
+                    async with asyncio.timeout(ANSWER_SECONDS if sent is None else None):
+                        response = await self._session(own).request(
+                            method,
+                            _as_written(url),
+                            headers=given,
+                            data=None if sent is None else sent(),
+                            allow_redirects=False,
+                        )
+                    async with response:
+                        if response.status == 401 and own and self._authorize(carrier, response):
+                            is_asked = True
+                            continue
+                        if response.status == 503:
+                            raise Busy(retry_after(response))
+                        if not is_asked and response.status < 500 and response.status != 401:
+                            is_asked = True
+                            continue
+                        yield response
+                        return
         except (ClientError, TimeoutError, OSError) as error:
-            raise _Broken(str(error) or type(error).__name__) from error
+            text = str(error) or "the content server does not answer in time"
+            raise Broken(text) from error
         raise TransferError("the content server asks for the password again and again")
 
     def _authorize(self, carrier: Request, response: "ClientResponse") -> bool:
@@ -330,7 +352,7 @@ class ContentClient:
             import aiohttp
 
             connector = aiohttp.TCPConnector(
-                limit=8,
+                limit=_AT_A_TIME,
                 ssl=Tls(self._tls).https(),
                 resolver=None if own else public_resolver(),
                 # What a name leads to is looked at for each connection.
@@ -359,7 +381,7 @@ async def _pieces(file: Upload, start: int, note: Progress) -> AsyncIterator[byt
     offset = start
     read = file.reader(start)
     while offset < file.size:
-        piece = await asyncio.to_thread(read, min(_PIECE, file.size - offset))
+        piece = await asyncio.to_thread(read, min(PIECE, file.size - offset))
         if not piece or not file.unchanged:
             raise TransferError(f"{file.name} has been changed")
         yield piece
@@ -390,72 +412,3 @@ def _form(
         head += part("Thumbnail", kind, "thumbnail").encode() + data + b"\r\n"
     head += part("File", file.content_type, file.name).encode()
     return head, f"\r\n--{boundary}--\r\n".encode()
-
-
-async def _expect(response: "ClientResponse", *statuses: int) -> None:
-    """Raises TransferError in words for another status, `_Broken` for one that may pass."""
-    if response.status in statuses:
-        return
-    if response.status in _MAY_FAIL:
-        raise _Broken(f"the content server answered {response.status}")
-    said = (await response.content.read(_MAX_ERROR)).decode("utf-8", "replace")
-    plain = response.headers.get("Content-Type", "").startswith("text/plain")
-    known = _MEANINGS.get(response.status, "")
-    if plain and said.strip():
-        known = f"{known}: {visible(said.strip())}" if known else visible(said.strip())
-    if 300 <= response.status < 400:
-        known = "it leads elsewhere, which is not followed"
-    raise TransferError(
-        f"the content server refuses ({response.status}){f': {known}' if known else ''}",
-        status=response.status,
-    )
-
-
-_MEANINGS = {
-    401: "it does not take our password",
-    403: "it does not allow it",
-    404: "it has no such file, or has it no longer",
-    410: "the file has expired",
-    413: "the file is too large",
-    507: "it has no more room for us",
-}
-
-
-async def _read_document(response: "ClientResponse") -> bytes:
-    data = bytearray()
-    while piece := await response.content.read(_PIECE):
-        data += piece
-        if len(data) > _MAX_DOCUMENT:
-            raise TransferError("the content server answers with a document that is too long")
-    return bytes(data)
-
-
-def _check_type(response: "ClientResponse", promised: str) -> None:
-    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    vague = ("", "application/octet-stream")
-    if kind not in vague and promised not in vague and kind != promised:
-        raise TransferError(f"the file is {visible(kind[:60])}, and {promised} was promised")
-
-
-def _start_of(response: "ClientResponse", size: int) -> int:
-    """The offset of the first octet that comes; raises TransferError for another size than was
-    promised."""
-    length = response.headers.get("Content-Length", "")
-    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise TransferError("the content server sends the file in another encoding")
-    if response.status == 200:
-        if length.isdigit() and int(length) != size:
-            raise TransferError(f"the file has {length} octets, and {size} were promised")
-        return 0
-    unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
-    place, _, total = rest.partition("/")
-    first = place.partition("-")[0]
-    if unit.lower() != "bytes" or not first.isdigit() or total not in ("*", str(size)):
-        raise TransferError("the content server sends a part that was not asked for")
-    return int(first)
-
-
-def _retry_after(response: "ClientResponse") -> float:
-    text = response.headers.get("Retry-After", "")
-    seconds = float(text) if text.isascii() and text.isdigit() and len(text) < 9 else 1.0
-    return min(seconds, _MAX_RETRY_AFTER)

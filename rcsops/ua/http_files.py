@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import mimetypes
 import os
 from collections import OrderedDict
 from pathlib import Path
@@ -13,11 +12,19 @@ from rcsops.rcs import FileInfo, fthttp
 from rcsops.settings import FileVerdict
 from rcsops.sip import DigestClient, Uri
 from rcsops.ua import events
-from rcsops.ua.files import OutgoingFile, check_room
+from rcsops.ua.file_transfer import TransferStatus
+from rcsops.ua.files import OutgoingFile, check_room, read_thumbnail
 from rcsops.ua.http_client import ContentClient
 from rcsops.ua.http_guard import Places
-from rcsops.ua.http_transfer import HttpDownload, HttpTransfer, HttpUpload
+from rcsops.ua.http_transfer import (
+    Deliver,
+    HttpDownload,
+    HttpTransfer,
+    HttpUpload,
+    stored_of,
+)
 from rcsops.ua.receipts import Receipt
+from rcsops.ua.transfer_store import Facts
 
 if TYPE_CHECKING:
     from rcsops.database.history import Attachment
@@ -29,18 +36,15 @@ __all__ = ["HttpFiles", "HttpOffer"]
 logger = logging.getLogger(__name__)
 
 _MAX_OFFERS = 100
-_MAX_TRANSFERS = 16
-_MAX_THUMBNAIL = 1 << 16
 
 
 class HttpFiles:
     """What an agent knows of files on content servers; made when the first one comes or goes."""
 
-    __slots__ = ("_agent", "_client", "_offers", "transfers")
+    __slots__ = ("_agent", "_client", "_offers")
 
     def __init__(self, agent: "AgentCore") -> None:
         self._agent = agent
-        self.transfers: tuple[HttpTransfer, ...] = ()
         self._client: ContentClient | None = None
         self._offers: OrderedDict[str, HttpOffer] = OrderedDict()
 
@@ -61,8 +65,7 @@ class HttpFiles:
         return self._client
 
     async def close(self) -> None:
-        """Gives up what is under way, and closes the connections."""
-        await asyncio.gather(*(each.cancel() for each in self.transfers))
+        """Closes the connections, once all that was under way stands still."""
         if self._client is not None:
             await self._client.close()
 
@@ -75,30 +78,100 @@ class HttpFiles:
         thumbnail: str | os.PathLike[str] | None,
         conversation_id: str | None,
     ) -> HttpUpload:
-        """Uploads a file and tells a peer of it; see ``Agent.send_file_http``."""
-        pager = self._agent.pager
-
-        async def deliver(info: FileInfo, file: "Attachment") -> Receipt:
-            in_chat = chat is not None and not chat.ended
-            if chat is not None and in_chat and chat.session.takes_wrapped(fthttp.CONTENT_TYPE):
-                return await chat.send_file_info(info, file)
-            return await pager.send(
-                uri, info, conversation_id=conversation_id, message_id=None, file=file
-            )
-
-        small = None if thumbnail is None else await asyncio.to_thread(_thumbnail, Path(thumbnail))
+        """Uploads a file and tells a peer of it, or goes on with one that was not through; see
+        ``Agent.send_file_http``."""
+        agent = self._agent
+        picture = None if thumbnail is None else Path(thumbnail)
+        if picture is not None:
+            await asyncio.to_thread(read_thumbnail, picture)
         file = await OutgoingFile.open(path)
-        upload = HttpUpload(self._agent, file, small, peer=uri.aor, chat=chat, deliver=deliver)
+        store = agent.files.store
+        record = None
+        if store is not None:
+            record = store.take(
+                HttpUpload.WAY, incoming=False, peer=uri.aor, sha1=file.sha1, size=file.size
+            )
+        known = record.facts if record is not None else None
+        conversation_id = conversation_id or (known.conversation_id if known is not None else "")
+        upload = HttpUpload(
+            agent,
+            file,
+            peer=uri.aor,
+            chat=chat,
+            transfer_id=known.transfer_id if known is not None else agent.tokens.uuid(),
+            conversation_id=conversation_id,
+            thumbnail=picture,
+            deliver=self._delivery(uri, chat, conversation_id),
+        )
+        if record is not None:
+            upload.go_on(record)
+            upload.paused = False
         self._start(upload)
         return upload
 
+    def _delivery(self, uri: Uri, chat: "Chat | None", conversation_id: str) -> Deliver:
+        """How the peer is told where a file is."""
+        pager = self._agent.pager
+
+        async def deliver(info: FileInfo, file: "Attachment", message_id: str) -> Receipt:
+            in_chat = chat is not None and not chat.ended
+            if chat is not None and in_chat and chat.session.takes_wrapped(fthttp.CONTENT_TYPE):
+                return await chat.send_file_info(info, file, message_id)
+            return await pager.send(
+                uri, info, conversation_id=conversation_id or None, message_id=message_id, file=file
+            )
+
+        return deliver
+
     def _start(self, transfer: HttpTransfer) -> None:
-        self.transfers = (*self.transfers, transfer)
+        self._agent.files.add(transfer)
         transfer.start()
 
-    def over(self, transfer: HttpTransfer) -> None:
-        """It is through, or has failed."""
-        self.transfers = tuple(other for other in self.transfers if other is not transfer)
+    def restored(self, facts: Facts) -> HttpTransfer:
+        """A transfer that was begun at an earlier time."""
+        agent = self._agent
+        made: HttpTransfer
+        if facts.incoming:
+            made = HttpDownload(
+                agent,
+                stored_of(facts),
+                facts.name,
+                Path(facts.directory),
+                peer=facts.peer,
+                chat=None,
+                message_id=facts.transfer_id,
+            )
+        else:
+            uri = agent.peer_uri(facts.peer)
+            made = HttpUpload(
+                agent,
+                facts,
+                peer=facts.peer,
+                chat=None,
+                transfer_id=facts.transfer_id,
+                conversation_id=facts.conversation_id,
+                thumbnail=Path(facts.thumbnail) if facts.thumbnail else None,
+                deliver=self._delivery(uri, None, facts.conversation_id),
+            )
+        made.adopt(facts)
+        return made
+
+    async def go_on(self) -> list[HttpDownload]:
+        """Goes on with the downloads that an earlier agent of the user left, but for those that
+        were paused; see ``Agent.resume_downloads``."""
+        files = self._agent.files
+        files.find_unfinished()
+        resumed = []
+        for transfer in files.transfers:
+            left = transfer.status is TransferStatus.INTERRUPTED and not transfer.begun
+            if isinstance(transfer, HttpDownload) and left and not transfer.paused:
+                try:
+                    await transfer.resume()
+                except TransferError as error:
+                    logger.info("%s does not go on: %s", transfer.name, error)
+                else:
+                    resumed.append(transfer)
+        return resumed
 
     def announced(
         self, message: events.TextReceived, *, chat: "Chat | None", vouched: bool
@@ -144,16 +217,18 @@ class HttpFiles:
 
     def fetch(self, offer: "HttpOffer", directory: Path) -> HttpDownload:
         """Begins to fetch a file; see `HttpOffer.accept`."""
-        if len(self.transfers) >= _MAX_TRANSFERS:
+        if self._agent.files.is_full:
             raise TransferError("too many files are on their way; try again later")
         download = HttpDownload(
             self._agent,
-            offer.info,
+            offer.info.file,
+            offer.name,
             directory,
             peer=offer.peer,
             chat=offer.chat,
             message_id=offer.transfer_id,
         )
+        download.make_file()
         self._start(download)
         return download
 
@@ -234,17 +309,3 @@ class HttpOffer:
     def _answered(self) -> None:
         self.pending = False
         self._agent.http_files.forget(self)
-
-
-def _thumbnail(path: Path) -> tuple[str, bytes]:
-    kind = mimetypes.guess_type(path.name)[0] or ""
-    if not kind.startswith("image/"):
-        raise TransferError(f"{path} is no image that a peer could show")
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_THUMBNAIL + 1)
-    except OSError as error:
-        raise TransferError(f"{path} cannot be read: {error.strerror}") from error
-    if len(data) > _MAX_THUMBNAIL:
-        raise TransferError(f"a thumbnail has at most {_MAX_THUMBNAIL} octets")
-    return kind, data

@@ -1,59 +1,43 @@
 """One file on its way to or from a content server."""
 
 import asyncio
+import contextlib
 import logging
-import os
 from collections.abc import Awaitable, Callable
-from copy import copy
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from rcsops.database.history import Attachment
 from rcsops.errors import DatabaseError, RcsopsError, TransferError
-from rcsops.rcs import FileInfo, FileSelector
+from rcsops.rcs import FileInfo, FileSelector, StoredFile
 from rcsops.ua import events
-from rcsops.ua.files import OutgoingFile
-from rcsops.ua.incoming_file import IncomingFile
+from rcsops.ua.file_transfer import FileTransfer, Patience, TransferStatus
+from rcsops.ua.files import OutgoingFile, read_thumbnail
+from rcsops.ua.http_answers import Interrupted
+from rcsops.ua.incoming_file import Checkpoint, IncomingFile
 from rcsops.ua.receipts import Receipt
-from rcsops.ua.transfer import TransferStatus
+from rcsops.ua.transfer_store import Facts, reopen
 
 if TYPE_CHECKING:
     from rcsops.ua.chat import Chat
     from rcsops.ua.core import AgentCore
 
-__all__ = ["HttpDownload", "HttpTransfer", "HttpUpload"]
+__all__ = ["HttpDownload", "HttpTransfer", "HttpUpload", "stored_of"]
 
 logger = logging.getLogger(__name__)
 
-_PROGRESS_SECONDS = 0.1
-
-Deliver = Callable[[FileInfo, Attachment], Awaitable[Receipt]]
+Deliver = Callable[[FileInfo, Attachment, str], Awaitable[Receipt]]
 
 
-class HttpTransfer:
-    """A file on its way to or from a content server; ``octets`` of ``size`` have got through.
+class HttpTransfer(FileTransfer):
+    """A file on its way to or from a content server.
 
-    ``path`` is the file that is sent, or where the received one is, None until it is whole.
+    The peer takes no part in it: what is paused, resumed or given up is so here alone.
     """
 
-    __slots__ = (
-        "_agent",
-        "_error",
-        "_outcome",
-        "_shown_at",
-        "_task",
-        "chat",
-        "chat_id",
-        "name",
-        "octets",
-        "path",
-        "peer",
-        "sha1",
-        "size",
-        "status",
-        "transfer_id",
-    )
-    incoming = False
+    __slots__ = ("_completing", "_starting", "_task")
+    WAY = "http"
 
     def __init__(
         self,
@@ -62,165 +46,215 @@ class HttpTransfer:
         peer: str,
         chat: "Chat | None",
         transfer_id: str,
-        name: str,
-        size: int,
-        sha1: str = "",
+        conversation_id: str,
+        incoming: bool,
     ) -> None:
-        self.peer = peer
-        self.chat = chat
-        self.chat_id = chat.chat_id if chat is not None else ""
-        self.transfer_id = transfer_id
-        self.name = name
-        self.size = size
-        self.sha1 = sha1
-        self.octets = 0
-        self.path: Path | None = None
-        self.status = TransferStatus.OFFERED
-        self._agent = agent
+        super().__init__(
+            agent,
+            peer=peer,
+            uri="",
+            chat=chat,
+            transfer_id=transfer_id,
+            conversation_id=conversation_id,
+            incoming=incoming,
+        )
         self._task: asyncio.Task[None] | None = None
-        self._error: RcsopsError | None = None
-        self._outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._shown_at = 0.0
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name!r} {self.octets}/{self.size} {self.status}>"
-
-    @property
-    def over(self) -> bool:
-        """Whether it is through or has failed."""
-        return self._outcome.done()
-
-    async def done(self, timeout: float | None = None) -> Self:  # noqa: ASYNC109
-        """Waits for its end and returns the transfer.
-
-        Raises TransferError when it did not get through, or after ``timeout`` seconds.
-        """
-        try:
-            async with asyncio.timeout(timeout):
-                await asyncio.shield(self._outcome)
-        except TimeoutError as error:
-            raise TransferError(f"{self.name} is not through after {timeout:g} s") from error
-        if self._error is not None:
-            # A copy: what is raised holds the frames it came through, and they this.
-            raise copy(self._error)
-        return self
+        self._starting = False
+        # All octets are through: what is left is too short to be broken off.
+        self._completing = False
 
     def start(self) -> None:
-        """Begins."""
+        """Begins, or goes on."""
         self.status = TransferStatus.RUNNING
-        self._task = self._agent.host.spawn(self._guarded())
+        self.begun = True
+        self._keep_facts()
+        self._save(force=True)
+        self._task = self._agent.host.spawn(self._run())
 
-    async def cancel(self) -> None:
-        """Gives it up; of an incoming file nothing is left."""
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
-            await asyncio.wait((self._task,))
-        self._fail("cancelled")
-
-    async def _guarded(self) -> None:
-        try:
-            await self._run()
-        except RcsopsError as error:
-            self._fail(str(error), error)
-        except asyncio.CancelledError:
-            self._fail("cancelled")
-            raise
-
-    async def _run(self) -> None:
-        raise NotImplementedError
-
-    def _attachment(self) -> Attachment:
-        path = os.path.abspath(self.path) if self.path is not None else ""
-        return Attachment(self.name, path, self.size, self.sha1)
-
-    def _progress(self, octets: int) -> None:
-        if octets == self.octets:
+    async def pause(self) -> None:
+        self._check("pause")
+        if self.paused:
             return
-        self.octets = octets
-        now = asyncio.get_running_loop().time()
-        if now - self._shown_at >= _PROGRESS_SECONDS or octets == self.size:
-            self._shown_at = now
-            self._tell(
-                events.FileProgress(
-                    self.peer, self.chat_id, self.transfer_id, octets, self.size, self.incoming
-                )
-            )
-
-    def _succeed(self, event: events.Event) -> None:
-        self.octets = self.size
-        self._end(TransferStatus.DONE, event)
-
-    def _fail(self, reason: str, error: RcsopsError | None = None) -> None:
-        if not self.over:
-            self._error = error if error is not None else TransferError(reason)
-        self._end(
-            TransferStatus.FAILED,
-            events.FileFailed(
-                self.peer, self.chat_id, self.transfer_id, self.name, reason, self.incoming
-            ),
-        )
-
-    def _end(self, status: TransferStatus, event: events.Event) -> None:
+        self.paused = True
+        await self._stop()
         if self.over:
             return
-        self.status = status
-        self._outcome.set_result(None)
-        self._agent.http_files.over(self)
-        self._tell(event)
+        if self.status is TransferStatus.RUNNING:
+            self.status = TransferStatus.PAUSED
+        self._save(force=True)
+        self._tell_paused(by_peer=False)
 
-    def _tell(self, event: events.Event) -> None:
-        if self.chat is not None and not self.chat.ended:
-            self.chat.publish(event)
-        else:
-            self._agent.publish(event)
+    async def resume(self) -> None:
+        self._check("resume")
+        if self._sleeper is not None:
+            self._wake()
+            return
+        if self._starting or self.status is TransferStatus.RUNNING:
+            return
+        self._starting = True
+        try:
+            await self.claim()
+        finally:
+            self._starting = False
+        if self.over:
+            return
+        self.paused = False
+        self._begin_again()
+        self.start()
+        self._tell_resumed()
+
+    async def cancel(self) -> None:
+        await self._stop()
+        if not self.over:
+            self._drop_kept()
+            self._fail("cancelled")
+
+    async def suspend(self) -> None:
+        await self._stop()
+        if self.over:
+            return
+        if self._is_left_alone():
+            self._agent.files.forget(self)
+            return
+        if self._record is None:
+            await self.cancel()
+            return
+        if self.status is not TransferStatus.INTERRUPTED:
+            self.interrupted("suspended", None)
+        self._release()
+        self._agent.files.forget(self)
+        await self._let_go()
+
+    async def _stop(self) -> None:
+        """Breaks it off where it is, unless it is about to come to its end."""
+        task = self._task
+        if task is None or task.done():
+            return
+        if not self._completing:
+            task.cancel()
+        await asyncio.wait((task,))
+        await self._settle()
+
+    async def _run(self) -> None:
+        try:
+            if not await self._drive():
+                return
+            self._completing = True
+            await self._complete()
+        except RcsopsError as error:
+            self._fail(str(error), error)
+        finally:
+            self._completing = False
+
+    async def _drive(self) -> bool:
+        """Tries to bring the octets over until they are; False when no more is tried."""
+        patience = Patience(self._agent, self.octets)
+        while True:
+            try:
+                await self._transfer()
+            except Interrupted as error:
+                await self._settle()
+                delay = patience.wait(self.octets)
+                self.interrupted(str(error), delay)
+                if delay is None:
+                    return False
+                await self._sleep(delay)
+                self.status = TransferStatus.RUNNING
+                self._tell_resumed()
+            else:
+                return True
+
+    async def _transfer(self) -> None:
+        """Brings the octets over, from where they are; raises Interrupted when it is to be tried
+        again."""
+        raise NotImplementedError
+
+    async def _complete(self) -> None:
+        """What is to be done when they are through."""
+        raise NotImplementedError
+
+    async def _settle(self) -> None:
+        """It stands still: how far it has come is made sure of."""
+
+    async def _let_go(self) -> None:
+        """The file is closed; what there is of it stays."""
 
 
 class HttpUpload(HttpTransfer):
     """A file on its way to our content server, and its address to the peer: ``done`` returns when
-    the message is on its way, and ``receipt`` is that message's."""
+    the message is on its way, and ``receipt`` is that message's.
 
-    __slots__ = ("_deliver", "_file", "_thumbnail", "info", "receipt")
+    Its ``transfer_id`` is what the content server knows it by. The Message-ID is made of that, so
+    that a peer who is told twice, since this end was killed in between, knows it.
+    """
+
+    __slots__ = ("_deliver", "_file", "_thumbnail", "_tried", "info", "receipt", "thumbnail")
 
     def __init__(
         self,
         agent: "AgentCore",
-        file: OutgoingFile,
-        thumbnail: tuple[str, bytes] | None,
+        file: OutgoingFile | Facts,
         *,
         peer: str,
         chat: "Chat | None",
+        transfer_id: str,
+        conversation_id: str,
+        thumbnail: Path | None,
         deliver: Deliver,
     ) -> None:
         super().__init__(
             agent,
             peer=peer,
             chat=chat,
-            transfer_id=agent.tokens.uuid(),
-            name=file.name,
-            size=file.size,
-            sha1=file.sha1,
+            transfer_id=transfer_id,
+            conversation_id=conversation_id,
+            incoming=False,
         )
-        self.path = file.path
+        self.path = Path(file.path)
+        self.name = file.name
+        self.content_type = file.content_type
+        self.size = file.size
+        self.sha1, self.sha256 = file.sha1, file.sha256
+        self.thumbnail = thumbnail
         self.info: FileInfo | None = None
         self.receipt: Receipt | None = None
-        self._file = file
-        self._thumbnail = thumbnail
+        self._file = file if isinstance(file, OutgoingFile) else None
         self._deliver = deliver
+        self._tried = False
 
-    async def _run(self) -> None:
-        try:
-            self.info = await self._agent.http_files.client.upload(
-                self.transfer_id, self._file, self._progress, thumbnail=self._thumbnail
-            )
-        finally:
-            self._file.close()
-        self.receipt = await self._deliver(self.info, self._attachment())
+    def adopt(self, facts: Facts) -> None:
+        super().adopt(facts)
+        self.paused = facts.paused
+        self._tried = True
+
+    async def claim(self) -> None:
+        await super().claim()
+        if self._file is None:
+            self._file = await reopen(self._facts())
+
+    async def _transfer(self) -> None:
+        if self.info is not None:
+            return
+        assert self._file is not None
+        begun, self._tried = self._tried, True
+        small = None
+        if self.thumbnail is not None:
+            try:
+                small = await asyncio.to_thread(read_thumbnail, self.thumbnail)
+            except TransferError as error:
+                # It was there when the file was first sent.
+                logger.info("%s goes without its thumbnail: %s", self.name, error)
+        self.info = await self._agent.http_files.client.upload(
+            self.transfer_id, self._file, self._progress, thumbnail=small, begun=begun
+        )
+
+    async def _complete(self) -> None:
+        assert self.info is not None
+        message_id = self.transfer_id.replace("-", "")
+        self.receipt = await self._deliver(self.info, self._attachment(), message_id)
         self._succeed(
             events.FileUploaded(
-                self.peer,
-                self.chat_id,
-                self.transfer_id,
-                self.name,
+                *self._who(),
                 self.size,
                 self.sha1,
                 self.info.file.url,
@@ -228,44 +262,144 @@ class HttpUpload(HttpTransfer):
             )
         )
 
+    async def _let_go(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+    def _finish(self, event: events.Event) -> None:
+        if self._file is not None:
+            self._file.close()
+        super()._finish(event)
+
+    def _facts(self) -> Facts:
+        return Facts(
+            incoming=False,
+            peer=self.peer,
+            uri=self.uri,
+            transfer_id=self.transfer_id,
+            conversation_id=self.conversation_id,
+            name=self.name,
+            content_type=self.content_type,
+            size=self.size,
+            sha1=self.sha1,
+            sha256=self.sha256,
+            path=str(self.path.absolute()) if self.path is not None else "",
+            octets=self.octets,
+            way=self.WAY,
+            thumbnail=str(self.thumbnail.absolute()) if self.thumbnail is not None else "",
+            paused=self.paused,
+        )
+
 
 class HttpDownload(HttpTransfer):
     """A file on its way from a content server; its ``transfer_id`` is the Message-ID of the message
-    that told of it."""
+    that told of it. ``validator`` is what the server calls this state of it (RFC 9110 §8.8)."""
 
-    __slots__ = ("_incoming", "_stored")
-    incoming = True
+    __slots__ = ("_directory", "_file", "_stored", "validator")
 
     def __init__(
         self,
         agent: "AgentCore",
-        info: FileInfo,
+        stored: StoredFile,
+        name: str,
         directory: Path,
         *,
         peer: str,
         chat: "Chat | None",
         message_id: str,
     ) -> None:
-        """Raises TransferError when nothing can be written to the directory."""
         super().__init__(
             agent,
             peer=peer,
             chat=chat,
             transfer_id=message_id,
-            name=info.name,
-            size=info.file.size,
+            conversation_id=chat.conversation_id if chat is not None else "",
+            incoming=True,
         )
-        self._stored = info.file
-        self._incoming = IncomingFile(directory, info.name, FileSelector(size=info.file.size))
+        self.name = name
+        self.content_type = stored.content_type
+        self.size = stored.size
+        self.validator = ""
+        self._stored = stored
+        self._directory = directory
+        self._file: IncomingFile | None = None
 
-    async def _run(self) -> None:
+    def make_file(self) -> None:
+        """Makes the place for what comes. Raises TransferError when there is none."""
+        self.octets = 0
+        self.validator = self.sha256 = ""
+        self._file = IncomingFile(self._directory, self.name, self._promised)
+
+    @property
+    def _promised(self) -> FileSelector:
+        return FileSelector(size=self.size, sha256=self.sha256 or None)
+
+    def adopt(self, facts: Facts) -> None:
+        super().adopt(facts)
+        self.paused = facts.paused
+        self.validator, self.sha256 = facts.validator, facts.sha256
+
+    async def claim(self) -> None:
+        await super().claim()
+        if self._file is not None or self._record is None:
+            return
+        facts = self._record.facts
+        kept = Checkpoint(facts.octets, facts.octets_sha1)
         try:
-            await self._agent.http_files.client.download(
-                self._stored, self._incoming, self._progress
+            self._file = await IncomingFile.reopen(
+                self._directory, self.name, self._promised, Path(facts.path), kept
             )
-            self.path, self.sha1 = await self._incoming.commit()
-        finally:
-            self._incoming.abort()
+            self.octets = facts.octets
+        except TransferError as error:
+            # What there was of it is gone, or is not what it was: all of it has to come.
+            logger.info("%s starts anew: %s", self.name, error)
+            self.make_file()
+
+    # --- where the octets go -----------------------------------------------------------------
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the disk is behind."""
+        return self._file is not None and self._file.is_full
+
+    async def begin(self, offset: int, validator: str, sha256: str) -> None:
+        """See ``Target``."""
+        assert self._file is not None
+        if offset == 0:
+            await self._file.restart()
+            self.octets = 0
+            self.validator = validator
+            self.sha256 = sha256
+        else:
+            await self._file.flush()
+            self.validator = validator or self.validator
+            if self.sha256 and sha256 not in ("", self.sha256):
+                raise TransferError("the content server gives another hash than before")
+            self.sha256 = self.sha256 or sha256
+        self._file.promise(self.sha256)
+        self._save(force=True)
+
+    def write(self, offset: int, data: bytes) -> None:
+        """See ``Target``."""
+        assert self._file is not None
+        self._file.write(offset, data)
+
+    async def flush(self) -> None:
+        """See ``Target``."""
+        assert self._file is not None
+        await self._file.flush()
+
+    # --- from the beginning to the end -------------------------------------------------------
+
+    async def _transfer(self) -> None:
+        await self._agent.http_files.client.download(
+            self._stored, self, self._progress, reached=self.octets
+        )
+
+    async def _complete(self) -> None:
+        assert self._file is not None
+        self.path, self.sha1 = await self._file.commit()
         history = self._agent.history
         if history is not None:
             try:
@@ -276,12 +410,59 @@ class HttpDownload(HttpTransfer):
                 logger.error("where %s is could not be kept: %s", self.name, error)
         self._succeed(
             events.FileReceived(
-                self.peer,
-                self.chat_id,
-                self.transfer_id,
-                self.name,
+                *self._who(),
                 self.path,
                 self.size,
                 self.sha1,
             )
         )
+
+    async def _settle(self) -> None:
+        if self._file is not None and not self.over:
+            with contextlib.suppress(TransferError):
+                await self._file.flush()
+            self.octets = self._file.rewind()
+            self._save(force=True)
+
+    async def _let_go(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            await file.suspend()
+
+    def _finish(self, event: events.Event) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.abort()
+        super()._finish(event)
+
+    def _facts(self) -> Facts:
+        file = self._file
+        checkpoint = file.checkpoint if file is not None else Checkpoint(0, "")
+        until = self._stored.until
+        return Facts(
+            incoming=True,
+            peer=self.peer,
+            uri=self.uri,
+            transfer_id=self.transfer_id,
+            conversation_id=self.conversation_id,
+            name=self.name,
+            content_type=self.content_type,
+            size=self.size,
+            sha1="",
+            sha256=self.sha256,
+            path=str(file.partial.absolute()) if file is not None else "",
+            directory=str(self._directory.absolute()),
+            octets=checkpoint.octets,
+            octets_sha1=checkpoint.sha1,
+            way=self.WAY,
+            url=self._stored.url,
+            until=0 if until is None else int(until.timestamp()),
+            validator=self.validator,
+            paused=self.paused,
+        )
+
+
+def stored_of(facts: Facts) -> StoredFile:
+    """Where a file is that was being fetched at an earlier time."""
+    until = datetime.fromtimestamp(facts.until, UTC) if facts.until else None
+    return StoredFile(facts.url, facts.size, facts.content_type, until)

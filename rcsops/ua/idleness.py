@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from weakref import proxy
 
+from rcsops.ua.file_transfer import TransferStatus
 from rcsops.ua.receipts import Receipt
-from rcsops.ua.transfer import TransferStatus
 
 if TYPE_CHECKING:
     from rcsops.ua.chat import Chat

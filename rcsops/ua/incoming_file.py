@@ -6,7 +6,9 @@ import errno
 import hashlib
 import os
 import secrets
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +23,7 @@ _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSY
 # The system takes so many pieces in one call at most (IOV_MAX), and some fewer.
 _MAX_PIECES = 256
 _CHECKPOINT_OCTETS = 8 << 20
+_CHECKPOINT_SECONDS = 1.0
 _HIGH_WATER = 4 << 20
 _LOW_WATER = 1 << 20
 
@@ -46,6 +49,7 @@ class IncomingFile:
         "_descriptor",
         "_disordered",
         "_error",
+        "_marked_at",
         "_name",
         "_queue",
         "_selector",
@@ -77,6 +81,7 @@ class IncomingFile:
         self.written = 0
         self.backlog = 0
         self.checkpoint = Checkpoint(0, hashlib.sha1(usedforsecurity=False).hexdigest())
+        self._marked_at = time.monotonic()
         self.on_written: Callable[[], None] = _nothing
         self._name = name
         self._selector = promised
@@ -96,6 +101,22 @@ class IncomingFile:
             self._descriptor = os.open(self.partial, flags, 0o600)
         except OSError as error:
             raise TransferError(f"no file can be made in {directory}: {error.strerror}") from error
+
+    @classmethod
+    async def reopen(
+        cls, directory: Path, name: str, promised: FileSelector, kept: Path, checkpoint: Checkpoint
+    ) -> "IncomingFile":
+        """Goes on with what is ``kept`` of a file, up to ``checkpoint``.
+
+        Raises TransferError, and leaves nothing, when that is gone or not what it was.
+        """
+        file = cls(directory, name, promised, kept=kept)
+        try:
+            await file.verify(checkpoint)
+        except TransferError:
+            file.abort()
+            raise
+        return file
 
     @property
     def is_full(self) -> bool:
@@ -163,6 +184,20 @@ class IncomingFile:
             self._start_over()
         self.mark()
         return self.written
+
+    async def restart(self) -> None:
+        """What came counts for nothing: all of it comes anew. Raises TransferError as `flush`."""
+        await self.flush()
+        self._start_over()
+        self.mark()
+
+    def promise(self, sha256: str) -> None:
+        """All of it is said to have this SHA-256 (hex; "": none is known any more); called while
+        nothing is being written."""
+        if (self._selector.sha256 or "") != sha256:
+            self._selector = replace(self._selector, sha256=sha256 or None)
+            # What has come already is read again in the end.
+            self._sha256 = None if self.written or self._disordered else hashlib.sha256()
 
     def _start_over(self) -> None:
         self._disordered = False
@@ -241,12 +276,16 @@ class IncomingFile:
                 for piece in pieces:
                     self._hash(piece)
                 self.written = end
-        if not self._disordered and self.written - self.checkpoint.octets >= _CHECKPOINT_OCTETS:
+        new = 0 if self._disordered else self.written - self.checkpoint.octets
+        if new >= _CHECKPOINT_OCTETS or (
+            new and time.monotonic() - self._marked_at >= _CHECKPOINT_SECONDS
+        ):
             self.mark()
 
     def mark(self) -> None:
         """Makes a checkpoint of what has been written; called while nothing is being written."""
         self.checkpoint = Checkpoint(self.written, self._sha1.copy().hexdigest())
+        self._marked_at = time.monotonic()
 
     def _hash(self, data: bytes | memoryview) -> None:
         self._sha1.update(data)
@@ -266,15 +305,17 @@ class IncomingFile:
     def _commit(self, descriptor: int) -> tuple[Path, str]:
         self._descriptor = descriptor
         try:
-            if self._disordered:
+            if self._disordered or (self._selector.sha256 and self._sha256 is None):
                 self._start_over()
             self._hash_up_to(self._size)
             if self.written != self._size:
                 raise TransferError(f"{self._name}: {self.written} of {self._size} octets came")
             sha1 = self._sha1.hexdigest()
-            sha256 = self._sha256.hexdigest() if self._sha256 is not None else None
-            promised = self._selector.sha1
-            if (promised and promised.lower() != sha1) or sha256 != self._selector.sha256:
+            sha256 = self._sha256.hexdigest() if self._sha256 is not None else ""
+            promised = self._selector
+            if (promised.sha1 and promised.sha1.lower() != sha1) or (
+                promised.sha256 and promised.sha256 != sha256
+            ):
                 raise TransferError(f"{self._name}: the hash is not the one that was promised")
             os.fsync(descriptor)
             return self._publish(), sha1

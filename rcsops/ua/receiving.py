@@ -27,11 +27,12 @@ from rcsops.sip import Target, Uri
 from rcsops.transport import wall_clock
 from rcsops.ua import events
 from rcsops.ua.calling import dial
+from rcsops.ua.file_transfer import TransferStatus
 from rcsops.ua.files import check_room
 from rcsops.ua.incoming_file import Checkpoint, IncomingFile
 from rcsops.ua.security import offer_securely
 from rcsops.ua.session import MsrpCall
-from rcsops.ua.transfer import CANCELLED, SUSPENDED, Break, Transfer, TransferStatus
+from rcsops.ua.transfer import CANCELLED, SUSPENDED, Break, Transfer
 from rcsops.ua.transfer_store import Facts
 
 if TYPE_CHECKING:
@@ -105,13 +106,11 @@ class IncomingTransfer(Transfer):
         if self._file is not None or self._record is None:
             return
         facts = self._record.facts
+        kept = Checkpoint(facts.octets, facts.octets_sha1)
         try:
-            file = IncomingFile(self._directory, self.name, self.selector, kept=Path(facts.path))
-            try:
-                await file.verify(Checkpoint(facts.octets, facts.octets_sha1))
-            except TransferError:
-                file.abort()
-                raise
+            file = await IncomingFile.reopen(
+                self._directory, self.name, self.selector, Path(facts.path), kept
+            )
         except TransferError as error:
             # What there was of it is gone, or is not what it was: all of it has to come.
             logger.info("%s starts anew: %s", self.name, error)

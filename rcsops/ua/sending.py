@@ -22,12 +22,13 @@ from rcsops.sip import Target, Uri
 from rcsops.transport import wall_clock
 from rcsops.ua import events
 from rcsops.ua.calling import dial
+from rcsops.ua.file_transfer import TransferStatus
 from rcsops.ua.files import OutgoingFile
 from rcsops.ua.receipts import MessageStatus
 from rcsops.ua.security import offer_securely
 from rcsops.ua.session import MsrpCall
-from rcsops.ua.transfer import CANCELLED, SUSPENDED, Break, Transfer, TransferStatus
-from rcsops.ua.transfer_store import Facts, same_file
+from rcsops.ua.transfer import CANCELLED, SUSPENDED, Break, Transfer
+from rcsops.ua.transfer_store import Facts, reopen
 
 if TYPE_CHECKING:
     from rcsops.ua.chat import Chat
@@ -101,13 +102,7 @@ class OutgoingTransfer(Transfer):
     async def claim(self) -> None:
         await super().claim()
         if self._file is None and self.path is not None:
-            file = await OutgoingFile.open(self.path)
-            try:
-                same_file(self._facts(), file.sha1, file.size)
-            except TransferError:
-                file.close()
-                raise
-            self._file = file
+            self._file = await reopen(self._facts())
 
     def send_from(self, start: int, stop: int | None = None) -> None:
         """Sends the octets from ``start`` on, counted from 1, over the session that is open."""

@@ -6,14 +6,16 @@ import json
 import logging
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from rcsops.errors import TransferError
 from rcsops.rcs import FileSelector
+from rcsops.ua.files import OutgoingFile
 
-__all__ = ["Facts", "Record", "TransferStore", "discard", "same_file"]
+__all__ = ["Facts", "Record", "TransferStore", "discard", "reopen"]
 
 logger = logging.getLogger(__name__)
 
@@ -21,12 +23,19 @@ _MAX_RECORDS = 200
 _MAX_OCTETS = 65536
 # The numbers that grow do so into the blanks behind the JSON.
 _PAGE = 4096
+_KEPT_SECONDS = 30 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What is known of a transfer. ``path`` is the file that is sent, or what there is of the one
-    that comes; of that, the first ``octets`` are there, and ``octets_sha1`` is their SHA-1."""
+    that comes; of that, the first ``octets`` are there, and ``octets_sha1`` is their SHA-1.
+
+    ``way`` is "msrp" or "http". Of a download from a content server, ``url`` is where the file is,
+    ``until`` when the server forgets it (seconds since 1970, 0: not said), and ``validator`` what
+    the server calls this state of it (RFC 9110 §8.8); ``thumbnail`` is the picture that goes with
+    an upload, and ``paused`` the wish that it stands still.
+    """
 
     incoming: bool
     peer: str
@@ -43,6 +52,12 @@ class Facts:
     octets: int = 0
     octets_sha1: str = ""
     pulled: bool = False
+    way: str = "msrp"
+    url: str = ""
+    until: int = 0
+    validator: str = ""
+    thumbnail: str = ""
+    paused: bool = False
 
     @property
     def selector(self) -> FileSelector:
@@ -110,14 +125,28 @@ class TransferStore:
         return record
 
     def free(self) -> Iterator[Record]:
-        """The records that nobody holds, each of which is held, and is to be closed, from now."""
+        """The records that nobody holds, each of which is held, and is to be closed, from now.
+
+        Those that nothing can come of any more are given up.
+        """
         for path in self._paths():
             record = self._open(path)
-            if record is not None:
+            if record is None:
+                continue
+            if _has_expired(record.facts, path):
+                discard(record)
+            else:
                 yield record
 
     def take(
-        self, *, incoming: bool, peer: str, transfer_id: str = "", sha1: str = "", size: int = -1
+        self,
+        way: str,
+        *,
+        incoming: bool,
+        peer: str,
+        transfer_id: str = "",
+        sha1: str = "",
+        size: int = -1,
     ) -> Record | None:
         """The record of a transfer with ``peer`` that nobody holds, held from now on; None without.
 
@@ -127,7 +156,7 @@ class TransferStore:
             facts = record.facts
             same_file = bool(sha1) and (facts.sha1, facts.size) == (sha1, size)
             same = facts.transfer_id == transfer_id if transfer_id else same_file
-            if same and (facts.incoming, facts.peer) == (incoming, peer):
+            if same and (facts.way, facts.incoming, facts.peer) == (way, incoming, peer):
                 return record
             record.close()
         return None
@@ -148,8 +177,6 @@ class TransferStore:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             known = json.loads(os.pread(descriptor, _MAX_OCTETS, 0))
             wanted = {each.name: each.type for each in fields(Facts)}
-            if set(known) != set(wanted):
-                raise ValueError("not the facts of a transfer")
             facts = Facts(**known)
             for name, kind in wanted.items():
                 if not isinstance(getattr(facts, name), kind):  # type: ignore[arg-type]
@@ -180,9 +207,22 @@ def discard(record: Record) -> None:
     record.remove()
 
 
-def same_file(facts: Facts, sha1: str, size: int) -> None:
-    """Raises TransferError when a file is not the one of which a part is through."""
-    if (facts.sha1, facts.size) != (sha1, size):
+async def reopen(facts: Facts) -> OutgoingFile:
+    """The file of ours of which a part is through. Raises TransferError when it is another now."""
+    file = await OutgoingFile.open(facts.path)
+    if (facts.sha1, facts.size) != (file.sha1, file.size):
+        file.close()
         raise TransferError(
             f"{facts.path} has changed since a part of it was sent", hint="send it anew"
         )
+    return file
+
+
+def _has_expired(facts: Facts, path: Path) -> bool:
+    now = time.time()
+    if facts.until and facts.until < now:
+        return True
+    try:
+        return path.stat().st_mtime < now - _KEPT_SECONDS
+    except OSError:
+        return False

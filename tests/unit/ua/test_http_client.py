@@ -84,10 +84,35 @@ def stored(script: Scripted, size: int = len(DATA), **more: object) -> StoredFil
     return StoredFile(f"{script.base}/d/x", size, "image/jpeg", **more)  # type: ignore[arg-type]
 
 
+class Basket:
+    """Takes what is fetched, as a transfer does."""
+
+    def __init__(self, file: IncomingFile) -> None:
+        self.file = file
+        self.validator = ""
+        self.sha256 = ""
+
+    @property
+    def is_full(self) -> bool:
+        return self.file.is_full
+
+    async def begin(self, offset: int, validator: str, sha256: str) -> None:
+        if offset == 0:
+            await self.file.restart()
+        self.validator, self.sha256 = validator or self.validator, sha256
+        self.file.promise(sha256)
+
+    def write(self, offset: int, data: bytes) -> None:
+        self.file.write(offset, data)
+
+    async def flush(self) -> None:
+        await self.file.flush()
+
+
 async def fetch(client: ContentClient, file: StoredFile, directory: Path) -> bytes:
     target = IncomingFile(directory, "photo.jpg", FileSelector(size=file.size))
     try:
-        await client.download(file, target, lambda _: None)
+        await client.download(file, Basket(target), lambda _: None)
         path, _ = await target.commit()
         return path.read_bytes()
     finally:
