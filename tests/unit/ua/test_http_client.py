@@ -1,6 +1,8 @@
 """The agent's HTTP client towards servers that break, lie and wait: each a script of raw octets."""
 
 import asyncio
+import base64
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -14,6 +16,7 @@ from rcsops.rcs.fthttp import ResumeInfo, make_file_info, make_resume_info
 from rcsops.sip import Credential, DigestClient
 from rcsops.transport import system_tokens
 from rcsops.ua.files import OutgoingFile
+from rcsops.ua.http_answers import Interrupted
 from rcsops.ua.http_client import ContentClient
 from rcsops.ua.http_guard import Places
 from rcsops.ua.incoming_file import IncomingFile
@@ -131,12 +134,73 @@ async def test_a_download_goes_on_after_a_break(tmp_path: Path) -> None:
     assert "Range: bytes=50000-" in script.heads[1] and 'If-Range: "e"' in script.heads[1]
 
 
+REST = f"Content-Range: bytes 50000-{len(DATA) - 1}/{len(DATA)}"
+
+
+@pytest.mark.rfc(9110, "13.1.5")
+async def test_a_weak_validator_is_no_condition_of_a_range(tmp_path: Path) -> None:
+    first = answer(200, DATA[:50_000], JPEG, 'ETag: W/"e"', length=len(DATA))
+    async with scripted(first, answer(206, DATA[50_000:], REST)) as (script, client):
+        assert await fetch(client, stored(script), tmp_path) == DATA
+
+    assert "Range: bytes=50000-" in script.heads[1] and "If-Range" not in script.heads[1]
+
+
+async def test_a_file_that_has_changed_comes_anew(tmp_path: Path) -> None:
+    first = answer(200, bytes(50_000), JPEG, 'ETag: "e"', length=len(DATA))
+    # It should have sent all of it.
+    wrong = answer(206, DATA[50_000:], REST, 'ETag: "f"')
+    whole = answer(200, DATA, JPEG, 'ETag: "f"')
+    async with scripted(first, wrong, whole) as (script, client):
+        assert await fetch(client, stored(script), tmp_path) == DATA
+
+    assert "Range" not in script.heads[2]
+
+
+@pytest.mark.rfc(9530, "3")
+async def test_a_hash_of_the_server_is_checked_over_both_parts(tmp_path: Path) -> None:
+    digest = base64.b64encode(hashlib.sha256(DATA).digest()).decode()
+    header = f"Repr-Digest: md5=:x:, sha-256=:{digest}:"
+    first = answer(200, DATA[:50_000], JPEG, length=len(DATA))
+    async with scripted(first, answer(206, DATA[50_000:], REST, header)) as (script, client):
+        assert await fetch(client, stored(script), tmp_path) == DATA
+
+    first = answer(200, bytes(50_000), JPEG, length=len(DATA))
+    async with scripted(first, answer(206, DATA[50_000:], REST, header)) as (script, client):
+        with pytest.raises(TransferError, match="hash"):
+            await fetch(client, stored(script), tmp_path)
+
+
+async def test_a_server_that_drips_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rcsops.ua.http_client._LONGEST_WAIT", 0.0)
+    monkeypatch.setattr("rcsops.ua.http_answers._PACE_SECONDS", 0.0)
+    drip = answer(200, DATA[:10], JPEG, length=len(DATA))
+    more = [answer(206, DATA[10 * n : 10 * n + 10], part(10 * n)) for n in range(1, 6)]
+    async with scripted(drip, *more) as (script, client):
+        with pytest.raises(Interrupted, match="sent 10 octets in 0 s"):
+            await fetch(client, stored(script), tmp_path)
+
+    assert len(script.heads) == 6
+
+
+def part(start: int) -> str:
+    return f"Content-Range: bytes {start}-{len(DATA) - 1}/{len(DATA)}"
+
+
+async def test_a_busy_server_says_when_by_a_date(tmp_path: Path) -> None:
+    busy = answer(503, b"", "Retry-After: Wed, 21 Oct 2015 07:28:00 GMT")
+    odd = answer(503, b"", "Retry-After: Wed, 99 Oct 9999 07:28:00")
+    async with scripted(busy, odd, answer(200, DATA, JPEG)) as (script, client):
+        assert await fetch(client, stored(script), tmp_path) == DATA
+
+
 async def test_a_server_without_ranges_begins_anew(tmp_path: Path) -> None:
     first = answer(200, DATA[:50_000], JPEG, length=len(DATA))
     async with scripted(first, answer(200, DATA, JPEG)) as (script, client):
         assert await fetch(client, stored(script), tmp_path) == DATA
 
 
+ZEROS = base64.b64encode(bytes(32)).decode()
 LIES: dict[str, Callable[[], bytes]] = {
     "shorter": lambda: answer(200, DATA[:-1], JPEG),
     "longer": lambda: answer(200, DATA + b"x", JPEG),
@@ -148,6 +212,11 @@ LIES: dict[str, Callable[[], bytes]] = {
     "a part that was not asked for": lambda: answer(
         206, DATA[5:], f"Content-Range: bytes 5-{len(DATA) - 1}/{len(DATA)}"
     ),
+    "less than a part that was asked for": lambda: answer(206, DATA, "Content-Range: bytes 0-9/*"),
+    "a part without a place": lambda: answer(206, DATA),
+    "a part behind the end": lambda: answer(206, DATA, f"Content-Range: bytes 0-{len(DATA)}/*"),
+    "several parts": lambda: answer(206, DATA, "Content-Type: multipart/byteranges; boundary=x"),
+    "another hash": lambda: answer(200, DATA, JPEG, f"Repr-Digest: sha-256=:{ZEROS}:"),
     "another size": lambda: answer(206, DATA, f"Content-Range: bytes 0-{len(DATA) - 1}/999999"),
     "leads elsewhere": lambda: answer(302, b"", "Location: http://127.0.0.1:1/"),
     "expired": lambda: answer(410),
