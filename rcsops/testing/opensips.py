@@ -38,6 +38,9 @@ from rcsops.testing.waiting import free_port
 
 NEEDED = ("db_sqlite", "msilo", "usrloc", "auth_db")
 
+# OpenSIPS itself gives up after 60 seconds.
+_SECONDS_TO_END = 70.0
+
 
 def find_opensips() -> list[Installation]:
     """Every usable OpenSIPS: the prefixes in RCSOPS_TEST_OPENSIPS (separated by ``:``), then PATH.
@@ -159,7 +162,8 @@ class OpenSipsServer:
         """Ends it, so that it writes what is only in memory; and its workers, if need be."""
         process, self._process = self._process, None
         if process is not None:
-            process.stop()
+            # It writes its contacts last: killed too early on a busy machine, it would lose them.
+            process.stop(_SECONDS_TO_END)
 
     def __enter__(self) -> "OpenSipsServer":
         self.start()
