@@ -7,8 +7,9 @@ Both send the same messages through the same server, in turns, so that whatever 
 does falls on both alike: INVITE with credentials for a nonce that is known, 100, 180, 200, ACK
 (and a 407 and its ACK before that where the server wants another nonce). The sockets repeat the
 header fields and the SDP that the agents have just sent, and go by TCP where the size of the INVITE
-makes the agents do so (RFC 3261 §18.1.1). Caller and callee are processes of their own, as they are
-in life, of the agents as of the sockets.
+makes the agents do so (RFC 3261 §18.1.1). Caller and callee are processes of their own, of the
+agents as of the sockets, and each of the two stays on a processor of its own, as in life they are
+machines of their own.
 
 The clock runs from the call to `Agent.invite` (or the first octet put together by the bare caller)
 until the callee has the ACK; it is the system's monotonic one, which is the same in all processes.
@@ -27,6 +28,7 @@ import contextlib
 import cProfile
 import hashlib
 import json
+import os
 import pstats
 import re
 import secrets
@@ -98,6 +100,12 @@ def stages(started: float, caller: dict[str, float], callee: dict[str, float]) -
     """Milliseconds of each of `STAGES`."""
     ends = [(caller if who == "caller" else callee)[what] for who, what, _ in STAGES]
     return [(end - begin) * 1000 for begin, end in zip((started, *ends), ends, strict=False)]
+
+
+def stay_on(number: int) -> None:
+    """Keeps this process, and what it starts from now on, on one of its processors."""
+    processors = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {processors[number % len(processors)]})
 
 
 class Bare:
@@ -230,12 +238,22 @@ class Model:
     """What the sockets repeat of the messages that an agent has sent."""
 
     def __init__(self) -> None:
-        self._messages: dict[bytes, bytes] = {}
+        self._sent: list[bytes] = []
+        self._sorted: dict[bytes, bytes] = {}
 
     def note(self, message: bytes) -> None:
-        """An agent has sent that."""
-        if message.startswith(b"INVITE ") or b" INVITE\r\n" in message:
-            self._messages[message.split(b" ", 2)[message.startswith(b"SIP/2.0")]] = message
+        """An agent has sent that; looked at when the clock does not run."""
+        self._sent.append(message)
+
+    @property
+    def _messages(self) -> dict[bytes, bytes]:
+        """The newest message of each kind."""
+        for message in self._sent:
+            if message.startswith(b"INVITE ") or b" INVITE\r\n" in message:
+                kind = message.split(b" ", 2)[message.startswith(b"SIP/2.0")]
+                self._sorted[kind] = message
+        self._sent.clear()
+        return self._sorted
 
     def is_large(self) -> bool:
         """Whether the INVITE is too large for a datagram."""
@@ -317,6 +335,7 @@ def agent(server: str, transport: str, name: str, tap: Tap) -> Agent:
 
 async def serve(server: str, transport: str) -> None:
     """The callees: told by lines of stdin what comes next, they say when its messages passed."""
+    stay_on(1)
     bob, model, marks = Bare(server, "bob", transport), Model(), Marks()
     bob.register()
     loop = asyncio.get_running_loop()
@@ -390,6 +409,8 @@ async def measure(server: str, calls: int, transport: str, profile: bool) -> Sta
             model.note(record.data)
 
     with contextlib.closing(Callees(server, transport, profile=profile)) as callees:
+        # Only now: the callees are to have another, and the server all of them.
+        stay_on(0)
         async with agent(server, transport, "carol", watch) as carol:
             await carol.register()
             settle_collector()
