@@ -11,12 +11,12 @@ from rcsops.limits import MSRP_PATH_URIS, MSRP_URI
 DEFAULT_PORT = 2855
 
 _URI = re.compile(
-    r"(?P<scheme>[A-Za-z]+)://"
-    r"(?:(?P<userinfo>[^@/;\s]*)@)?"
-    r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._\-]+)"
-    r"(?::(?P<port>[0-9]{1,5}))?"
-    r"(?:/(?P<session>[A-Za-z0-9\-._~+=/%!$&'()*,:@]*))?"
-    r"(?P<params>(?:;[^;\s<>\"]+)+)"
+    r"([A-Za-z]+)://"
+    r"(?:([^@/;\s]*)@)?"
+    r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._\-]+)"
+    r"(?::([0-9]{1,5}))?"
+    r"(?:/([A-Za-z0-9\-._~+=/%!$&'()*,:@]*))?"
+    r"((?:;[^;\s<>\"]+)+)"
 )
 _SESSION_ID = re.compile(r"[A-Za-z0-9\-._~+=/]+")
 
@@ -44,21 +44,22 @@ class MsrpUri:
         match = _URI.fullmatch(text) if len(text) <= MSRP_URI else None
         if match is None:
             raise MsrpParseError(f"not an MSRP URI: {text[:80]!r}")
-        scheme = match["scheme"].lower()
+        scheme, userinfo, host, digits, session_id, rest = match.groups()
+        scheme = scheme.lower()
         if scheme not in ("msrp", "msrps"):
             raise MsrpParseError(f"not the scheme of an MSRP URI: {scheme[:20]!r}")
-        port = int(match["port"]) if match["port"] is not None else None
+        port = int(digits) if digits is not None else None
         if port is not None and port > 65535:
             raise MsrpParseError(f"not a port: {port}")
-        transport, *params = match["params"][1:].split(";")
+        transport, *params = rest[1:].split(";")
         return cls(
-            host=match["host"].strip("[]"),
-            port=port,
-            session_id=match["session"] or "",
-            transport=transport,
-            scheme=scheme,
-            userinfo=match["userinfo"] or "",
-            params=tuple(params),
+            host.strip("[]"),
+            port,
+            session_id or "",
+            transport,
+            scheme,
+            userinfo or "",
+            tuple(params),
         )
 
     @classmethod

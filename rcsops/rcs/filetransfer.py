@@ -157,7 +157,7 @@ def file_offer(
     *,
     session_id: int,
     version: int | None = None,
-) -> SessionDescription:
+) -> bytes:
     """Offer a file (``stream`` sends, ``file.push``) or ask for one (RFC 5547 §8.2)."""
     if file.push != (stream.direction == "sendonly"):
         raise LocalProtocolError("a push is sent, a pull is received")
@@ -195,7 +195,7 @@ def file_answer(
     *,
     session_id: int,
     version: int | None = None,
-) -> tuple[SessionDescription, Agreement]:
+) -> tuple[bytes, Agreement]:
     """Accept what ``read_file_offer`` read; raise SdpParseError with the status to refuse it by.
 
     For a push the selector goes back as it came; for a pull ``file`` should hold the selector of

@@ -76,7 +76,7 @@ class LocalStream:
         )
 
 
-def offer_stream(media: MsrpMedia, session_id: int, version: int | None) -> SessionDescription:
+def offer_stream(media: MsrpMedia, session_id: int, version: int | None) -> bytes:
     """An offer with that one stream; a first one has the version of its session_id."""
     return make_offer(
         [media],
@@ -100,7 +100,7 @@ def answer_stream(
     stream: LocalStream,
     session_id: int,
     version: int | None,
-) -> tuple[SessionDescription, Agreement]:
+) -> tuple[bytes, Agreement]:
     """The answer that takes stream ``index`` and refuses the others, and what is agreed by it."""
     remote_path = _path(offered)
     _check_security(stream, offered, remote_path)

@@ -49,9 +49,7 @@ def chat_stream(
     )
 
 
-def chat_offer(
-    stream: LocalStream, *, session_id: int, version: int | None = None
-) -> SessionDescription:
+def chat_offer(stream: LocalStream, *, session_id: int, version: int | None = None) -> bytes:
     """The offer of a chat. ``session_id`` is the number of the o= line, new for each session."""
     return offer_stream(stream.media(offered_setup(stream)), session_id, version)
 
@@ -63,7 +61,7 @@ def chat_answer(
     session_id: int,
     version: int | None = None,
     found: tuple[int, MsrpMedia] | None = None,
-) -> tuple[SessionDescription, Agreement]:
+) -> tuple[bytes, Agreement]:
     """Accept the chat that is offered; raise SdpParseError with the status to refuse it by (488).
 
     Other streams of the offer are refused by port 0. ``found`` is what `find_chat` gave for it, if

@@ -125,7 +125,7 @@ class _Section:
     def set_attribute(self, name: str, value: str | None = None) -> None:
         """Replace the first attribute of that name and drop the others, or put it at the end."""
         text = name if value is None else f"{name}:{value}"
-        _check(text)
+        check_value(text)
         for index, (kind, old) in enumerate(self.lines):
             if kind == "a" and old.partition(":")[0] == name:
                 rest = _Section(self.lines[index + 1 :])
@@ -136,15 +136,8 @@ class _Section:
 
     def add_line(self, letter: str, value: str) -> None:
         """Put a line at the end; raise LocalProtocolError when the value holds a line end."""
-        _check(value)
+        check_value(value)
         self.lines.append((letter, value))
-
-    def add_lines(self, lines: list[Line]) -> None:
-        """Put several at the end, as `add_line` does."""
-        if _UNSAFE.search("".join([value for _, value in lines])):
-            for _, value in lines:
-                _check(value)
-        self.lines += lines
 
     @property
     def connection(self) -> Connection | None:
@@ -269,6 +262,8 @@ def parse_sdp(data: bytes | str) -> SessionDescription:
     return session
 
 
-def _check(value: str) -> None:
+def check_value(value: str) -> str:
+    """The value of a line of ours as it is; raise LocalProtocolError when it holds a line end."""
     if _UNSAFE.search(value):
         raise LocalProtocolError(f"a line end within a line of SDP: {value[:80]!r}")
+    return value

@@ -4,12 +4,17 @@ Paths, selectors and fingerprints stay text here: what they mean is known to the
 them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 from rcsops.errors import LocalProtocolError, SdpParseError
-from rcsops.sdp.description import Connection, Line, MediaDescription, SessionDescription
+from rcsops.sdp.description import (
+    Connection,
+    MediaDescription,
+    SessionDescription,
+    check_value,
+)
 
 PROTOCOLS = ("TCP/MSRP", "TCP/TLS/MSRP")
 DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
@@ -109,37 +114,34 @@ class MsrpMedia(NamedTuple):
             ),
         )
 
-    def to_media(self, session_host: str = "") -> MediaDescription:
+    def to_text(self, session_host: str = "") -> str:
         """The m= section; raise LocalProtocolError for a wrong value.
 
         It has its own c= line unless ``session_host`` is the same already.
         That the port and the host are those of our path is the caller's care: peers connect to
         the one or to the other.
         """
-        if self.direction not in DIRECTIONS:
+        if self.direction not in _DIRECTIONS:
             raise LocalProtocolError(f"not a direction: {self.direction!r}")
-        media = MediaDescription("message", self.port, PROTOCOLS[self.secure])
-        lines: list[Line] = []
+        check_value(self.path)
+        own = ""
         if self.port and self.host != session_host:
-            lines.append(("c", _connection_line(self.host)))
-        lines.append(("a", f"path:{self.path}"))
-        if self.setup is not None:
-            lines.append(("a", f"setup:{self.setup}"))
-        lines.append(("a", f"accept-types:{' '.join(self.accept_types)}"))
-        if self.accept_wrapped_types:
-            lines.append(("a", f"accept-wrapped-types:{' '.join(self.accept_wrapped_types)}"))
-        if self.max_size is not None:
-            lines.append(("a", f"max-size:{self.max_size}"))
-        lines += [("a", f"fingerprint:{value}") for value in self.fingerprints]
-        lines += self._file_lines()
-        lines += [("a", value) for value in self.attributes]
-        if self.cema:
-            lines.append(("a", "msrp-cema"))
-        lines.append(("a", self.direction))
-        media.add_lines(lines)
-        return media
+            own = f"c={_connection_line(self.host)}\r\n"
+        # But for that and the path, it is the same in every session of an agent.
+        taken = _taken(
+            self.setup,
+            self.accept_types,
+            self.accept_wrapped_types,
+            self.max_size,
+            self.fingerprints,
+        )
+        further = _further(self.attributes, self.cema, self.direction)
+        return (
+            f"m=message {self.port} {PROTOCOLS[self.secure]} *\r\n{own}a=path:{self.path}\r\n"
+            f"{taken}{self._file_lines()}{further}"
+        )
 
-    def _file_lines(self) -> list[Line]:
+    def _file_lines(self) -> str:
         values = (
             ("file-selector", self.file_selector),
             ("file-transfer-id", self.file_transfer_id),
@@ -148,7 +150,7 @@ class MsrpMedia(NamedTuple):
             ("file-icon", self.file_icon),
             ("file-range", self.file_range),
         )
-        return [("a", f"{name}:{value}") for name, value in values if value is not None]
+        return _attributes([f"{name}:{value}" for name, value in values if value is not None])
 
 
 def find_msrp(session: SessionDescription) -> tuple[int, MsrpMedia]:
@@ -166,14 +168,14 @@ def find_msrp(session: SessionDescription) -> tuple[int, MsrpMedia]:
 
 def make_offer(
     media: Sequence[MsrpMedia], *, username: str, host: str, session_id: int, version: int
-) -> SessionDescription:
+) -> bytes:
     """A description of our streams (RFC 3264 §5); session_id and version are numbers below 2^63.
 
     ``username`` may not hold white space; ``host`` is our address for the o= line.
     """
-    description = _session(username, host, session_id, version)
-    description.media = [stream.to_media(host) for stream in media]
-    return description
+    text = _session(username, host, session_id, version)
+    text += "".join([stream.to_text(host) for stream in media])
+    return text.encode("utf-8", "surrogateescape")
 
 
 def make_answer(
@@ -184,25 +186,24 @@ def make_answer(
     host: str,
     session_id: int,
     version: int,
-) -> SessionDescription:
+) -> bytes:
     """An answer with one m= line for each of the offer, in its order (RFC 3264 §6).
 
     None, or nothing where ``answers`` is shorter, refuses a stream by port 0.
     """
     if len(answers) > len(offer.media):
         raise LocalProtocolError("an answer cannot have more streams than the offer")
-    description = _session(username, host, session_id, version)
+    text = _session(username, host, session_id, version)
     for index, offered in enumerate(offer.media):
         stream = answers[index] if index < len(answers) else None
         if stream is None:
-            refused = MediaDescription(offered.media, 0, offered.proto, offered.formats)
-            description.media.append(refused)
+            text += str(MediaDescription(offered.media, 0, offered.proto, offered.formats))
         else:
             secure = "TLS" in offered.proto.upper()
             if stream.secure is not secure:
                 stream = stream._replace(secure=secure)
-            description.media.append(stream.to_media(host))
-    return description
+            text += stream.to_text(host)
+    return text.encode("utf-8", "surrogateescape")
 
 
 def answer_setup(offered: str | None, *, can_listen: bool = True, prefer: str = "active") -> str:
@@ -237,19 +238,52 @@ def reverse_direction(offered: str) -> str:
     return REVERSED.get(offered, offered)
 
 
-def _session(username: str, host: str, session_id: int, version: int) -> SessionDescription:
-    address = _connection_line(host)
+@lru_cache(maxsize=64)
+def _taken(
+    setup: str | None,
+    accept_types: tuple[str, ...],
+    accept_wrapped_types: tuple[str, ...],
+    max_size: int | None,
+    fingerprints: tuple[str, ...],
+) -> str:
+    """The lines of what a stream takes, and how it is connected."""
+    lines = [f"setup:{setup}"] if setup is not None else []
+    lines.append(f"accept-types:{' '.join(accept_types)}")
+    if accept_wrapped_types:
+        lines.append(f"accept-wrapped-types:{' '.join(accept_wrapped_types)}")
+    if max_size is not None:
+        lines.append(f"max-size:{max_size}")
+    return _attributes([*lines, *[f"fingerprint:{value}" for value in fingerprints]])
+
+
+@lru_cache(maxsize=64)
+def _further(attributes: tuple[str, ...], cema: bool, direction: str) -> str:
+    """The last lines of a stream."""
+    return _attributes([*attributes, *(["msrp-cema"] if cema else []), direction])
+
+
+def _attributes(values: Iterable[str]) -> str:
+    return "".join([f"a={check_value(value)}\r\n" for value in values])
+
+
+def _session(username: str, host: str, session_id: int, version: int) -> str:
+    before, after = _around(username, host)
+    return f"{before} {session_id} {version} {after}"
+
+
+@lru_cache(maxsize=64)
+def _around(username: str, host: str) -> tuple[str, str]:
+    """What stands before and after the two numbers of the lines above the streams."""
     if not username or username.split() != [username]:
         raise LocalProtocolError(f"not a user name of SDP: {username!r}")
-    description = SessionDescription([])
-    origin = f"{username} {session_id} {version} {address}"
-    description.add_lines([("v", "0"), ("o", origin), ("s", "-"), ("c", address), ("t", "0 0")])
-    return description
+    address = _connection_line(host)
+    before = f"v=0\r\no={check_value(username)}"
+    return before, f"{address}\r\ns=-\r\nc={address}\r\nt=0 0\r\n"
 
 
 @lru_cache(maxsize=64)
 def _connection_line(host: str) -> str:
-    return str(Connection.to(host))
+    return check_value(str(Connection.to(host)))
 
 
 def _size(value: str | None) -> int | None:

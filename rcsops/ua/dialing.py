@@ -134,7 +134,7 @@ async def _invite(
         can_listen=not agent.behind_nat,
         fingerprints=msrp.fingerprints(secure=secure),
     )
-    offer = bytes(chat_offer(stream, session_id=agent.sdp_session_id()))
+    offer = chat_offer(stream, session_id=agent.sdp_session_id())
     headers = agent.service_headers(
         CPM_SESSION, conversation_id=conversation_id, contribution_id=contribution_id
     )

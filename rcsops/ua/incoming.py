@@ -137,15 +137,14 @@ class Invitation(Pending):
         agreement: Agreement | None = None
         try:
             if self._offer is None:
-                ours = chat_offer(stream, session_id=agent.sdp_session_id())
+                body = chat_offer(stream, session_id=agent.sdp_session_id())
             else:
-                ours, agreement = chat_answer(
+                body, agreement = chat_answer(
                     self._offer, stream, session_id=agent.sdp_session_id(), found=self._found
                 )
         except SdpParseError as error:
             call.reject(error.status or 488)
             raise InviteError(str(error), status=error.status) from error
-        body = bytes(ours)
         call.call.accept(body)
         # The peer waits for the 200; it cannot connect before the loop goes on.
         call.prepare(

@@ -247,7 +247,7 @@ class IncomingTransfer(Transfer):
             fingerprints=msrp.fingerprints(secure=secure),
         )
         pull = OfferedFile(False, self.selector, self.transfer_id, start=start)
-        offer = bytes(file_offer(stream, pull, session_id=agent.sdp_session_id()))
+        offer = file_offer(stream, pull, session_id=agent.sdp_session_id())
         headers = agent.service_headers(
             CPM_FILE_TRANSFER,
             conversation_id=self.conversation_id,

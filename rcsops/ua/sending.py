@@ -222,7 +222,7 @@ class OutgoingTransfer(Transfer):
         )
         start = min(start, max(self.size, 1))
         push = OfferedFile(True, self.selector, self.transfer_id, self._disposition, start)
-        offer = bytes(file_offer(stream, push, session_id=agent.sdp_session_id()))
+        offer = file_offer(stream, push, session_id=agent.sdp_session_id())
         headers = agent.service_headers(
             CPM_FILE_TRANSFER,
             conversation_id=self.conversation_id,
@@ -387,11 +387,8 @@ async def serve(
         found = replace(
             wanted, selector=transfer.selector, start=min(wanted.start, max(transfer.size, 1))
         )
-        answer, agreement = file_answer(
-            description, found, stream, session_id=agent.sdp_session_id()
-        )
+        body, agreement = file_answer(description, found, stream, session_id=agent.sdp_session_id())
         call.prepare(msrp, path, accept_types=stream.accept_types, direction="sendonly")
-        body = bytes(answer)
         call.call.accept(body)
         call.describe(body)
         await call.acknowledged()

@@ -75,7 +75,7 @@ async def take(
             max_size=transfer.size,
             prefer=agent.answer_setup,
         )
-        answer, agreement = file_answer(
+        body, agreement = file_answer(
             description,
             replace(offered, start=start, stop=None),
             stream,
@@ -89,7 +89,6 @@ async def take(
             limits=ReceiveLimits(max_size=transfer.size),
             stream_incoming=True,
         )
-        body = bytes(answer)
         call.call.accept(body)
         call.describe(body)
         await call.acknowledged()

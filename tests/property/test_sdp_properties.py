@@ -47,7 +47,7 @@ words = st.text(st.sampled_from("abc/+*"), min_size=1, max_size=8)
     )
 )
 def test_a_stream_survives(stream: MsrpMedia) -> None:
-    text = f"v=0\r\no=- 1 1 IN IP4 h\r\ns=-\r\n{stream.to_media()}"
+    text = f"v=0\r\no=- 1 1 IN IP4 h\r\ns=-\r\n{stream.to_text()}"
     assert find_msrp(parse_sdp(text)) == (0, stream)
 
 

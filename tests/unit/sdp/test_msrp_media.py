@@ -38,7 +38,7 @@ FILE = MsrpMedia(
 
 
 def offer(*media: MsrpMedia) -> str:
-    return str(make_offer(media, username="-", host="192.0.2.10", session_id=7, version=8))
+    return make_offer(media, username="-", host="192.0.2.10", session_id=7, version=8).decode()
 
 
 def test_a_stream_survives() -> None:
@@ -53,8 +53,10 @@ def test_a_stream_survives() -> None:
 
 def test_an_answer_has_a_line_for_every_line_of_the_offer() -> None:
     session = parse_sdp(offer(CHAT, CHAT, CHAT) + "m=audio 5004 RTP/AVP 0 8\r\n")
-    answer = make_answer(
-        session, [None, CHAT], username="bob", host="h.example", session_id=1, version=1
+    answer = parse_sdp(
+        make_answer(
+            session, [None, CHAT], username="bob", host="h.example", session_id=1, version=1
+        )
     )
     assert [media.port for media in answer.media] == [0, 28550, 0, 0]
     assert (answer.media[3].media, answer.media[3].formats) == ("audio", ("0", "8"))

@@ -386,7 +386,7 @@ async def test_a_script_that_follows_nothing_still_gets_its_receipts() -> None:
 async def test_the_offer_of_a_real_peer_is_what_the_tests_assume() -> None:
     msrp = MsrpEndpoint("127.0.0.1", tokens=system_tokens())
     await msrp.start()
-    offer = bytes(chat_offer(chat_stream(msrp.new_path("127.0.0.1")), session_id=1))
+    offer = chat_offer(chat_stream(msrp.new_path("127.0.0.1")), session_id=1)
     assert b"a=setup:actpass" in offer
     assert f"m=message {msrp.port} TCP/MSRP *".encode() in offer
     await msrp.close()

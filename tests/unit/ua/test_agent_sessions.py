@@ -283,7 +283,7 @@ async def test_an_invite_without_an_offer_gets_ours_and_answers_in_the_ack() -> 
         invite.set("Call-ID", response.call_id)
         dialog = Dialog.from_uac(invite, response)
         ack = dialog.create_ack(invite)
-        ack.set_body(bytes(answer), "application/sdp")
+        ack.set_body(answer, "application/sdp")
         address = agent.host.addresses[0]
         peer.endpoint.send_ack(ack, peer.endpoint.target("tcp", (address.host, address.port)))
         if agreement.active:
