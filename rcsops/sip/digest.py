@@ -8,10 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from rcsops.errors import LocalProtocolError
 
 _ENCODING = ("utf-8", "surrogateescape")
+# What is longer is not remembered: a peer may choose it.
+_LONGEST = 256
 
 
 def _md5(data: bytes) -> str:
@@ -46,6 +49,14 @@ def algorithm_of(name: str) -> tuple[str, bool] | None:
 
 def _encode(text: str) -> bytes:
     return text.encode(*_ENCODING)
+
+
+def _hash_a2(base: str, a2: str) -> str:
+    return _HASHES[base](_encode(a2))
+
+
+# Requests of one kind mostly go to the same few URIs.
+_known_a2 = lru_cache(maxsize=128)(_hash_a2)
 
 
 def hash_a1(username: str, realm: str, password: str, algorithm: str = "MD5") -> str:
@@ -85,7 +96,7 @@ def digest_response(
     a2 = f"{method}:{uri}"
     if qop == "auth-int":
         a2 = f"{a2}:{hashed(body)}"
-    ha2 = hashed(_encode(a2))
+    ha2 = _known_a2(base, a2) if len(a2) <= _LONGEST else _hash_a2(base, a2)
     if qop is None:
         return hashed(_encode(f"{ha1}:{nonce}:{ha2}"))
     return hashed(_encode(f"{ha1}:{nonce}:{nc}:{cnonce}:{qop}:{ha2}"))

@@ -373,7 +373,15 @@ known_address = lru_cache(maxsize=_REMEMBERED)(_read_address)
 
 
 def parse_via(text: str) -> Via:
-    """`Via.parse` for a text that is stripped."""
+    """`Via.parse` for a text that is stripped.
+
+    Our own stands in every response to a request, and the topmost is read twice: alone to find the
+    transaction, then with the others. So those met last are remembered as well.
+    """
+    return _read_via(text) if len(text) > _LONGEST else known_via(text)
+
+
+def _read_via(text: str) -> Via:
     via = _new(Via)
     via._text = text
     match = _COMMON_VIA.fullmatch(text)
@@ -399,6 +407,9 @@ def parse_via(text: str) -> Via:
     via._branch = branch
     via._param_text = rest
     return via
+
+
+known_via = lru_cache(maxsize=_REMEMBERED)(_read_via)
 
 
 class CSeq(NamedTuple):

@@ -16,6 +16,7 @@ from rcsops.sip.headers import (
     NameAddr,
     Via,
     known_address,
+    known_via,
     parse_address,
     parse_via,
 )
@@ -297,6 +298,7 @@ def _known_addresses(line: str, parse: Callable[[str], NameAddr]) -> tuple[NameA
 def forget_addresses() -> None:
     """Forgets the addresses that were met last, so that each is read anew: for measurements."""
     known_address.cache_clear()
+    known_via.cache_clear()
     _known_addresses.cache_clear()
 
 
