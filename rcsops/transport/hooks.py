@@ -1,6 +1,5 @@
 """What the users of an endpoint hand in."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from rcsops.sip.events import Event
@@ -13,11 +12,11 @@ Screen = Callable[[bytes, Flow], tuple[bytes, Flow] | None]
 datagram is done with."""
 
 
-class TransactionUser(ABC):
+class TransactionUser:
     """The context of a client transaction that wants its events itself."""
 
     __slots__ = ()
 
-    @abstractmethod
     def transaction_event(self, event: Event) -> None:
         """Takes ResponseReceived, TimedOut, TransportFailed or Terminated of its transaction."""
+        raise NotImplementedError

@@ -96,6 +96,9 @@ class OutgoingInvite:
         )
         self._host.dialling.add(self)
         self._walk.start()
+        # Each attempt has the same end, so one alarm does; it need not delay the first.
+        if self._client is not None and not self._client.done:
+            self._alarm.set(self._client.next_timer(), self._timer_due)
         try:
             if on_sent is not None:
                 on_sent()
@@ -150,7 +153,6 @@ class OutgoingInvite:
         now = self._call.now
         self._call.request = request
         self._client = InviteClient(request, now, time_limit=max(0.0, self._deadline - now))
-        self._alarm.set(self._client.next_timer(), self._timer_due)
 
     def _response(self, event: ResponseReceived) -> None:
         if self._client is not None:
