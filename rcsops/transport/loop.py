@@ -8,7 +8,8 @@ import os
 __all__ = ["loop_runner", "settle_collector"]
 
 # New objects between two looks at the young ones, and how many of each for one at the next older.
-_THRESHOLDS = (10_000, 10, 5)
+# Hardly anything here needs the collector, and each look is a pause in the midst of a call.
+_THRESHOLDS = (50_000, 10, 5)
 
 
 def loop_runner() -> asyncio.Runner:
