@@ -60,12 +60,14 @@ class Door:
         """What waits for the user's answer, by its number; the one that came first is first."""
         return {number: each for number, each in self._asked.items() if each.pending}
 
-    def _put(self, question: Question) -> str:
-        """Lets it wait; returns the words that ask for an answer."""
+    def _put(self, question: Question) -> tuple[int, str]:
+        """Lets it wait; returns its number and the words that ask for an answer."""
         self._asked = self.waiting
         number = max(self._asked, default=0) + 1
         self._asked[number] = question
-        return "/accept or /decline" if number == 1 else f"/accept {number} or /decline {number}"
+        if number == 1:
+            return number, "/accept or /decline"
+        return number, f"/accept {number} or /decline {number}"
 
     def _is_asked(self, question: Question) -> bool:
         return any(each is question for each in self._asked.values())
@@ -94,7 +96,7 @@ class Door:
             self._say_invited(invitation, "accepted")
             self._opening = self._spawn(self._accept(invitation))
         else:
-            self._say_invited(invitation, self._put(invitation))
+            self._say_invited(invitation, self._put(invitation)[1])
 
     def _say_invited(self, invitation: Invitation, answer: str) -> None:
         words = f"{self._teller.short(invitation.peer)} invites you: {answer}"
@@ -104,30 +106,26 @@ class Door:
     def offered(self, offer: FileOffer | HttpOffer) -> None:
         """A peer wants to send a file."""
         what = f"{self._teller.short(offer.peer)} sends {offer.name} ({amount(offer.size)})"
-        data = {
-            "peer": offer.peer,
-            "transfer_id": offer.transfer_id,
-            "name": offer.name,
-            "size": offer.size,
-        }
+        data = _facts(offer)
         if offer.verdict is FileVerdict.ACCEPT:
-            self._narrator.say("file-offered", what, waits=False, **data)
+            self._narrator.say("file-offered", what, waits=False, number=None, **data)
             self._spawn(self._accept_file(offer))
         elif sum(not isinstance(each, Invitation) for each in self.waiting.values()) >= _MAX_FILES:
             offer.reject(486)
             words = f"{what}: refused, because {_MAX_FILES} files wait for your answer"
             self._narrator.say("refused", words, **data)
         else:
-            words = f"{what}: {self._put(offer)}"
-            self._narrator.say("file-offered", words, waits=True, **data)
+            number, answer = self._put(offer)
+            words = f"{what}: {answer}"
+            self._narrator.say("file-offered", words, waits=True, number=number, **data)
 
     def taken_back(self, event: events.InviteCancelled) -> None:
         """A peer does not wait any longer for the answer."""
-        what = "invitation"
+        what, transfer_id = "invitation", None
         for number, each in list(self._asked.items()):
             if not isinstance(each, HttpOffer) and each.chat_id == event.chat_id:
                 if isinstance(each, FileOffer):
-                    what = f"offer of {each.name}"
+                    what, transfer_id = f"offer of {each.name}", each.transfer_id
                 del self._asked[number]
         peer = self._teller.short(event.peer)
         if "elsewhere" in event.reason:
@@ -136,7 +134,12 @@ class Door:
         else:
             text = f"{peer} took the {what} back"
         self._narrator.say(
-            "invite-cancelled", text, peer=event.peer, chat_id=event.chat_id, reason=event.reason
+            "invite-cancelled",
+            text,
+            peer=event.peer,
+            chat_id=event.chat_id,
+            reason=event.reason,
+            transfer_id=transfer_id,
         )
 
     def _chosen(self, typed: str, command: str) -> tuple[int, Question]:
@@ -172,6 +175,7 @@ class Door:
                 return
             self._opening = self._spawn(self._accept(waiting))
         else:
+            self._narrator.say("file-accepted", "", **_facts(waiting))
             self._spawn(self._accept_file(waiting))
         del self._asked[number]
 
@@ -183,7 +187,10 @@ class Door:
             self._narrator.fail("nobody waits for your answer")
         else:
             text = f"declined {self._teller.short(waiting.peer)}"
-            self._narrator.say("declined", text, peer=waiting.peer)
+            if isinstance(waiting, Invitation):
+                self._narrator.say("declined", text, peer=waiting.peer)
+            else:
+                self._narrator.say("declined", f"{text}: {waiting.name}", **_facts(waiting))
 
     def expect(self, transfer: FileTransfer) -> None:
         """A file is on its way that the user asked for, or let go on."""
@@ -209,4 +216,14 @@ class Door:
         try:
             self._transfers.add(await offer.accept(self._directory))
         except RcsopsError as error:
-            self._narrator.fail(f"{offer.name} not received: {error}", hint=error.hint)
+            text = f"{offer.name} not received: {error}"
+            self._narrator.fail(text, hint=error.hint, transfer_id=offer.transfer_id)
+
+
+def _facts(offer: FileOffer | HttpOffer) -> dict[str, object]:
+    return {
+        "peer": offer.peer,
+        "transfer_id": offer.transfer_id,
+        "name": offer.name,
+        "size": offer.size,
+    }

@@ -144,6 +144,7 @@ class Outbox:
             transfer_id=transfer.transfer_id,
             name=transfer.name,
             size=transfer.size,
+            path=str(path),
             via=transfer.WAY,
             number=transfer.number,
         )

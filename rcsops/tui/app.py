@@ -264,6 +264,8 @@ class ChatApp(App[int], inherit_bindings=False):
             asks = f"{conversation.name} invites you"
         else:
             asks = f"{conversation.name} sends {waiting.name} ({amount(waiting.size)})"
+        if len(talk.door.waiting) > 1:
+            asks = f"1 of {len(talk.door.waiting)}: {asks}"
         session = "calling" if talk.is_dialling else "letters" if talk.letters.peer else ""
         if talk.chat is not None:
             session = "open"

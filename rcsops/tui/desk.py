@@ -6,7 +6,7 @@ from textual.app import App
 
 from rcsops.text import visible
 from rcsops.tui.alerts import desktop_notice
-from rcsops.tui.hearing import Alert
+from rcsops.tui.hearing_rows import Alert
 
 __all__ = ["AlertDesk"]
 

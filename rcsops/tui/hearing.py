@@ -1,18 +1,18 @@
 """What each notice of the room means to the screen's state."""
 
-import itertools
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rcsops.operations.chat_notices import Notice
-from rcsops.tui.rows import FileState, Row, message_key
-from rcsops.tui.state import Changes, ChatState, Conversation
+from rcsops.tui.hearing_files import FileEar
+from rcsops.tui.hearing_rows import Alert, row_of_ours
+from rcsops.tui.rows import Row, message_key
+from rcsops.tui.state import Conversation
 
-__all__ = ["Alert", "Ear"]
+__all__ = ["Ear"]
 
 _ERRORS = frozenset({"error"})
 _WARNINGS = frozenset({"session-ended", "pager", "refused", "invite-cancelled", "declined"})
@@ -22,45 +22,18 @@ _UNSAID = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """Something that a person who looks elsewhere wants to know; ``loud``: worth a bell."""
-
-    peer: str
-    title: str
-    body: str
-    severity: Literal["information", "warning", "error"] = "information"
-    loud: bool = False
-
-
 @dataclass
-class Ear:
-    """Puts notices into ``state``; ``changes`` and ``alerts`` gather what they bring about until
-    `take`, ``seen`` the ids of messages that came before somebody's eyes. ``watched`` says whether
-    a person looks at the end of a conversation now.
-    """
-
-    state: ChatState
-    watched: Callable[[str], bool]
-    changes: Changes = field(default_factory=Changes)
-    alerts: list[Alert] = field(default_factory=list)
-    seen: list[str] = field(default_factory=list)
+class Ear(FileEar):
+    """Puts notices of every kind into the state."""
 
     def __post_init__(self) -> None:
-        self._numbers = itertools.count(1)
+        super().__post_init__()
         self._queued: dict[str, datetime] = {}
-        self._moved: dict[str, tuple[float, int]] = {}
-        self._offered: dict[str, str] = {}
-
-    def take(self) -> tuple[Changes, list[Alert]]:
-        """What has been gathered."""
-        taken = self.changes, self.alerts
-        self.changes, self.alerts = Changes(), []
-        return taken
 
     def hear(self, notice: Notice) -> None:
         """Takes one notice."""
         handler = _HANDLERS.get(notice.event)
+        self._on_a_row = False
         if handler is not None:
             handler(self, notice, notice.data)
         if notice.about:
@@ -76,7 +49,7 @@ class Ear:
         """A line between the messages, for what no row shows."""
         if not notice.text or notice.event in _UNSAID or notice.event in _SHOWN_BY_ROWS:
             return
-        if notice.event == "file-offered" and not notice.data.get("waits"):
+        if self._on_a_row:
             # The row of the file says it.
             return
         level = "error" if notice.event in _ERRORS else ""
@@ -94,27 +67,6 @@ class Ear:
         self._add(conversation, row)
         if level == "error" and not self.watched(conversation.peer):
             self.alerts.append(Alert(conversation.peer, conversation.name, notice.text, "error"))
-
-    def _add(self, conversation: Conversation, row: Row) -> None:
-        shown = conversation.peer == self.state.current
-        watched = not shown or self.watched(conversation.peer)
-        if conversation.append(row, watched=watched) and shown:
-            self.changes.appended.append(row)
-        if conversation.pruned:
-            self.changes.pruned += conversation.pruned if shown else 0
-            conversation.pruned = 0
-
-    def _change(self, conversation: Conversation, row: Row) -> None:
-        if conversation.peer == self.state.current and row.key in conversation.index:
-            self.changes.changed.append(row)
-
-    def _moment(
-        self, conversation: Conversation, at: datetime, preview: str, *, mine: bool
-    ) -> None:
-        conversation.last_at = at
-        conversation.preview = preview
-        conversation.preview_mine = mine
-        self.changes.conversations = True
 
     # --- messages ----------------------------------------------------------------------------
 
@@ -136,20 +88,6 @@ class Ear:
             times={"received": at},
         )
         self._came(conversation, row, data["text"])
-
-    def _came(self, conversation: Conversation, row: Row, preview: str) -> None:
-        """Something of the peer's, which may have been read with a page already."""
-        conversation.composing_at = 0.0
-        self._moment(conversation, row.time, preview, mine=False)
-        if self.watched(conversation.peer):
-            self.seen.append(row.message_id)
-        else:
-            if not conversation.unread or not conversation.first_unread:
-                conversation.first_unread = row.key
-            conversation.unread += 1
-            self.alerts.append(Alert(conversation.peer, conversation.name, preview, loud=True))
-        self._add(conversation, row)
-        self.changes.lines = True
 
     def _status(self, notice: Notice, data: Mapping[str, Any]) -> None:
         conversation = self.state.conversation(notice.about)
@@ -182,7 +120,7 @@ class Ear:
             held.status, held.message_id = "queued", message_id
             self._change(conversation, held)
             return
-        self._add(conversation, _out(self.state.me, key, text, "queued", at, message_id))
+        self._add(conversation, row_of_ours(self.state.me, key, text, "queued", at, message_id))
 
     def _measure(self, message_id: str, status: str, at: datetime) -> None:
         began = self._queued.pop(message_id, None)
@@ -194,7 +132,7 @@ class Ear:
         conversation = self.state.conversation(notice.about)
         key = f"held:{next(self._numbers)}"
         at = notice.time.astimezone()
-        self._add(conversation, _out(self.state.me, key, data["text"], "held", at))
+        self._add(conversation, row_of_ours(self.state.me, key, data["text"], "held", at))
 
     def _dropped(self, notice: Notice, data: Mapping[str, Any]) -> None:
         """What did not go on its way is not lost to who wrote it: it can be sent again."""
@@ -207,7 +145,7 @@ class Ear:
             )
             if row is None:
                 key = f"lost:{next(self._numbers)}"
-                row = _out(self.state.me, key, text, "failed", at)
+                row = row_of_ours(self.state.me, key, text, "failed", at)
                 row.reason = data["reason"]
                 self._add(conversation, row)
             else:
@@ -242,7 +180,10 @@ class Ear:
         self.changes.conversations = self.changes.lines = True
 
     def _error(self, notice: Notice, data: Mapping[str, Any]) -> None:
-        if notice.about and data.get("peer"):
+        if notice.about and data.get("transfer_id"):
+            reason = notice.text.rpartition(" not received: ")[2]
+            self._file_ended(notice, data["transfer_id"], "failed", reason)
+        elif notice.about and data.get("peer"):
             self._session(notice, data)
         elif not notice.about and self.state.registration == "registering":
             # The server has refused, and nobody tries again.
@@ -271,171 +212,6 @@ class Ear:
     def _ending(self, _notice: Notice, _data: Mapping[str, Any]) -> None:
         self.state.leaving = True
         self.changes.lines = True
-
-    # --- files -------------------------------------------------------------------------------
-
-    def _file_offering(self, notice: Notice, data: Mapping[str, Any]) -> None:
-        conversation = self.state.conversation(notice.about)
-        transfer_id = data["transfer_id"]
-        at = notice.time.astimezone()
-        key = message_key("out", transfer_id)
-        row = _out(self.state.me, key, "", "queued", at, transfer_id)
-        row.file = FileState(data["name"], data["size"])
-        conversation.moving[transfer_id] = row
-        self._moment(conversation, at, data["name"], mine=True)
-        self._add(conversation, row)
-
-    def _file_offered(self, notice: Notice, data: Mapping[str, Any]) -> None:
-        conversation = self.state.conversation(notice.about)
-        self._moment(conversation, notice.time.astimezone(), data["name"], mine=False)
-        self._offered[data["transfer_id"]] = data["name"]
-        if data.get("waits"):
-            self.alerts.append(Alert(conversation.peer, conversation.name, notice.text, loud=True))
-
-    def _file_asked(self, _notice: Notice, data: Mapping[str, Any]) -> None:
-        self._offered[data["transfer_id"]] = data["wanted"]
-
-    def _file_progress(self, notice: Notice, data: Mapping[str, Any]) -> None:
-        conversation = self.state.conversation(notice.about)
-        transfer_id = data["transfer_id"]
-        row = conversation.moving.get(transfer_id)
-        if row is None:
-            row = self._moving_file(conversation, notice, data)
-        file = row.file
-        assert file is not None
-        now, octets = time.monotonic(), int(data["octets"])
-        since, before = self._moved.setdefault(transfer_id, (now, octets))
-        if now - since >= 0.5:
-            file.rate = (octets - before) / (now - since)
-            self._moved[transfer_id] = (now, octets)
-        file.octets, file.size, file.moving = octets, int(data["total"]), octets < data["total"]
-        file.pause = ""
-        self._change(conversation, row)
-
-    def _file_stands(self, notice: Notice, data: Mapping[str, Any]) -> None:
-        conversation = self.state.conversation(notice.about)
-        row = conversation.moving.get(data["transfer_id"])
-        if row is None:
-            self._offered[data["transfer_id"]] = data["name"]
-            if "incoming" not in data or "total" not in data:
-                return
-            row = self._moving_file(conversation, notice, data)
-        if row.file is None:
-            return
-        row.file.octets = int(data.get("octets") or row.file.octets)
-        row.file.rate = 0.0
-        row.file.pause = {"file-paused": "paused", "file-interrupted": "interrupted"}.get(
-            notice.event, ""
-        )
-        self._change(conversation, row)
-
-    def _moving_file(
-        self, conversation: Conversation, notice: Notice, data: Mapping[str, Any]
-    ) -> Row:
-        """The row of a file of which no offer was told: one of an earlier time goes on."""
-        transfer_id, size = data["transfer_id"], int(data["total"])
-        if data["incoming"]:
-            return self._incoming_file(conversation, notice, transfer_id, size)
-        key = message_key("out", transfer_id)
-        row = conversation.index.get(key)
-        if row is None:
-            at = notice.time.astimezone()
-            row = _out(self.state.me, key, "", "queued", at, transfer_id)
-            self._add(conversation, row)
-        if row.file is None:
-            row.file = FileState(self._offered.get(transfer_id, "a file"), size)
-        row.file.moving = True
-        conversation.moving[transfer_id] = row
-        return row
-
-    def _incoming_file(
-        self, conversation: Conversation, notice: Notice, transfer_id: str, size: int
-    ) -> Row:
-        row = Row(
-            key=f"file-in:{transfer_id}",
-            kind="in",
-            time=notice.time.astimezone(),
-            sender=conversation.name,
-            status="received",
-            file=FileState(self._offered.get(transfer_id, "a file"), size, moving=True),
-        )
-        conversation.moving[transfer_id] = row
-        self._add(conversation, row)
-        return row
-
-    def _file_over(self, notice: Notice, data: Mapping[str, Any]) -> None:
-        conversation = self.state.conversation(notice.about)
-        transfer_id = data["transfer_id"]
-        self._moved.pop(transfer_id, None)
-        self._offered.pop(transfer_id, None)
-        row = conversation.moving.pop(transfer_id, None)
-        incoming = notice.event == "file-received" or bool(data.get("incoming"))
-        at = notice.time.astimezone()
-        new = row is None
-        if row is None and incoming:
-            row = self._incoming_file(conversation, notice, transfer_id, int(data.get("size") or 0))
-            conversation.moving.pop(transfer_id, None)
-        elif row is None:
-            row = conversation.index.get(message_key("out", transfer_id))
-        if row is None or row.file is None:
-            return
-        file = row.file
-        file.name, file.moving = data["name"], False
-        if notice.event == "file-failed":
-            row.status, row.reason = "failed", str(data.get("reason") or "")
-        else:
-            file.size = file.octets = int(data["size"])
-            if incoming:
-                file.path = Path(data["path"])
-                self._file_came(conversation, row, new=new)
-            else:
-                row.advance("delivered", "", at)
-        self._change(conversation, row)
-
-    def _file_uploaded(self, notice: Notice, data: Mapping[str, Any]) -> None:
-        """The peer is told where to fetch it: from now on the row is that of the message."""
-        conversation = self.state.conversation(notice.about)
-        row = conversation.moving.pop(data["transfer_id"], None)
-        self._moved.pop(data["transfer_id"], None)
-        if row is None or row.file is None:
-            return
-        row.file.octets, row.file.moving = row.file.size, False
-        conversation.index.pop(row.key, None)
-        row.message_id = data["message_id"]
-        row.key = message_key("out", row.message_id)
-        conversation.index[row.key] = row
-        row.advance("sent", "", notice.time.astimezone())
-        self._change(conversation, row)
-
-    def _file_came(self, conversation: Conversation, row: Row, *, new: bool) -> None:
-        assert row.file is not None
-        self._came(conversation, row, row.file.name)
-        twin = next(
-            (
-                each
-                for each in conversation.rows or ()
-                if each is not row and each.file is not None and each.file.path == row.file.path
-            ),
-            None,
-        )
-        if twin is not None and conversation.rows is not None and row in conversation.rows:
-            # It was read with a page of the history meanwhile.
-            conversation.rows.remove(row)
-            conversation.index.pop(row.key, None)
-            self.changes.removed = True
-
-
-def _out(sender: str, key: str, text: str, status: str, at: datetime, message_id: str = "") -> Row:
-    return Row(
-        key=key,
-        kind="out",
-        time=at,
-        text=text,
-        sender=sender,
-        status=status,
-        message_id=message_id,
-        times={"queued": at},
-    )
 
 
 def _waits(row: Row) -> bool:
@@ -466,7 +242,10 @@ _HANDLERS: dict[str, _Handler] = {
     "ending": Ear._ending,
     "file-offering": Ear._file_offering,
     "file-offered": Ear._file_offered,
+    "file-accepted": Ear._file_accepted,
     "file-asked": Ear._file_asked,
+    "declined": Ear._not_taken,
+    "invite-cancelled": Ear._not_taken,
     "file-progress": Ear._file_progress,
     "file-paused": Ear._file_stands,
     "file-resumed": Ear._file_stands,

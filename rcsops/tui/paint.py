@@ -168,6 +168,9 @@ class Painter:
                 again = f" · {self.resend_key} asks for it again"
             for text in wrapped(f"{reason}{again}", self._columns):
                 yield [Segment(text, self.styles["failed"])]
+        elif row.status == "declined":
+            for text in wrapped(visible(row.reason), self._columns):
+                yield [Segment(text, dim)]
         elif row.status == "stored":
             yield [Segment("kept by the server until the peer is there", dim)]
         elif row.status == "held":
@@ -211,11 +214,22 @@ class Painter:
             Segment(name, self.styles["file"]),
             Segment(f"  {amount(file.size)}" if file.size else "", self.styles["time"]),
         ]
-        if file.moving or (row.status == "queued" and not file.octets):
+        if file.waits_as:
+            yield from self._question(file.waits_as)
+        elif file.moving or (row.status == "queued" and not file.octets):
             yield self._progress(row)
         if row.kind == "in" and file.path is not None:
             yield [Segment(self._place(file.path), self.styles["time"])]
         yield from self.previews.lines(row, min(self._columns, 48))
+
+    def _question(self, number: int) -> Iterator[list[Segment]]:
+        """An offer that waits for the user's answer, with how it is given to this one."""
+        words = "waits for your answer"
+        how = f" · /accept {number} or /decline {number}"
+        if len(words) + len(how) <= self._columns:
+            yield [Segment(words, self.styles["unread"]), Segment(how, self.styles["time"])]
+        else:
+            yield [Segment(words, self.styles["unread"])]
 
     def _place(self, path: Path) -> str:
         """Where a file was put, with its end when there is no room for all of it."""

@@ -16,7 +16,8 @@ ORDER = ("", "queued", "stored", "sent", "delivered", "displayed")
 @dataclass(slots=True)
 class FileState:
     """A file of a row. ``octets`` have got through; ``rate`` is in octets a second; ``path`` is
-    where it was read, or where it is now that it came; ``pause`` says why it stands still."""
+    where it was read, or where it is now that it came; ``pause`` says why it stands still. An offer
+    that waits for the user's answer has the number ``waits_as`` of /accept, all else 0."""
 
     name: str
     size: int = 0
@@ -25,6 +26,7 @@ class FileState:
     rate: float = 0.0
     moving: bool = False
     pause: str = ""
+    waits_as: int = 0
 
 
 @dataclass(slots=True)

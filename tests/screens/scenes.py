@@ -83,9 +83,9 @@ async def walk(stage: Stage, look: Callable[[str, Screen], Awaitable[None]]) -> 
         screen.app.open("sip:bob@rcs.example")
         await screen.shows("✓✓ ▌ Thank you")
         _files(screen)
-        await screen.shows("plan.pdf", "62%")
+        await screen.shows("song.ogg", "its hash is another")
         await look("files and a failure", screen)
-        await screen.press("escape", "up")
+        await screen.press("escape", "up", "up", "up", "up")
         await screen.shows("queued ")
         await look("a marked message", screen)
         await screen.press("escape", "f1")
@@ -139,4 +139,22 @@ def _files(screen: Screen) -> None:
     tell("file-offering", transfer_id="t1", name="holiday.jpg", size=2_400_000)
     tell("file-offering", transfer_id="t2", name="plan.pdf", size=1_000_000)
     tell("file-progress", transfer_id="t2", octets=620_000, total=1_000_000, incoming=False)
+    for number, (transfer_id, name) in enumerate((("t3", "tickets.pdf"), ("t4", "map.png")), 1):
+        tell(
+            "file-offered",
+            transfer_id=transfer_id,
+            name=name,
+            size=48_000,
+            waits=True,
+            number=number,
+        )
+    tell("file-offered", transfer_id="t5", name="song.ogg", size=5_200_000, waits=False)
+    tell(
+        "file-failed",
+        "song.ogg not received: its hash is another",
+        transfer_id="t5",
+        name="song.ogg",
+        reason="its hash is another",
+        incoming=True,
+    )
     tell("dropped", texts=["See you at the ferry"], reason="the session is over")

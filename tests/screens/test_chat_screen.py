@@ -12,7 +12,7 @@ from textual import events
 from textual.widgets import Input
 
 from rcsops.trace import read_trace
-from rcsops.ua import Agent, Chat, MessageStatus
+from rcsops.ua import Agent, Chat, FileOffer, HttpOffer, MessageStatus
 from rcsops.ua.events import FileOffered, TextReceived
 from tests.screens.scenes import answering
 from tests.screens.stage import SIZES, Screen, Stage
@@ -209,6 +209,69 @@ async def test_files(stage: Stage, tmp_path: Path) -> None:
                 await event.offer.accept(tmp_path / "of bob")
                 break
         await screen.shows("✓✓ ▌ ▤ a picture.png  20.0 kB")
+
+
+async def test_several_files_wait_for_an_answer(stage: Stage, tmp_path: Path) -> None:
+    """Each has a row from its offer on, and is answered by its number, its mark or in its turn."""
+    async with talking(stage, auto_accept=False) as (screen, bob):
+        offers = {}
+        for number, name in enumerate(("one.txt", "two.txt", "three.txt", "four.txt"), 1):
+            (tmp_path / name).write_text(f"the text of {name}")
+            offers[name] = await bob.send_file(tmp_path / name)
+            await screen.shows(f"▤ {name}", f"/accept {number} or /decline {number}")
+        await screen.shows("1 of 4: bob sends one.txt", "Accept Alt-y")
+        assert screen.text.count("waits for your answer") == 4
+        # The one in the middle, by its number.
+        await screen.type("/accept 2\n")
+        await screen.shows("/files/two.txt")
+        # The last, as it is marked.
+        await screen.press("escape")
+        assert "four.txt" in str(screen.app.view.timeline.marked)
+        await screen.press("alt+n")
+        await screen.shows("you declined it")
+        assert "declined bob" not in screen.text
+        # The others in their turn.
+        await screen.press("escape", "alt+y")
+        await screen.shows("/files/one.txt", "bob sends three.txt")
+        await offers["three.txt"].cancel()
+        await screen.shows("bob took the offer of three.txt back")
+        await screen.hides("Accept Alt-y")
+        assert "waits for your answer" not in screen.text
+        found = {each.name: each.read_text() for each in tmp_path.rglob("files/*.txt")}
+        assert found == {name: f"the text of {name}" for name in ("one.txt", "two.txt")}
+        # What came to nothing is still there when one comes back to the conversation.
+        screen.app.open("sip:carol@rcs.example")
+        await screen.hides("four.txt")
+        screen.app.open("sip:bob@rcs.example")
+        await screen.shows("▤ four.txt", "you declined it", "▤ three.txt", "took the offer")
+
+
+async def test_a_failed_file_is_said_by_its_row_and_sent_again(
+    stage: Stage, tmp_path: Path
+) -> None:
+    file = tmp_path / "plan.txt"
+    file.write_text("the plan")
+    async with talking(stage) as (screen, bob):
+        agent = bob._agent
+        assert isinstance(agent, Agent)
+        feed = agent.events()
+        await screen.type(f"/send {file}\n")
+        (await _offered(feed)).reject(603)
+        await screen.shows("✗  ▌ ▤ plan.txt", "r sends it again")
+        assert "not sent" not in screen.text
+        await screen.press("escape", "up", "r")
+        await (await _offered(feed)).accept(tmp_path / "of bob")
+        await screen.shows("✓✓ ▌ ▤ plan.txt")
+    assert (tmp_path / "of bob" / "plan.txt").read_text() == "the plan"
+
+
+async def _offered(feed: AsyncIterator[object]) -> FileOffer | HttpOffer:
+    """The next file that is offered."""
+    async with asyncio.timeout(30):
+        async for event in feed:
+            if isinstance(event, FileOffered):
+                return event.offer
+    raise AssertionError("the agent has ended")
 
 
 async def test_a_failure_can_be_sent_again(stage: Stage) -> None:

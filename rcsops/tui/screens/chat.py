@@ -391,9 +391,13 @@ class ChatScreen(Screen[None]):
         self._answer("/decline")
 
     def _answer(self, command: str) -> None:
-        """Answers the question that is shown."""
+        """Answers the offer that is marked, or the question that is shown."""
         shown = self._state.shown
-        self.chat.obey(f"{command} {shown.asks_number}" if shown and shown.asks else command)
+        marked = self.timeline.marked if self.timeline.has_focus else None
+        if marked is not None and marked.file is not None and marked.file.waits_as:
+            self.chat.obey(f"{command} {marked.file.waits_as}")
+        else:
+            self.chat.obey(f"{command} {shown.asks_number}" if shown and shown.asks else command)
 
     def action_page_up(self) -> None:
         """Scrolls back; in the protocol, what is opened."""
