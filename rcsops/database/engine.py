@@ -100,6 +100,18 @@ def translated(url: str) -> Iterator[None]:
         raise database_error(error, url) from error
 
 
+def execute(connection: Connection, statement: str, values: tuple[Any, ...]) -> Any:
+    """Runs a statement with ``?`` for each value, and returns what has its rows.
+
+    For what is done for every message: SQLAlchemy takes several times as long to make a statement
+    as SQLite to run it. On SQLite it is the driver that raises.
+    """
+    if connection.dialect.name != "sqlite":
+        return connection.exec_driver_sql(statement.replace("?", "%s"), values)
+    driver: Any = connection.connection.driver_connection
+    return driver.execute(statement, values)
+
+
 def _check_file(path: Path, *, create: bool) -> None:
     try:
         if path.is_dir():
@@ -140,7 +152,17 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # IMMEDIATE takes the write lock at once: a transaction that reads first and writes later could
-    # otherwise fail in its middle with SQLITE_BUSY, whatever the time limit.
-    write = connection.get_execution_options().get("rcsops_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    driver: Any = connection.connection.driver_connection
+    # The store has begun one by the driver itself.
+    if not driver.in_transaction:
+        write = connection.get_execution_options().get("rcsops_write", False)
+        connection.exec_driver_sql(begin_statement(write))
+
+
+def begin_statement(write: bool) -> str:
+    """What begins a transaction of SQLite.
+
+    IMMEDIATE takes the write lock at once: a transaction that reads first and writes later could
+    otherwise fail in its middle with SQLITE_BUSY, whatever the time limit.
+    """
+    return "BEGIN IMMEDIATE" if write else "BEGIN"

@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, select
 
+from rcsops.database.engine import execute
 from rcsops.database.schema import silo
 
 __all__ = ["StoredMessage", "add", "addresses", "count", "remove", "remove_expired", "waiting"]
@@ -31,15 +32,22 @@ class StoredMessage(NamedTuple):
 _COLUMNS = tuple(silo.c[name] for name in StoredMessage._fields)
 
 
+_INSERT = (
+    f"INSERT INTO silo ({', '.join(StoredMessage._fields[:-1])}) "  # noqa: S608
+    f"VALUES ({', '.join('?' * (len(StoredMessage._fields) - 1))})"
+)
+_HELD = "SELECT count(*) FROM silo WHERE username = ? AND domain = ?"
+
+
 def add(connection: Connection, message: StoredMessage, *, most: int) -> bool:
     """Stores a message; False when ``most`` that have not expired wait for its recipient."""
-    mine = (silo.c.username == message.username, silo.c.domain == message.domain)
-    held = select(func.count()).select_from(silo).where(*mine, silo.c.exp_time > message.inc_time)
-    if int(connection.execute(held).scalar_one()) >= most:
-        return False
-    values = message._asdict()
-    del values["id"]
-    connection.execute(insert(silo).values(values))
+    mine = (message.username, message.domain)
+    # The index alone answers this; which of them have expired only the rows themselves say.
+    if execute(connection, _HELD, mine).fetchone()[0] >= most:
+        valid = execute(connection, f"{_HELD} AND exp_time > ?", (*mine, message.inc_time))
+        if valid.fetchone()[0] >= most:
+            return False
+    execute(connection, _INSERT, message[:-1])
     return True
 
 
@@ -78,7 +86,7 @@ def count(connection: Connection) -> int:
 
 def remove(connection: Connection, number: int) -> bool:
     """Removes a message that was delivered; False when it is gone already."""
-    return bool(connection.execute(delete(silo).where(silo.c.id == number)).rowcount)
+    return bool(execute(connection, "DELETE FROM silo WHERE id = ?", (number,)).rowcount)
 
 
 def remove_expired(connection: Connection, now: int) -> int:

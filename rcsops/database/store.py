@@ -8,6 +8,7 @@ commits once for all. What must be on the disk before an answer goes out awaits 
 import contextlib
 import logging
 import os
+import sqlite3
 import threading
 import time
 from collections import deque
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from rcsops.database.engine import open_engine, translated
+from rcsops.database.engine import begin_statement, open_engine, translated
 from rcsops.database.failures import database_error
 from rcsops.errors import DatabaseError, RcsopsError
 from rcsops.settings import sqlite_file
@@ -210,16 +211,11 @@ class Store:
             connection = self._connected()
             readers = [job for job in group if not job.write]
             writers = [job for job in group if job.write]
-            if readers:
-                reader = connection.execution_options(rcsops_write=False)
-                with reader.begin():
-                    for job in readers:
-                        self._perform(job, reader, done)
-            if writers:
-                writer = connection.execution_options(rcsops_write=True)
-                with writer.begin():
-                    for job in writers:
-                        self._perform(job, writer, done)
+            for jobs in (readers, writers):
+                if jobs:
+                    with self._transaction(connection, write=jobs is writers):
+                        for job in jobs:
+                            self._perform(job, connection, done)
             self._look(connection)
         for future, result in done:
             future.set_result(result)
@@ -236,7 +232,7 @@ class Store:
         except Exception as error:
             if not _in_transaction(connection):
                 raise
-            if isinstance(error, SQLAlchemyError):
+            if isinstance(error, (SQLAlchemyError, sqlite3.Error)):
                 error = database_error(error, self.url)
             _fail(job, error)
             return
@@ -248,13 +244,29 @@ class Store:
             job.future.set_result(result)
 
     @contextlib.contextmanager
+    def _transaction(self, connection: Connection, *, write: bool) -> Iterator[None]:
+        if not self.is_sqlite:
+            with connection.execution_options(rcsops_write=write).begin():
+                yield
+            return
+        # By the driver itself: SQLAlchemy's way takes longer than most of what is done inside. What
+        # runs by SQLAlchemy joins in.
+        driver: Any = connection.connection.driver_connection
+        driver.execute(begin_statement(write))
+        try:
+            yield
+        except BaseException:
+            (connection if connection.in_transaction() else driver).rollback()
+            raise
+        (connection if connection.in_transaction() else driver).commit()
+
+    @contextlib.contextmanager
     def _savepoint(self, connection: Connection) -> Iterator[None]:
         """What a failure inside the block undoes."""
         if not self.is_sqlite:
             with connection.begin_nested():
                 yield
             return
-        # By the driver itself: SQLAlchemy's way takes longer than most of what is done inside.
         driver: Any = connection.connection.driver_connection
         driver.execute("SAVEPOINT job")
         try:
@@ -312,10 +324,10 @@ def data_version(connection: Connection) -> int:
 def _in_transaction(connection: Connection) -> bool:
     # A full disk makes SQLite roll back the whole transaction, not the failed statement alone:
     # what the group's other functions did is lost then, and they must be told.
-    if connection.invalidated or not connection.in_transaction():
+    if connection.invalidated:
         return False
     driver = connection.connection.dbapi_connection
-    return bool(getattr(driver, "in_transaction", True))
+    return bool(getattr(driver, "in_transaction", connection.in_transaction()))
 
 
 def _nothing(_connection: Connection) -> None:
