@@ -112,6 +112,26 @@ def execute(connection: Connection, statement: str, values: tuple[Any, ...]) -> 
     return driver.execute(statement, values)
 
 
+@contextlib.contextmanager
+def savepoint(connection: Connection) -> Iterator[None]:
+    """What a failure inside the block undoes, within a transaction."""
+    if connection.dialect.name != "sqlite":
+        with connection.begin_nested():
+            yield
+        return
+    # By the driver itself, as in `execute`; one may stand in another.
+    driver: Any = connection.connection.driver_connection
+    driver.execute("SAVEPOINT job")
+    try:
+        yield
+    except BaseException:
+        if driver.in_transaction:
+            driver.execute("ROLLBACK TO job")
+            driver.execute("RELEASE job")
+        raise
+    driver.execute("RELEASE job")
+
+
 def _check_file(path: Path, *, create: bool) -> None:
     try:
         if path.is_dir():

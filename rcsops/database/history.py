@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, insert, literal, select, update
 
+from rcsops.database.engine import execute, savepoint
 from rcsops.database.schema import FIRST_COLUMNS, attachment, message
 from rcsops.rcs import fthttp
 
@@ -92,14 +93,20 @@ _THEIRS = "peer = ? AND direction = 'in' AND message_id = ?"
 
 def add(connection: Connection, entry: HistoryMessage) -> int | None:
     """Stores a message and returns its number; None when it is there already (a resend)."""
-    cursor = _cursor(connection)
-    cursor.execute(_INSERT, entry[:-2])
-    if cursor.rowcount != 1:
-        return None
-    number = int(cursor.lastrowid)
-    if entry.attachment is not None:
-        connection.execute(insert(attachment).values(message=number, **entry.attachment._asdict()))
+    if entry.attachment is None:
+        return _insert(connection, entry)
+    with savepoint(connection):
+        number = _insert(connection, entry)
+        if number is not None:
+            connection.execute(
+                insert(attachment).values(message=number, **entry.attachment._asdict())
+            )
     return number
+
+
+def _insert(connection: Connection, entry: HistoryMessage) -> int | None:
+    cursor = execute(connection, _INSERT, entry[:-2])
+    return int(cursor.lastrowid) if cursor.rowcount == 1 else None
 
 
 def advance(
@@ -126,32 +133,32 @@ def advance(
             return None
     column, now = TIMES.get(status), time.time()
     timed = f", {column} = coalesce({column}, ?)" if column else ""
-    cursor = _cursor(connection)
-    cursor.execute(
+    change = execute(
+        connection,
         "UPDATE message SET status = ?, reason = ?, way = CASE ? WHEN '' THEN way ELSE ? END"  # noqa: S608
         f"{timed} WHERE {_OURS} AND status IN ({', '.join('?' * len(over))})",
         (status, reason, way, way, *((now,) if column else ()), peer, message_id, *over),
     )
-    if cursor.rowcount:
+    if change.rowcount:
         return peer
     if column and status != "failed":
         late = f"UPDATE message SET {column} = ? WHERE {_OURS} AND {column} IS NULL"  # noqa: S608
-        cursor.execute(late, (now, peer, message_id))
+        execute(connection, late, (now, peer, message_id))
     return None
 
 
-def see(connection: Connection, peer: str, message_id: str, owe: bool) -> HistoryMessage | None:
+def see(connection: Connection, peer: str, message_id: str, owe: bool) -> bool:
     """Notes that a message that came was seen; ``owe``: its sender is to be told, if it asked.
 
-    Returns the message; None when it is not known, or was seen before.
+    False when it is not known, or was seen before.
     """
-    cursor = _cursor(connection)
-    cursor.execute(
+    change = execute(
+        connection,
         "UPDATE message SET status = 'displayed', displayed_at = ?, owed = owed | (wanted & ?) "  # noqa: S608
         f"WHERE {_THEIRS} AND displayed_at IS NULL",
         (time.time(), DISPLAY if owe else 0, peer, message_id),
     )
-    return find(connection, peer, message_id) if cursor.rowcount else None
+    return bool(change.rowcount)
 
 
 def find(connection: Connection, peer: str, message_id: str) -> HistoryMessage | None:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from rcsops.database.engine import begin_statement, open_engine, translated
+from rcsops.database.engine import begin_statement, open_engine, savepoint, translated
 from rcsops.database.failures import database_error
 from rcsops.errors import DatabaseError, RcsopsError
 from rcsops.settings import sqlite_file
@@ -227,10 +227,10 @@ class Store:
             return
         try:
             # Whoever only reads has nothing to undo.
-            with self._savepoint(connection) if job.write else contextlib.nullcontext():
+            with savepoint(connection) if job.write else contextlib.nullcontext():
                 result = job.work(connection)
         except Exception as error:
-            if not _in_transaction(connection):
+            if not in_transaction(connection):
                 raise
             if isinstance(error, (SQLAlchemyError, sqlite3.Error)):
                 error = database_error(error, self.url)
@@ -259,24 +259,6 @@ class Store:
             (connection if connection.in_transaction() else driver).rollback()
             raise
         (connection if connection.in_transaction() else driver).commit()
-
-    @contextlib.contextmanager
-    def _savepoint(self, connection: Connection) -> Iterator[None]:
-        """What a failure inside the block undoes."""
-        if not self.is_sqlite:
-            with connection.begin_nested():
-                yield
-            return
-        driver: Any = connection.connection.driver_connection
-        driver.execute("SAVEPOINT job")
-        try:
-            yield
-        except BaseException:
-            if driver.in_transaction:
-                driver.execute("ROLLBACK TO job")
-                driver.execute("RELEASE job")
-            raise
-        driver.execute("RELEASE job")
 
     def _connected(self) -> Connection:
         if self._connection is None:
@@ -321,7 +303,8 @@ def data_version(connection: Connection) -> int:
     return int(row[0])
 
 
-def _in_transaction(connection: Connection) -> bool:
+def in_transaction(connection: Connection) -> bool:
+    """Whether the transaction that a function runs in is still there after a failure."""
     # A full disk makes SQLite roll back the whole transaction, not the failed statement alone:
     # what the group's other functions did is lost then, and they must be told.
     if connection.invalidated:

@@ -3,32 +3,28 @@
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
-
-from sqlalchemy import Connection
 
 from rcsops.database import Store, prepare_history
 from rcsops.database import history as table
 from rcsops.errors import DatabaseError
+from rcsops.ua.history_queue import HistoryQueue
 from rcsops.ua.notices import Notice
 from rcsops.ua.ownership import Ownership
 from rcsops.ua.receipts import MessageStatus, states_before
 
 __all__ = ["History"]
 
-_T = TypeVar("_T")
-
 
 class History:
     """The messages of one agent in an SQLite file; made by ``open``."""
 
-    __slots__ = ("_ownership", "_store")
+    __slots__ = ("_ownership", "_queue", "_store")
 
     def __init__(self, store: Store, ownership: Ownership) -> None:
         self._store = store
+        self._queue = HistoryQueue(store)
         self._ownership = ownership
 
     @classmethod
@@ -62,7 +58,7 @@ class History:
     def owing(self, done: Callable[[list[table.HistoryMessage]], None]) -> None:
         """Calls ``done`` with the messages about which this process still owes a notification."""
         own = self._ownership.number
-        self._then(
+        self._queue.put(
             lambda connection: table.owing(connection, own),
             lambda result: done([] if isinstance(result, DatabaseError) else result),
         )
@@ -88,7 +84,7 @@ class History:
             address=_storable(address),
             owner=self._ownership.number,
         )
-        await self._store.run(lambda connection: table.add(connection, entry))
+        await self._queue.run(lambda connection: table.add(connection, entry))
 
     def incoming(
         self,
@@ -126,35 +122,29 @@ class History:
         def finished(result: int | DatabaseError | None) -> None:
             done(result if isinstance(result, DatabaseError) else result is not None)
 
-        self._then(lambda connection: table.add(connection, entry), finished)
+        self._queue.put(lambda connection: table.add(connection, entry), finished)
 
-    def seen(
-        self,
-        peer: str,
-        message_id: str,
-        *,
-        owe: bool,
-        done: Callable[[table.HistoryMessage | None], None],
-    ) -> None:
+    def seen(self, peer: str, message_id: str, *, owe: bool, done: Callable[[bool], None]) -> None:
         """Notes that our user has seen a message, which its sender is to be told if ``owe`` and it
-        was asked for; then calls ``done`` with the message, or None when it was seen before."""
-        self._then(
+        was asked for; then calls ``done`` with True, or False when it is not here or was seen
+        before."""
+        self._queue.put(
             lambda connection: table.see(connection, _storable(peer), _storable(message_id), owe),
-            lambda result: done(None if isinstance(result, DatabaseError) else result),
+            lambda result: done(result is True),
         )
 
     def find(
         self, peer: str, message_id: str, done: Callable[[table.HistoryMessage | None], None]
     ) -> None:
         """Calls ``done`` with a message that has come, None for one that is not here."""
-        self._then(
+        self._queue.put(
             lambda connection: table.find(connection, _storable(peer), _storable(message_id)),
             lambda result: done(None if isinstance(result, DatabaseError) else result),
         )
 
     async def file_arrived(self, peer: str, message_id: str, path: str, sha1: str) -> None:
         """Notes where the file of a message that has come is now. Raises DatabaseError."""
-        await self._store.run(
+        await self._queue.run(
             lambda connection: table.file_arrived(
                 connection, _storable(peer), _storable(message_id), _storable(path), sha1
             )
@@ -162,33 +152,11 @@ class History:
 
     def settled(self, peer: str, message_id: str, kind: int) -> None:
         """Notes that a notification (`table.DELIVERY`, `DISPLAY`) is owed no longer."""
-        self._store.post(
+        self._queue.put(
             lambda connection: table.settle(
                 connection, _storable(peer), _storable(message_id), kind
             )
         )
-
-    def _then(
-        self, work: Callable[[Connection], _T], done: Callable[[_T | DatabaseError], None]
-    ) -> None:
-        """Runs ``work`` in the store and then ``done``, on the loop, in order."""
-        loop = asyncio.get_running_loop()
-
-        def finished(future: "Future[_T]") -> None:
-            # In the store's thread: the loop may be closed by now.
-            if loop.is_closed():
-                return
-            error = future.exception()
-            result: _T | DatabaseError
-            if error is None:
-                result = future.result()
-            elif isinstance(error, DatabaseError):
-                result = error
-            else:
-                result = DatabaseError(f"the history failed: {error}")
-            loop.call_soon_threadsafe(done, result)
-
-        self._store.submit(work).add_done_callback(finished)
 
     def status(
         self, peer: str, message_id: str, status: str, reason: str = "", *, way: str = ""
@@ -196,7 +164,7 @@ class History:
         """Notes what became of a message of ours, unless it is known to have come further: another
         device of the user's may have been told, which writes here as well."""
         over = states_before(MessageStatus(status))
-        self._store.post(
+        self._queue.put(
             lambda connection: table.advance(
                 connection,
                 message_id,
@@ -216,7 +184,7 @@ class History:
         ``over`` are the states that it may follow on; ``peer`` None stands for any. Returns who
         the message went to, None when this is no news. Raises DatabaseError.
         """
-        return await self._store.run(
+        return await self._queue.run(
             lambda connection: table.advance(
                 connection,
                 _storable(message_id),
@@ -231,7 +199,7 @@ class History:
         self, peer: str | None = None, *, limit: int = 100
     ) -> list[table.HistoryMessage]:
         """The last messages, oldest first. Raises DatabaseError."""
-        return await self._store.run(
+        return await self._queue.run(
             lambda connection: table.load(connection, peer=peer, limit=limit)
         )
 

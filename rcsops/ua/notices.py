@@ -110,11 +110,21 @@ class Notifier:
                 self.send(notice, DISPLAY)
             return
 
-        def noted(entry: HistoryMessage | None) -> None:
-            if entry is not None and entry.owed & DISPLAY:
-                self.send(notice or Notice.kept(entry), DISPLAY)
+        owe = self._tells
 
-        history.seen(peer, message_id, owe=self._tells, done=noted)
+        def noted(is_news: bool) -> None:
+            if not (is_news and owe):
+                return
+            if notice is not None:
+                self.send(notice, DISPLAY)
+            else:
+                history.find(peer, message_id, found)
+
+        def found(entry: HistoryMessage | None) -> None:
+            if entry is not None and entry.owed & DISPLAY:
+                self.send(Notice.kept(entry), DISPLAY)
+
+        history.seen(peer, message_id, owe=owe, done=noted)
 
     def send(self, notice: Notice, kind: int) -> None:
         """Sends a notification: DELIVERY or DISPLAY."""

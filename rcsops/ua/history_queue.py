@@ -1,0 +1,142 @@
+"""What an agent asks of its history, in order: many small functions, one job of the store."""
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from rcsops.database import Store
+from rcsops.database.failures import database_error
+from rcsops.database.store import MAX_WAITING, in_transaction
+from rcsops.errors import DatabaseError
+
+__all__ = ["HistoryQueue"]
+
+logger = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class _Item(NamedTuple):
+    work: Callable[[Connection], Any]
+    done: Callable[[Any], None] | None
+    waiter: "asyncio.Future[Any] | None" = None
+
+
+class HistoryQueue:
+    """Functions of a connection that run in the order in which they were put, by one `Store`.
+
+    All that has gathered when the store's thread comes to it is one job there, and wakes the loop
+    once, after its commit. There is one savepoint for all: a function is one statement, which
+    SQLite undoes when it fails, or undoes by itself what it did. Made in the loop that hears of the
+    results.
+    """
+
+    __slots__ = ("_asked", "_loop", "_store", "_waiting")
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[_Item] = deque()
+        # Whether the store has been asked to come for what waits.
+        self._asked = False
+
+    def put(
+        self,
+        work: Callable[[Connection], _T],
+        done: Callable[[_T | DatabaseError], None] | None = None,
+    ) -> None:
+        """Has ``work`` run, and ``done`` called on the loop with what it gave once that is
+        committed; without ``done`` a failure goes to the log."""
+        self._put(_Item(work, done))
+
+    async def run(self, work: Callable[[Connection], _T]) -> _T:
+        """Awaits ``work`` and its commit; raises DatabaseError."""
+        waiter: asyncio.Future[_T] = self._loop.create_future()
+
+        def done(result: _T | DatabaseError) -> None:
+            if waiter.cancelled():
+                return
+            if isinstance(result, DatabaseError):
+                waiter.set_exception(result)
+            else:
+                waiter.set_result(result)
+
+        self._put(_Item(work, done, waiter))
+        return await waiter
+
+    def _put(self, item: _Item) -> None:
+        if len(self._waiting) >= MAX_WAITING:
+            error = DatabaseError("the history does not keep up", hint="is its disk slow?")
+            self._loop.call_soon(self._tell, [(item, error)])
+            return
+        self._waiting.append(item)
+        if self._asked:
+            return
+        self._asked = True
+        taken: list[_Item] = []
+
+        def committed(future: "Future[list[Any]]") -> None:
+            # In the store's thread, and the loop may be closed by now.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._committed, taken, future)
+
+        self._store.submit(lambda connection: self._work(connection, taken)).add_done_callback(
+            committed
+        )
+
+    def _work(self, connection: Connection, taken: list[_Item]) -> list[Any]:
+        # In the store's thread. This first: for what comes from now on it is asked again.
+        self._asked = False
+        results: list[Any] = []
+        waiting = self._waiting
+        for _ in range(len(waiting)):
+            item = waiting.popleft()
+            if item.waiter is not None and item.waiter.cancelled():
+                continue
+            taken.append(item)
+            try:
+                results.append(item.work(connection))
+            except Exception as error:
+                if not in_transaction(connection):
+                    # SQLite has undone everything: the store tells all.
+                    raise
+                results.append(self._failure(error))
+        return results
+
+    def _failure(self, error: BaseException) -> DatabaseError:
+        if isinstance(error, DatabaseError):
+            return error
+        if isinstance(error, (SQLAlchemyError, sqlite3.Error)):
+            return database_error(error, self._store.url)
+        return DatabaseError(f"the history failed: {error}")
+
+    def _committed(self, taken: list[_Item], future: "Future[list[Any]]") -> None:
+        error = future.exception()
+        if error is None:
+            self._tell(list(zip(taken, future.result(), strict=True)))
+            return
+        if not taken:
+            # It never came to it.
+            self._asked = False
+            taken.extend(self._waiting)
+            self._waiting.clear()
+        failure = self._failure(error)
+        self._tell([(item, failure) for item in taken])
+
+    def _tell(self, results: "list[tuple[_Item, Any]]") -> None:
+        for item, result in results:
+            if item.done is None:
+                if isinstance(result, DatabaseError):
+                    logger.error("%s", result)
+                continue
+            try:
+                item.done(result)
+            except Exception:
+                logger.exception("what follows on a change of the history failed")
