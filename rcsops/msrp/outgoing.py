@@ -291,7 +291,9 @@ class Sender:
 
     def _unqueue(self, message: _Outgoing) -> None:
         for queue in (self._short, self._long):
-            if message in queue:
+            if queue and queue[0] is message:
+                queue.popleft()
+            elif message in queue:
                 queue.remove(message)
         self._paused.pop(message.message_id, None)
 
@@ -361,7 +363,10 @@ class Sender:
 
     def _emitted(self, message: _Outgoing) -> None:
         message.emitted = True
-        self._unqueue(message)
+        if self._short and self._short[0] is message:
+            self._short.popleft()
+        else:
+            self._unqueue(message)
         message.read = None
         if not message.stream:
             self.queued -= message.total
@@ -391,7 +396,8 @@ class Sender:
             self.queued -= message.total
         message.over = True
         message.read = None
-        self._unqueue(message)
+        if not message.emitted:
+            self._unqueue(message)
         self._messages.pop(message.message_id, None)
         self._done[message.message_id] = message
         if len(self._done) > self.window * 4:

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from rcsops.errors import CpimParseError, LocalProtocolError
 from rcsops.limits import CPIM_HEAD, CPIM_HEADERS
@@ -19,6 +20,13 @@ _HEADER = re.compile(
 )
 _MIME_HEADER = re.compile(r"([A-Za-z0-9!#$%&'*+\-^_`|~]+):[ \t]*(.*)", re.DOTALL)
 _NS = re.compile(r"(?:(\S+?)[ \t]*)?<([^<>]*)>")
+_OURS = frozenset(
+    {
+        *("From", "To", "DateTime", "NS", "Content-Type", "Content-Length"),
+        *("imdn.Message-ID", "imdn.Disposition-Notification", "Content-Disposition"),
+    }
+)
+_KNOWN = 128
 _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _ESCAPE = re.compile(r"\\(u[0-9A-Fa-f]{4}|.)")
 _ESCAPES = {"b": "\b", "t": "\t", "n": "\n", "r": "\r"}
@@ -83,7 +91,7 @@ class CpimMessage:
         if start is not None and _content_type(inner) is None:
             # As in the example of RFC 4975 §11.4: no CPIM header has that name.
             head, inner, body = head[:start], head[start:], rest
-        headers = [_header(line) for line in head]
+        headers = [(_known_header if len(line) < _KNOWN else _header)(line) for line in head]
         content_headers = [_mime_header(line) for line in _unfold(inner)]
         if not headers or not content_headers:
             raise CpimParseError("not CPIM: a block of headers is missing")
@@ -150,7 +158,7 @@ class CpimMessage:
         lines = []
         for block in (self.headers, self.content_headers):
             for name, value in block:
-                if not _HEADER.fullmatch(f"{name}:") or _UNSAFE.search(value):
+                if not (name in _OURS or _HEADER.fullmatch(f"{name}:")) or _UNSAFE.search(value):
                     raise LocalProtocolError(f"not a CPIM header: {name}: {value[:80]!r}")
                 space = "" if value.startswith(";") else " "
                 lines.append(f"{name}:{space}{value}")
@@ -202,6 +210,11 @@ def _header(line: str) -> tuple[str, str]:
         raise CpimParseError(f"not a CPIM header: {line[:80]!r}")
     params = f"{match[2]} " if match[2] else ""
     return match[1], params + match[3]
+
+
+# From, To, NS and what is asked for are the same in all messages of a chat. Bounded, for they are
+# a stranger's words.
+_known_header = lru_cache(64)(_header)
 
 
 def _mime_header(line: str) -> tuple[str, str]:

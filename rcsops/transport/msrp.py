@@ -137,13 +137,19 @@ class MsrpLink:
         self._stream = None
         self.deliver()
         if not self._closed:
-            self._call(lambda: self._on_lost(reason))
+            try:
+                self._on_lost(reason)
+            except Exception:
+                logger.exception("the handler of an MSRP session failed")
         self.changed()
 
     def deliver(self) -> None:
         """Hands the session's events on."""
         while not self._closed and (event := self.session.next_event()) is not None:
-            self._call(lambda event=event: self._on_event(event))  # type: ignore[misc]
+            try:
+                self._on_event(event)
+            except Exception:
+                logger.exception("the handler of an MSRP session failed")
         self.changed()
 
     def changed(self) -> None:
@@ -151,12 +157,6 @@ class MsrpLink:
         waiter, self._changed = self._changed, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
-
-    def _call(self, callback: Callable[[], None]) -> None:
-        try:
-            callback()
-        except Exception:
-            logger.exception("the handler of an MSRP session failed")
 
 
 def _nobody(event: object) -> None:

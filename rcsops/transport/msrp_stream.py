@@ -24,6 +24,7 @@ __all__ = ["MsrpStream"]
 
 _HIGH_WATER = 256 << 10
 _TURN_OCTETS = 64 << 10
+_AT_ONCE = 64 << 10
 
 
 class MsrpStream(asyncio.Protocol):
@@ -183,11 +184,11 @@ class MsrpStream(asyncio.Protocol):
         try:
             busy = True
             while busy:
-                busy = self._write()
+                self._write()
                 for link in self._links():
                     link.attached(self)
                     link.deliver()
-                busy = busy or (self._writable and machine.has_data_to_send())
+                busy = self._writable and machine.has_data_to_send()
                 if self._transport is None or self._transport.is_closing():
                     break
                 if self._allowance <= 0:
@@ -251,17 +252,18 @@ class MsrpStream(asyncio.Protocol):
                 found.append(link)
         return found
 
-    def _write(self) -> bool:
+    def _write(self) -> None:
         transport = self._transport
         layer = self._layer
         if transport is None or transport.is_closing() or (layer and not layer.established):
-            return False
-        wrote = False
-        while self._writable and self._allowance > 0 and not transport.is_closing():
-            data = self.machine.data_to_send(self._endpoint.now)
+            return
+        more = True
+        while more and self._writable and self._allowance > 0 and not transport.is_closing():
+            data = self.machine.data_to_send(self._endpoint.now, _AT_ONCE)
             if not data:
                 break
-            wrote = True
+            # Less than was asked for is all that there is.
+            more = len(data) >= _AT_ONCE
             self._allowance -= len(data)
             if layer is not None:
                 try:
@@ -273,7 +275,6 @@ class MsrpStream(asyncio.Protocol):
                 data = layer.data_to_send()
             transport.write(data)
         self._show()
-        return wrote
 
     def _show(self) -> None:
         tap = self._endpoint.tap

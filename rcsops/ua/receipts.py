@@ -31,6 +31,9 @@ _ORDER = (
 )
 
 
+_RANK = {status: rank for rank, status in enumerate(_ORDER)}
+
+
 def states_before(status: MessageStatus) -> tuple[MessageStatus, ...]:
     """The states that ``status`` can follow on; a message that has arrived fails no more."""
     end = MessageStatus.DELIVERED if status is MessageStatus.FAILED else status
@@ -94,7 +97,8 @@ class Receipt:
         self._error: AgentError | None = None
         self._over = False
         self._untold = False
-        self._waiters: list[asyncio.Future[None]] = []
+        # Who waits, and for what.
+        self._waiters: list[tuple[MessageStatus, asyncio.Future[None]]] = []
 
     def __repr__(self) -> str:
         return f"<Receipt {self.message_id} {self.status}>"
@@ -172,7 +176,7 @@ class Receipt:
         """Whether the message has come as far as ``status``."""
         if self.status is MessageStatus.FAILED:
             return status is MessageStatus.FAILED
-        return _ORDER.index(self.status) >= _ORDER.index(status)
+        return _RANK[self.status] >= _RANK[status]
 
     async def _reach(self, status: MessageStatus, timeout: float | None) -> None:  # noqa: ASYNC109
         try:
@@ -188,7 +192,7 @@ class Receipt:
                             f"the session ended before the message was {status.value}"
                         )
                     waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                    self._waiters.append(waiter)
+                    self._waiters.append((status, waiter))
                     await waiter
         except TimeoutError as error:
             raise DeliveryError(
@@ -197,6 +201,9 @@ class Receipt:
 
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
+        over = self._over or self._untold or self._error is not None
+        for status, waiter in waiters:
+            if not (over or self.has_reached(status)):
+                self._waiters.append((status, waiter))
+            elif not waiter.done():
                 waiter.set_result(None)
