@@ -74,6 +74,8 @@ class Receiver:
     # Message-ID -> 200 for a message that is complete, else the status it was refused with.
     _finished: OrderedDict[str, int] = field(default_factory=OrderedDict)
     _chunk: _Chunk | None = None
+    # The type that was found to be one of ours last.
+    _accepted: str | None = None
     _buffered: int = 0
     _unconfirmed: dict[str, _Incoming] = field(default_factory=dict)
 
@@ -181,8 +183,9 @@ class Receiver:
 
     def _new(self, request: Request, span: ByteRange) -> _Incoming:
         content_type = request.get("content-type") or ""
-        if not accepts(self.accept_types, content_type):
+        if content_type != self._accepted and not accepts(self.accept_types, content_type):
             raise RemoteProtocolError(f"not a type we take: {content_type[:80]}", status=415)
+        self._accepted = content_type
         if len(self._unfinished) >= self.limits.unfinished:
             raise RemoteProtocolError("too many messages at a time", status=413)
         message = _Incoming(

@@ -1,5 +1,6 @@
 """A stream of MSRP frames, split anywhere, read in linear time and bounded memory."""
 
+import re
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
@@ -50,6 +51,21 @@ class ChunkEnd(NamedTuple):
 DEFAULT_LIMITS = FrameLimits()
 
 ParserEvent = Request | Response | ChunkStart | ChunkData | ChunkEnd
+
+
+# The answer to nearly every SEND, as a whole; any other is read line by line.
+_OK = re.compile(
+    rb"(MSRP ([A-Za-z0-9][A-Za-z0-9.\-+%=]{3,31}) 200 OK\r\n"
+    rb"To-Path: ([!-~]+)\r\nFrom-Path: ([!-~]+))"
+    rb"\r\n-------\2\$\r\n"
+)
+
+
+def _positive(match: re.Match[bytes]) -> Response:
+    key, to_path, from_path = match[2].decode(), match[3].decode(), match[4].decode()
+    response = Response(key, 200, "OK", [("To-Path", to_path), ("From-Path", from_path)])
+    response.wire_head = match[1]
+    return response
 
 
 class _State(Enum):
@@ -117,6 +133,10 @@ class FrameParser:
             self._position += 2
         start = self._position
         if self._frame is None:
+            answer = _OK.match(buffer, start)
+            if answer is not None and answer.end() - start <= self._limits.start_line:
+                self._position = self._scan = answer.end()
+                return _positive(answer)
             line_end = buffer.find(b"\r\n", max(start, self._scan))
             if line_end < 0:
                 begun = buffer[start : start + 5]

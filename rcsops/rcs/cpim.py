@@ -92,7 +92,10 @@ class CpimMessage:
             # As in the example of RFC 4975 §11.4: no CPIM header has that name.
             head, inner, body = head[:start], head[start:], rest
         headers = [(_known_header if len(line) < _KNOWN else _header)(line) for line in head]
-        content_headers = [_mime_header(line) for line in _unfold(inner)]
+        content_headers = [
+            (_known_mime_header if len(line) < _KNOWN else _mime_header)(line)
+            for line in _unfold(inner)
+        ]
         if not headers or not content_headers:
             raise CpimParseError("not CPIM: a block of headers is missing")
         message = cls(headers, content_headers, body)
@@ -222,6 +225,9 @@ def _mime_header(line: str) -> tuple[str, str]:
     if match is None or _UNSAFE.search(line):
         raise CpimParseError(f"not a MIME header: {line[:80]!r}")
     return match[1], match[2].rstrip()
+
+
+_known_mime_header = lru_cache(64)(_mime_header)
 
 
 def header_text(value: str) -> str:

@@ -1,5 +1,6 @@
 """Notifications about a message: delivered, displayed, failed (RFC 5438)."""
 
+import re
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
@@ -22,6 +23,7 @@ STATUSES = {
 }
 """The status elements of each kind of notification (RFC 5438 §11.1)."""
 
+_PLAIN_SIZE = 1024
 _NS = f"{{{NAMESPACE}}}"
 # The element of each kind, and the namespace of what is in it.
 _NOTIFICATIONS = {
@@ -31,6 +33,19 @@ _NOTIFICATIONS = {
         ("interworking", f"{{{INTERWORKING_NAMESPACE}}}"),
     )
 }
+
+
+# A document as nearly everybody writes it, in characters that mean themselves: no references, no
+# markup but this. It says the same to any parser of XML, which takes ten times as long.
+_PLAIN = re.compile(
+    rb'<\?xml version="1\.0" encoding="UTF-8"\?>[ \t\r\n]*'
+    rb'<imdn xmlns="urn:ietf:params:xml:ns:imdn">[ \t\r\n]*'
+    rb"<message-id>([!-%'-;=?-~]+)</message-id>[ \t\r\n]*"
+    rb"<datetime>([!-%'-;=?-~]*)</datetime>[ \t\r\n]*"
+    rb"<(delivery|display)-notification>[ \t\r\n]*"
+    rb"<status>[ \t\r\n]*<([a-z]+)/>[ \t\r\n]*</status>[ \t\r\n]*"
+    rb"</\3-notification>[ \t\r\n]*</imdn>[ \t\r\n]*"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +92,11 @@ def make_imdn(report: ImdnReport) -> bytes:
 
 def parse_imdn(data: bytes) -> ImdnReport:
     """Read a document; raise CpimParseError for another root or namespace, or without a status."""
+    plain = _PLAIN.fullmatch(data) if len(data) <= _PLAIN_SIZE else None
+    if plain is not None:
+        message_id, date_time, kind, status = (part.decode() for part in plain.groups())
+        if status in STATUSES[kind]:
+            return ImdnReport(message_id, kind, status, date_time)
     ns = _NS
     root = parse_document(data, f"{ns}imdn")
     message_id = child_text(root, f"{ns}message-id")
