@@ -29,6 +29,8 @@ _MAX_OCTETS = 32 << 20
 _MAX_PIXELS = 50_000_000
 _MAX_KEPT = 64
 _MOST_LINES = 14
+# The tag of EXIF, and its values from which on width and height change places.
+_ORIENTATION, _ON_ITS_SIDE = 0x0112, 5
 
 Lines = list[list[Segment]]
 
@@ -78,7 +80,7 @@ def _has_pillow() -> bool:
 
 def half_blocks(path: Path, width: int) -> Lines:
     """A picture file at most ``width`` columns wide; nothing when it cannot be read."""
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     # Its own warning would go to the terminal.
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -88,7 +90,11 @@ def half_blocks(path: Path, width: int) -> Lines:
                 return []
             image.draft("RGB", (width * 4, _MOST_LINES * 8))
             small = image.convert("RGBA")
-            small.thumbnail((width, _MOST_LINES * 2))
+            room = (width, _MOST_LINES * 2)
+            # A camera's picture says which way up it is; the small one is turned, not the large.
+            lies = image.getexif().get(_ORIENTATION, 1) >= _ON_ITS_SIDE
+            small.thumbnail(room[::-1] if lies else room)
+            small = ImageOps.exif_transpose(small)
             ground = Image.new("RGBA", small.size, (0, 0, 0, 255))
             pixels = Image.alpha_composite(ground, small).convert("RGB")
     except Exception:
