@@ -217,7 +217,8 @@ class FileTransfer:
         self.adopt(record.facts)
 
     async def claim(self) -> None:
-        """Makes sure that nobody else resumes it, and that what is kept of it is still good.
+        """Makes sure that nobody else resumes it, and that what is kept of it is still good; one
+        that turns out to be whole is then over.
 
         Raises TransferError when it cannot go on from where it was.
         """

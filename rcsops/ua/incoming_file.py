@@ -15,7 +15,7 @@ from typing import NamedTuple
 from rcsops.errors import TransferError
 from rcsops.rcs import FileSelector
 
-__all__ = ["Checkpoint", "IncomingFile"]
+__all__ = ["Checkpoint", "IncomingFile", "is_whole"]
 
 _BLOCK = 1 << 20
 _MAX_COPIES = 10_000
@@ -42,7 +42,8 @@ class IncomingFile:
     promised size and hashes gets its name, and never the name of another one. Writing and hashing
     are done by a thread. ``written`` are the octets that have come in order from the start.
 
-    ``on_written`` is called, on the loop, whenever some of it has been written.
+    ``on_written`` is called, on the loop, whenever some of it has been written; ``on_naming``, in a
+    thread, with each name that the whole file is about to get if it is free, and its SHA-1.
     """
 
     __slots__ = (
@@ -60,6 +61,7 @@ class IncomingFile:
         "backlog",
         "checkpoint",
         "directory",
+        "on_naming",
         "on_written",
         "partial",
         "written",
@@ -83,6 +85,7 @@ class IncomingFile:
         self.checkpoint = Checkpoint(0, hashlib.sha1(usedforsecurity=False).hexdigest())
         self._marked_at = time.monotonic()
         self.on_written: Callable[[], None] = _nothing
+        self.on_naming: Callable[[Path, str], None] = _no_name
         self._name = name
         self._selector = promised
         self._size = promised.size or 0
@@ -243,6 +246,7 @@ class IncomingFile:
     def release(self) -> None:
         """Nobody is told any more what has been written."""
         self.on_written = _nothing
+        self.on_naming = _no_name
 
     def _close(self) -> bool:
         descriptor, self._descriptor = self._descriptor, -1
@@ -318,7 +322,7 @@ class IncomingFile:
             ):
                 raise TransferError(f"{self._name}: the hash is not the one that was promised")
             os.fsync(descriptor)
-            return self._publish(), sha1
+            return self._publish(sha1), sha1
         except OSError as error:
             raise TransferError(f"{self._name} cannot be kept: {error.strerror}") from error
         finally:
@@ -327,11 +331,12 @@ class IncomingFile:
             with contextlib.suppress(OSError):
                 self.partial.unlink()
 
-    def _publish(self) -> Path:
+    def _publish(self, sha1: str) -> Path:
         stem, suffix = os.path.splitext(self._name)
         for number in range(_MAX_COPIES):
             name = self._name if number == 0 else f"{stem} ({number}){suffix}"
             final = self.directory / name
+            self.on_naming(final, sha1)
             try:
                 self._name_it(final)
             except FileExistsError:
@@ -375,3 +380,20 @@ def _write_all(descriptor: int, pieces: list[bytes | memoryview], offset: int) -
 
 def _nothing() -> None:
     pass
+
+
+def _no_name(final: Path, sha1: str) -> None:
+    pass
+
+
+def is_whole(path: Path, size: int, sha1: str) -> bool:
+    """Whether a file is there, and is the one of that size and SHA-1; reads it through."""
+    try:
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        with open(os.open(path, flags), "rb") as file:
+            if os.fstat(file.fileno()).st_size != size:
+                return False
+            digest = hashlib.file_digest(file, lambda: hashlib.sha1(usedforsecurity=False))
+    except OSError:
+        return False
+    return digest.hexdigest() == sha1

@@ -1,7 +1,10 @@
 """A file of a peer on its way to us, which it offered or which we fetch (RFC 5547)."""
 
 import asyncio
+import contextlib
 import logging
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +32,7 @@ from rcsops.ua import events
 from rcsops.ua.calling import dial
 from rcsops.ua.file_transfer import TransferStatus
 from rcsops.ua.files import check_room
-from rcsops.ua.incoming_file import Checkpoint, IncomingFile
+from rcsops.ua.incoming_file import Checkpoint, IncomingFile, is_whole
 from rcsops.ua.security import offer_securely
 from rcsops.ua.session import MsrpCall
 from rcsops.ua.transfer import CANCELLED, SUSPENDED, Break, Transfer
@@ -58,7 +61,16 @@ class IncomingTransfer(Transfer):
     ``pulled``: our INVITEs ask for it; else the peer's offer it.
     """
 
-    __slots__ = ("_base", "_committing", "_directory", "_early", "_file", "_stalled", "pulled")
+    __slots__ = (
+        "_base",
+        "_committing",
+        "_directory",
+        "_early",
+        "_file",
+        "_kept_as",
+        "_stalled",
+        "pulled",
+    )
 
     def __init__(
         self,
@@ -89,6 +101,8 @@ class IncomingTransfer(Transfer):
         self._base = 0
         self._committing = False
         self._stalled = False
+        # Not the peer's own name for the transfer: one used twice would hide a file.
+        self._kept_as = agent.tokens.imdn_id()
         # What comes over the connection before the session is open: None when that is so.
         self._early: list[SessionEvent] | None = None
 
@@ -106,6 +120,11 @@ class IncomingTransfer(Transfer):
         if self._file is not None or self._record is None:
             return
         facts = self._record.facts
+        if facts.final:
+            final = Path(facts.final)
+            if await asyncio.to_thread(is_whole, final, facts.size, facts.octets_sha1):
+                await self._was_whole(facts)
+                return
         kept = Checkpoint(facts.octets, facts.octets_sha1)
         try:
             file = await IncomingFile.reopen(
@@ -118,10 +137,19 @@ class IncomingTransfer(Transfer):
             return
         self._use(file)
 
+    async def _was_whole(self, facts: Facts) -> None:
+        """An earlier process gave the file its name, and was ended before it told anybody."""
+        self._kept_as = facts.message_id
+        with contextlib.suppress(OSError):
+            os.unlink(facts.path)
+        await self._arrived(Path(facts.final), facts.octets_sha1)
+        self._told()
+
     def _use(self, file: IncomingFile) -> None:
         self._file = file
         self.octets = file.written
         file.on_written = self._written
+        file.on_naming = self._named
 
     def dialled(self, call: MsrpCall) -> None:
         super().dialled(call)
@@ -379,17 +407,42 @@ class IncomingTransfer(Transfer):
             self._confirm(call, message_id, _NOT_PROMISED, "Not what was promised")
             await self._not_kept(error, call)
             return
+        await self._arrived(path, sha1)
+        self._confirm(call, message_id, 200, "OK")
+        self._told()
+        await self._see_off(call)
+
+    async def _arrived(self, path: Path, sha1: str) -> None:
         self.path = path
         self.sha1 = sha1
         await self._keep()
         self._agent.files.note_received(self)
-        self._confirm(call, message_id, 200, "OK")
+
+    def _told(self) -> None:
+        assert self.path is not None
         self._succeed(
             events.FileReceived(
-                self.peer, self.chat_id, self.transfer_id, self.name, path, self.size, sha1
+                self.peer,
+                self.chat_id,
+                self.transfer_id,
+                self.name,
+                self.path,
+                self.size,
+                self.sha1,
             )
         )
-        await self._see_off(call)
+
+    def _named(self, final: Path, sha1: str) -> None:
+        # In a thread; nothing else is kept of it meanwhile. Who is killed behind this finds it so.
+        if self._record is not None:
+            whole = replace(
+                self._facts(),
+                octets=self.size,
+                octets_sha1=sha1,
+                final=str(final.absolute()),
+                message_id=self._kept_as,
+            )
+            self._record.save(whole, sync=True)
 
     def _confirm(self, call: MsrpCall, message_id: str, status: int, text: str) -> None:
         if call.link is not None and not call.ended:
@@ -419,8 +472,7 @@ class IncomingTransfer(Transfer):
         kept: asyncio.Future[bool | DatabaseError] = asyncio.get_running_loop().create_future()
         history.incoming(
             self.peer,
-            # Not the peer's own name for the transfer: one used twice would hide a file.
-            self._agent.tokens.imdn_id(),
+            self._kept_as,
             "",
             wall_clock(),
             conversation_id=self.conversation_id,

@@ -10,6 +10,7 @@ from rcsops.rcs import FileOffer as OfferedFile
 from rcsops.rcs import file_answer, file_stream
 from rcsops.sdp import SessionDescription
 from rcsops.ua.receiving import IncomingTransfer
+from rcsops.ua.sending import ALREADY_RECEIVED
 from rcsops.ua.session import MsrpCall
 from rcsops.ua.transfer import Transfer
 
@@ -55,6 +56,9 @@ async def take(
         await transfer.break_off()
         transfer.dialled(call)
         await transfer.claim()
+        if transfer.over:
+            call.reject(488, headers=[("Warning", f'399 rcsops "{ALREADY_RECEIVED}"')])
+            return
         start = min(transfer.octets + 1, max(transfer.size, 1))
         if start < offered.start:
             # Not all that was acknowledged had been written. Of all, we say how much we have.

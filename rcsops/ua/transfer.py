@@ -110,6 +110,8 @@ class Transfer(FileTransfer, SessionUser):
                 self._wake()
             else:
                 await self.claim()
+                if self.over:
+                    return
                 self._begin_again()
                 self._agent.host.spawn(self.drive())
 

@@ -34,7 +34,8 @@ class Facts:
     ``way`` is "msrp" or "http". Of a download from a content server, ``url`` is where the file is,
     ``until`` when the server forgets it (seconds since 1970, 0: not said), and ``validator`` what
     the server calls this state of it (RFC 9110 §8.8); ``thumbnail`` is the picture that goes with
-    an upload, and ``paused`` the wish that it stands still.
+    an upload, and ``paused`` the wish that it stands still. ``final`` is the name that the whole
+    file was about to get, ``message_id`` what the history calls it then.
     """
 
     incoming: bool
@@ -58,6 +59,8 @@ class Facts:
     validator: str = ""
     thumbnail: str = ""
     paused: bool = False
+    final: str = ""
+    message_id: str = ""
 
     @property
     def selector(self) -> FileSelector:
@@ -77,13 +80,16 @@ class Record:
         self._path = path
         self._descriptor = descriptor
 
-    def save(self, facts: Facts) -> None:
-        """Writes what has changed. A disk that is full costs the resumption, nothing else."""
+    def save(self, facts: Facts, *, sync: bool = False) -> None:
+        """Writes what has changed, ``sync``: onto the disk. One that is full costs the resumption,
+        nothing else."""
         self.facts = facts
         data = json.dumps(asdict(facts)).encode()
         try:
             # In place: the lock is on this very file. Half of it is no JSON, and counts as nothing.
             os.pwrite(self._descriptor, data + b" " * (-len(data) % _PAGE), 0)
+            if sync:
+                os.fsync(self._descriptor)
         except OSError as error:
             logger.warning("the state of a transfer cannot be kept: %s", error)
 
@@ -177,6 +183,7 @@ class TransferStore:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             known = json.loads(os.pread(descriptor, _MAX_OCTETS, 0))
             wanted = {each.name: each.type for each in fields(Facts)}
+            # Those of an earlier version have fewer.
             facts = Facts(**known)
             for name, kind in wanted.items():
                 if not isinstance(getattr(facts, name), kind):  # type: ignore[arg-type]

@@ -1,13 +1,17 @@
 """Files between two ``rcsops`` processes that are stopped, killed and started again."""
 
 import hashlib
+import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from rcsops.testing import wait_until
 from tests.cli.chatting import PATIENCE, ChatProcess, Lab, talk
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.rfc("5547", "8")]
@@ -111,6 +115,42 @@ def test_a_receiver_that_is_killed_gets_the_rest_when_it_is_back(
         assert digest(bob.wait("file-received", timeout=60)["path"]) == digest(film)
         alex.wait("file-sent")
     assert [path.name for path in (tmp_path / "in").iterdir()] == ["film.bin"]
+
+
+def kept(lab: Lab, user: str, direction: str) -> list[str]:
+    """The names of the files in a user's history."""
+    done = subprocess.run(
+        [sys.executable, "-m", "rcsops", "history", user, "--all", "--json"],
+        cwd=lab.directory,
+        env=lab.environment,
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    files = [each for each in json.loads(done.stdout)["messages"] if each["file"] is not None]
+    return [each["file"]["name"] for each in files if each["direction"] == direction]
+
+
+def test_a_receiver_that_is_killed_with_the_whole_file_has_it_once(
+    lab: Lab, alex: ChatProcess, users: list[str], film: Path, tmp_path: Path
+) -> None:
+    words = (users[1], "--files", str(tmp_path / "in"))
+    final = tmp_path / "in" / film.name
+    with lab.waiting(*words) as bob:
+        together(alex, bob)
+        # Nobody is told of a file before the history has it.
+        history = lab.project.agent_dir(users[1]) / "history.db"
+        with closing(sqlite3.connect(history, isolation_level=None)) as lock:
+            lock.execute("BEGIN IMMEDIATE")
+            alex.type(f"/send {film}")
+            wait_until(final.exists, 60)
+            bob.kill()
+    with lab.waiting(*words) as bob:
+        received = bob.wait("file-received", timeout=60)
+        assert digest(received["path"]) == digest(film)
+        alex.wait("file-sent")
+    assert [path.name for path in (tmp_path / "in").iterdir()] == ["film.bin"]
+    assert kept(lab, users[1], "in") == kept(lab, users[0], "out") == ["film.bin"]
 
 
 def sending(lab: Lab, *words: str) -> "subprocess.Popen[str]":

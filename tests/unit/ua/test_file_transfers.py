@@ -4,8 +4,9 @@ import asyncio
 import hashlib
 import json
 import os
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -284,6 +285,40 @@ async def test_sending_the_same_file_again_goes_on_with_it(film: Path, tmp_path:
             await ours.done(20)
         assert bob.of(FileResumed)[0].octets > 0
         assert digest(tmp_path / "in" / "film.bin") == digest(film)
+
+
+@pytest.mark.parametrize("since", ["nothing", "changed"])
+async def test_what_had_its_name_already_is_not_received_twice(
+    film: Path, tmp_path: Path, since: str
+) -> None:
+    """Who was killed then has the file, or also its row in the history, and the record of it."""
+    path, states, target = tmp_path / "bob.db", tmp_path / "bob-state", tmp_path / "in"
+    async with side("alex", tmp_path) as alex:
+        async with side("bob", tmp_path, history=path) as bob:
+            with closing(sqlite3.connect(path, isolation_level=None)) as lock:
+                lock.execute("BEGIN IMMEDIATE")
+                ours, theirs = await begin(alex, bob, film, target)
+                await eventually((target / "film.bin").exists, timeout=20)
+                [record] = states.iterdir()
+                facts = record.read_bytes()
+                lock.execute("ROLLBACK")
+            await asyncio.gather(ours.done(20), theirs.done(20))
+        record.write_bytes(facts)
+        if since == "changed":
+            (target / "film.bin").write_text("something else")
+        async with side("bob", tmp_path, history=path) as bob:
+            theirs = await bob.transfer()
+            assert theirs.status is TransferStatus.INTERRUPTED
+            await theirs.resume()
+            await theirs.done(20)
+            assert theirs.path is not None
+            assert digest(theirs.path) == digest(film)
+            assert bob.agent.history is not None
+            rows = [each.attachment for each in await bob.agent.history.messages()]
+        found = ["film.bin"] if since == "nothing" else ["film (1).bin", "film.bin"]
+        assert sorted(os.listdir(target)) == found
+        assert [each.name for each in rows if each is not None] == ["film.bin"] * len(found)
+        assert os.listdir(states) == []
 
 
 @pytest.mark.parametrize("damage", ["gone", "changed", "forged", "no facts"])
