@@ -31,7 +31,7 @@ from rcsops.ua.host import AgentHost
 from rcsops.ua.in_dialog import receive_in_dialog
 from rcsops.ua.outgoing_invite import OutgoingInvite
 from rcsops.ua.refresh import SessionRefresh
-from rcsops.ua.refusals import reason_text
+from rcsops.ua.refusals import cancel_reason, reason_text
 
 __all__ = ["Call", "CallState", "CallUser"]
 
@@ -271,7 +271,7 @@ class Call:
         """The peer cancels."""
         if self._server is None or not self._server.receive_cancel(self._host.endpoint.now):
             return
-        self._drain_server(reason_text(request))
+        self._drain_server(cancel_reason(request))
 
     def receive_ack(self, request: Request) -> None:
         """An ACK in the dialog."""

@@ -102,7 +102,8 @@ class Invited(AgentEvent):
 
 @dataclass(frozen=True, slots=True)
 class InviteCancelled(AgentEvent):
-    """An invitation to us was taken back before it was answered."""
+    """An invitation to us was taken back before it was answered; with the ``reason`` "Call
+    completed elsewhere" another device of our user has answered it (RFC 3326)."""
 
     peer: str
     chat_id: str

@@ -5,7 +5,10 @@ from rcsops.sip import Request, Response
 from rcsops.sip.registrar_answer import retry_after
 from rcsops.text import visible
 
-__all__ = ["reason_text", "refusal"]
+__all__ = ["ELSEWHERE", "cancel_reason", "reason_text", "refusal"]
+
+ELSEWHERE = "Call completed elsewhere"
+"""Why a device rings no longer when another one of the user's has answered (RFC 3326 §3.1)."""
 
 _EXPLAINED = {
     403: "the server does not allow it",
@@ -43,14 +46,32 @@ def refusal(response: Response) -> InviteError:
 
 def reason_text(request: Request) -> str:
     """The text of a Reason header (RFC 3326), printable; empty without one."""
+    texts = (params.get("text", "") for _, params in _reasons(request))
+    text = next((text for text in texts if text), "")
+    return "".join(c for c in text if c.isprintable())[:120]
+
+
+def cancel_reason(request: Request) -> str:
+    """The same of a CANCEL; ELSEWHERE when another device has answered, in whatever words."""
+    for protocol, params in _reasons(request):
+        if protocol == "SIP" and params.get("cause") == "200":
+            return ELSEWHERE
+    return reason_text(request)
+
+
+def _reasons(request: Request) -> list[tuple[str, dict[str, str]]]:
     try:
         values = request.values("Reason")
     except SipParseError:
-        return ""
+        return []
+    found = []
     for value in values:
-        _, _, params = value.partition(";")
-        for param in params.split(";"):
-            name, _, text = param.partition("=")
-            if name.strip().lower() == "text":
-                return "".join(c for c in text.strip().strip('"') if c.isprintable())[:120]
-    return ""
+        protocol, _, params = value.partition(";")
+        pairs = (param.partition("=") for param in params.split(";"))
+        found.append(
+            (
+                protocol.strip().upper(),
+                {name.strip().lower(): text.strip().strip('"') for name, _, text in pairs},
+            )
+        )
+    return found

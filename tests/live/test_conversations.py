@@ -1,5 +1,6 @@
 """The same conversations through every server: ours, Kamailio, each OpenSIPS on each database."""
 
+import asyncio
 import itertools
 import json
 import socket
@@ -135,6 +136,35 @@ async def test_an_absent_peer_is_said_to_be_absent(anywhere: Server, pair: tuple
         with pytest.raises(InviteError) as refused:
             await alex.invite(f"sip:{b}@{DOMAIN}")
     assert refused.value.status == 480
+
+
+@pytest.mark.smoke
+@pytest.mark.rfc("3261", "16.7")
+async def test_the_other_device_hears_that_it_was_answered_elsewhere(
+    anywhere: Server, pair: tuple[str, str]
+) -> None:
+    """It rings at both devices of bob; what the server's CANCEL to the other says is shown."""
+    a, b = pair
+    async with agent(anywhere, a) as alex, agent(anywhere, b) as home, agent(anywhere, b) as work:
+        for each in (alex, home, work):
+            await each.register()
+        told = work.events()
+        ringing = asyncio.create_task(alex.invite(b))
+        async with asyncio.timeout(PATIENCE):
+            while not (home.invitations and work.invitations):
+                await asyncio.sleep(0.02)
+            await asyncio.gather(home.invitations[0].accept(), ringing)  # type: ignore[union-attr]
+        gone = await next_of(told, events.InviteCancelled)
+        assert gone.reason == "Call completed elsewhere"
+        assert not work.invitations
+        await ringing.result().close()
+        # Taken back by who called: nobody has answered.
+        again = asyncio.create_task(alex.invite(b))
+        async with asyncio.timeout(PATIENCE):
+            while not (home.invitations and work.invitations):
+                await asyncio.sleep(0.02)
+        again.cancel()
+        assert "elsewhere" not in (await next_of(told, events.InviteCancelled)).reason
 
 
 # --- to one who is away ------------------------------------------------------------------------
