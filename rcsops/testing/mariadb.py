@@ -156,6 +156,8 @@ class MariaDbServer:
                 "--no-defaults",
                 *self._as_user(),
                 f"--datadir={data}",
+                # Who starts removes the temporary tables that it finds, also those of another.
+                f"--tmpdir={self.directory}",
                 "--skip-test-db",
                 "--auth-root-authentication-method=socket",
                 f"--auth-root-socket-user={self.user}",
