@@ -1,17 +1,19 @@
 """The files of one agent that go by a content server (RCC.07): uploads, offers, downloads."""
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rcsops.errors import RcsopsError, TransferError
+from rcsops.errors import DeliveryError, InviteError, RcsopsError, TransferError
 from rcsops.rcs import FileInfo, fthttp
 from rcsops.settings import FileVerdict
 from rcsops.sip import DigestClient, Uri
 from rcsops.ua import events
+from rcsops.ua.dialing import invite
 from rcsops.ua.file_transfer import TransferStatus
 from rcsops.ua.files import OutgoingFile, check_room, read_thumbnail
 from rcsops.ua.http_client import ContentClient
@@ -36,6 +38,9 @@ __all__ = ["HttpFiles", "HttpOffer"]
 logger = logging.getLogger(__name__)
 
 _MAX_OFFERS = 100
+_RECEIPT_SECONDS = 10.0
+# Nobody there to take a session.
+_ABSENT = frozenset({408, 480})
 
 
 class HttpFiles:
@@ -117,9 +122,42 @@ class HttpFiles:
             in_chat = chat is not None and not chat.ended
             if chat is not None and in_chat and chat.session.takes_wrapped(fthttp.CONTENT_TYPE):
                 return await chat.send_file_info(info, file, message_id)
-            return await pager.send(
-                uri, info, conversation_id=conversation_id or None, message_id=message_id, file=file
-            )
+
+            async def letter(*, large: bool) -> Receipt:
+                return await pager.send(
+                    uri,
+                    info,
+                    conversation_id=conversation_id or None,
+                    message_id=message_id,
+                    large=large,
+                    file=file,
+                )
+
+            try:
+                return await letter(large=False)
+            except DeliveryError as error:
+                logger.debug("where %s is goes in a session: %s", info.name, error)
+            try:
+                own = await invite(
+                    self._agent,
+                    uri,
+                    on_progress=None,
+                    subject="",
+                    conversation_id=conversation_id or None,
+                )
+            except InviteError as error:
+                if error.status not in _ABSENT:
+                    raise
+                return await letter(large=True)
+            try:
+                if not own.session.takes_wrapped(fthttp.CONTENT_TYPE):
+                    raise DeliveryError("the peer's session takes no files over HTTP")
+                receipt = await own.send_file_info(info, file, message_id)
+            except BaseException:
+                await own.close()
+                raise
+            self._agent.host.spawn(_see_off(own, receipt))
+            return receipt
 
         return deliver
 
@@ -241,6 +279,13 @@ class HttpFiles:
     def forget(self, offer: "HttpOffer") -> None:
         """It has been answered."""
         self._offers.pop(offer.transfer_id, None)
+
+
+async def _see_off(chat: "Chat", receipt: Receipt) -> None:
+    """Ends a session that was made for one message, once it has done its work."""
+    with contextlib.suppress(RcsopsError):
+        await receipt.delivered(_RECEIPT_SECONDS)
+    await chat.close()
 
 
 class HttpOffer:

@@ -143,6 +143,10 @@ class HttpTransfer(FileTransfer):
             await self._complete()
         except RcsopsError as error:
             self._fail(str(error), error)
+        except Exception:
+            # A fault of ours: nobody is to wait for ever.
+            self._fail("it failed for an unknown reason")
+            raise
         finally:
             self._completing = False
 

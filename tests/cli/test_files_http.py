@@ -131,3 +131,34 @@ def test_a_chat_sends_a_file_to_who_is_away(lab: Lab, photo: Path, tmp_path: Pat
     with lab.start(bob, "--files", str(tmp_path / "got")) as peer:
         came = peer.wait("file-received", name="beach.jpg")
         assert Path(came["path"]).read_bytes() == photo.read_bytes()
+
+
+def test_what_is_too_long_for_a_message_goes_in_a_session(
+    lab: Lab, photo: Path, tmp_path: Path
+) -> None:
+    alex, bob = lab.users("alex", "bob")
+    # In XML each of these has five octets: the document alone has more than 1300.
+    path = photo.rename(tmp_path / f"{'&' * 190}.jpg")
+    trace = tmp_path / "trace.jsonl"
+    with listening(lab, bob, "--files", str(tmp_path / "got")) as listener:
+        words = ("--file", str(path), "--wait", "delivered", "--trace", str(trace))
+        assert sent(lab, alex, bob, *words)["way"] == "http"
+        listener.sees("received ")
+        assert listener.end() == 0
+    (got,) = (tmp_path / "got").iterdir()
+    assert (got.name, got.read_bytes()) == (path.name, path.read_bytes())
+    said = trace.read_text()
+    assert "INVITE sip:" in said and "rcs-ft-http+xml" in said and "MESSAGE sip:" not in said
+    (kept,) = json.loads(rcsops(lab, "history", bob, "--json").out)["messages"]
+    assert kept["file"]["name"] == path.name
+
+
+def test_what_is_too_long_waits_for_who_is_away(lab: Lab, photo: Path, tmp_path: Path) -> None:
+    alex, bob = lab.users("alex", "bob")
+    path = photo.rename(tmp_path / f"{'&' * 190}.jpg")
+    assert sent(lab, alex, bob, "--file", str(path))["status"] == "stored"
+    with listening(lab, bob, "--files", str(tmp_path / "got")) as listener:
+        listener.sees("received ")
+        assert listener.end() == 0
+    (got,) = (tmp_path / "got").iterdir()
+    assert got.read_bytes() == path.read_bytes()
