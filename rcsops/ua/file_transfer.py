@@ -54,7 +54,7 @@ class Patience:
         if octets > self._reached:
             self._tries, self._reached, self._since = 0, octets, now
         options = self._agent.options
-        if now - self._since > options.resume_seconds:
+        if now - self._since >= options.resume_seconds:
             return None
         spread = 0.75 + self._agent.tokens.fraction() / 2
         delay = min(options.retry_base * 2**self._tries, _LONGEST_WAIT) * spread
