@@ -211,7 +211,7 @@ class ChatScreen(Screen[None]):
             text = Content(self._about_marked())
         else:
             text = Content("")
-        self.query_one(HintLine).update(text, layout=False)
+        self.query_one(HintLine).say(text)
 
     def _about_marked(self) -> str:
         row = self.timeline.marked

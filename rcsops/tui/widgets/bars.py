@@ -15,7 +15,19 @@ from rcsops.tui.state import ChatState, Conversation
 __all__ = ["HintLine", "QuestionBar", "StatusLine", "TitleBar"]
 
 
-class TitleBar(Static):
+class _Line(Static):
+    """A line of words, drawn only when they are others than before."""
+
+    _said: Content | None = None
+
+    def say(self, words: Content) -> None:
+        """Takes the words."""
+        if self._said is None or not words.is_same(self._said):
+            self._said = words
+            self.update(words, layout=False)
+
+
+class TitleBar(_Line):
     """Who the conversation is with, and whether a session is open."""
 
     DEFAULT_CSS = """
@@ -26,7 +38,7 @@ class TitleBar(Static):
         """Says how things stand with a peer."""
         if conversation is None:
             words = "choose a contact, type /invite PEER, or wait for an invitation"
-            self.update(Content.styled(words, "$text-muted"), layout=False)
+            self.say(Content.styled(words, "$text-muted"))
             return
         session = conversation.session
         words, style = {
@@ -45,7 +57,7 @@ class TitleBar(Static):
             parts.append(Content.styled(f"  direct, {conversation.ends}", "$text-muted"))
         if unread_elsewhere:
             parts.append(Content.styled(f"  {unread_elsewhere} unread elsewhere", "$text-error"))
-        self.update(Content.assemble(*parts), layout=False)
+        self.say(Content.assemble(*parts))
 
 
 class QuestionBar(Horizontal):
@@ -71,7 +83,7 @@ class QuestionBar(Horizontal):
         self._keys = (accept_key, decline_key)
 
     def compose(self) -> ComposeResult:
-        yield Static(id="question", markup=False)
+        yield _Line(id="question", markup=False)
         accept, decline = self._keys
         yield Button(Content(f"Accept {accept}"), id="yes", compact=True, variant="success")
         yield Button(Content(f"Decline {decline}"), id="no", compact=True, variant="error")
@@ -79,14 +91,14 @@ class QuestionBar(Horizontal):
     def ask(self, words: str) -> None:
         """Asks a question; empty: there is none."""
         self.set_class(bool(words), "-asks")
-        self.query_one("#question", Static).update(Content(visible(words)), layout=False)
+        self.query_one("#question", _Line).say(Content(visible(words)))
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         event.stop()
         self.post_message(self.Answered(event.button.id == "yes"))
 
 
-class HintLine(Static):
+class HintLine(_Line):
     """One line above what is written: who types, what can be completed, what is asked."""
 
     DEFAULT_CSS = """
@@ -94,7 +106,7 @@ class HintLine(Static):
     """
 
 
-class StatusLine(Static):
+class StatusLine(_Line):
     """Registration, transport, what is encrypted, and how long the last message took."""
 
     DEFAULT_CSS = """
@@ -132,7 +144,7 @@ class StatusLine(Static):
         ]
         if state.latency is not None:
             parts += [Content(" · "), Content(_milliseconds(state.latency))]
-        self.update(Content.assemble(*parts), layout=False)
+        self.say(Content.assemble(*parts))
 
 
 def _messages(shown: Conversation | None, *, wide: bool) -> Content:

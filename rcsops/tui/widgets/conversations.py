@@ -10,7 +10,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -78,6 +78,8 @@ class ConversationList(ScrollView, can_focus=True):
         self._current = ""
         self._cursor = 0
         self._contacts_at = -1
+        self._ground: tuple[int, Style] = (0, Style())
+        self._drawn: dict[int, object] = {}
 
     def show(self, items: Sequence[Conversation], current: str) -> None:
         """Takes what there is, in its order, and the address of the one that is shown."""
@@ -98,13 +100,43 @@ class ConversationList(ScrollView, can_focus=True):
         size = Size(self.scrollable_content_region.width, len(lines))
         if size != self.virtual_size:
             self.virtual_size = size
-        self.refresh()
+            self.refresh()
+            return
+        top = self.scroll_offset.y
+        for line in range(top, top + self.size.height):
+            if self._drawn.get(line) != self._about(line):
+                self.refresh_line(line)
+
+    def _about(self, line: int) -> object:
+        """All that a line says, for it to be drawn only when that is other than before."""
+        if line >= len(self._lines):
+            return None
+        index, part = self._lines[line]
+        if index < 0:
+            return line == self._contacts_at
+        each = self._items[index]
+        said: tuple[object, ...]
+        if part:
+            said = (each.preview, each.preview_mine, bool(each.composing_at), each.asks)
+        else:
+            when = "" if each.last_at is None else _when(each.last_at)
+            said = (each.name, each.unread, each.asks, each.session, when, each.known)
+        here = each.peer == self._current, self.has_focus and index == self._cursor
+        return each.peer, part, here, said
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """The lines in view."""
+        # What they have in common is looked up once for all, as it takes as long as a line.
+        self._ground = (self.scrollable_content_region.width, self.rich_style)
+        if len(self._drawn) > 1000:
+            self._drawn.clear()
+        return super().render_lines(crop)
 
     def render_line(self, y: int) -> Strip:
         """One line of what is in view."""
-        width = self.scrollable_content_region.width
+        width, base = self._ground
         line = y + self.scroll_offset.y
-        base = self.rich_style
+        self._drawn[line] = self._about(line)
         if line >= len(self._lines):
             return Strip.blank(width, base)
         index, part = self._lines[line]

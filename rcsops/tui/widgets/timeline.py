@@ -11,7 +11,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import Reactive
 from textual.scroll_view import ScrollView
@@ -26,6 +26,8 @@ __all__ = ["Timeline"]
 
 # So near to an end of what is loaded, more is asked for.
 _NEAR = 30
+# Finished lines carry caches of their own, which for thousands of rows are too many.
+_MOST_STRIPS = 300
 
 
 class Timeline(ScrollView, can_focus=True):
@@ -112,6 +114,9 @@ class Timeline(ScrollView, can_focus=True):
         # Not asked of the place where it is: that changes when the widget shrinks.
         self._follows = True
         self._cursor_style = Style()
+        # Lines as they stand on the screen, by their number, and what they were made for.
+        self._strips: dict[int, Strip] = {}
+        self._ground: tuple[int, int, Style] = (0, 0, Style())
 
     # --- what is shown -----------------------------------------------------------------------
 
@@ -144,14 +149,16 @@ class Timeline(ScrollView, can_focus=True):
         self._asked = None
         if pruned:
             del self._blocks[:pruned]
-            self._starts = [0, *accumulate(map(len, self._blocks))]
+            self._resized()
         for index in range(len(self._blocks), len(self._rows)):
             self._blocks.append(self._paint(index))
             self._starts.append(self._starts[-1] + len(self._blocks[-1]))
         self._measure()
         if self._follows:
             self._to_end()
-        self.refresh()
+            self.refresh()
+        elif pruned:
+            self.refresh()
 
     def prepended(self, count: int) -> None:
         """So many rows were added at the beginning of the list, and some may have been taken away
@@ -161,7 +168,7 @@ class Timeline(ScrollView, can_focus=True):
         # The row that was the first has another above it now.
         self._blocks[:1] = [self._paint(index) for index in range(min(count + 1, len(self._rows)))]
         del self._blocks[len(self._rows) :]
-        self._starts = [0, *accumulate(map(len, self._blocks))]
+        self._resized()
         self._measure()
         self._scroll(self.scroll_offset.y + self._starts[min(count + 1, len(self._rows))] - before)
         self.refresh()
@@ -181,12 +188,13 @@ class Timeline(ScrollView, can_focus=True):
             block = self._paint(index)
             taller |= len(block) != len(self._blocks[index])
             self._blocks[index] = block
+            self._refresh_row(index)
         if taller:
-            self._starts = [0, *accumulate(map(len, self._blocks))]
+            self._resized()
             self._measure()
             if self._follows:
                 self._to_end()
-        self.refresh()
+            self.refresh()
 
     def redraw(self) -> None:
         """Draws all rows anew, and stays where it is."""
@@ -204,8 +212,24 @@ class Timeline(ScrollView, can_focus=True):
     def _draw_all(self) -> None:
         self._painter = None
         self._blocks = [self._paint(index) for index in range(len(self._rows))]
-        self._starts = [0, *accumulate(map(len, self._blocks))]
+        self._resized()
         self._measure()
+
+    def _resized(self) -> None:
+        """Rows are other than they were: counts the lines anew."""
+        self._starts = [0, *accumulate(map(len, self._blocks))]
+        self._strips.clear()
+
+    def _refresh_row(self, index: int) -> None:
+        """Draws the lines of a row anew, if any are in view."""
+        for line in range(self._starts[index], self._starts[index + 1]):
+            self._strips.pop(line, None)
+        height = self.scrollable_content_region.height
+        above = self.scroll_offset.y - max(0, height - self._starts[-1])
+        top = max(self._starts[index] - above, 0)
+        bottom = min(self._starts[index + 1] - above, height)
+        if top < bottom:
+            self.refresh(Region(0, top, self.size.width, bottom - top))
 
     def _paint(self, index: int) -> list[list[Segment]]:
         if self._painter is None:
@@ -231,17 +255,33 @@ class Timeline(ScrollView, can_focus=True):
         self.virtual_size = Size(self.scrollable_content_region.width, self._starts[-1])
         self._scroll_update(self.virtual_size)
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """The lines in view."""
+        # What they have in common is looked up once for all, as it takes as long as a line.
+        region = self.scrollable_content_region
+        ground = (region.width, region.height, self.rich_style)
+        if ground != self._ground or len(self._strips) > _MOST_STRIPS:
+            self._ground = ground
+            self._strips.clear()
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         """One line of what is in view."""
-        width = self.scrollable_content_region.width
-        base = self.rich_style
+        width, height, base = self._ground
         line = y + self.scroll_offset.y
         # Few messages stand at the bottom, where one writes.
-        line -= max(0, self.scrollable_content_region.height - self._starts[-1])
+        line -= max(0, height - self._starts[-1])
         if not 0 <= line < self._starts[-1]:
             return Strip.blank(width, base)
+        if self.marked is not None or self.text_selection is not None:
+            return self._strip(line, width, base)
+        strip = self._strips.get(line)
+        if strip is None:
+            strip = self._strips[line] = self._strip(line, width, base)
+        return strip
+
+    def _strip(self, line: int, width: int, base: Style) -> Strip:
         index = bisect.bisect_right(self._starts, line) - 1
-        # Strips carry caches of their own, which for thousands of rows are too many.
         strip = Strip(self._blocks[index][line - self._starts[index]])
         if self.marked is self._rows[index] and self.has_focus:
             base = base + self._cursor_style
