@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -20,11 +20,20 @@ RCSOPS = (sys.executable, "-m", "rcsops")
 HOSTILE = "$(touch pwned) `touch pwned`; touch pwned #' \" \\ \x1b[31m\nsecond line\t👋"
 
 
-def send(lab: Lab, *words: str, stdin: bytes = b"", **environment: str) -> Finished:
+class Place(Protocol):
+    """Where a command runs: a project's directory, whatever its server is."""
+
+    directory: Path
+
+    @property
+    def environment(self) -> dict[str, str]: ...
+
+
+def send(lab: Place, *words: str, stdin: bytes = b"", **environment: str) -> Finished:
     return rcsops(lab, "send", *words, stdin=stdin, **environment)
 
 
-def rcsops(lab: Lab, *words: str, stdin: bytes = b"", **environment: str) -> Finished:
+def rcsops(lab: Place, *words: str, stdin: bytes = b"", **environment: str) -> Finished:
     done = subprocess.run(
         [*RCSOPS, *words],
         cwd=lab.directory,
@@ -37,7 +46,7 @@ def rcsops(lab: Lab, *words: str, stdin: bytes = b"", **environment: str) -> Fin
     return Finished(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-def sent(lab: Lab, *words: str, stdin: bytes = b"") -> dict[str, Any]:
+def sent(lab: Place, *words: str, stdin: bytes = b"") -> dict[str, Any]:
     """What ``send --json`` says, with its exit code."""
     done = send(lab, *words, "--json", stdin=stdin)
     assert done.out, done.err
@@ -49,7 +58,7 @@ def sent(lab: Lab, *words: str, stdin: bytes = b"") -> dict[str, Any]:
 class Listening:
     """``rcsops listen USER …`` as it runs."""
 
-    def __init__(self, lab: Lab, user: str, *words: str, **environment: str) -> None:
+    def __init__(self, lab: Place, user: str, *words: str, **environment: str) -> None:
         self.process = subprocess.Popen(
             [*RCSOPS, "listen", user, *words],
             cwd=lab.directory,
@@ -96,7 +105,7 @@ class Listening:
 
 
 @contextmanager
-def listening(lab: Lab, user: str, *words: str, **environment: str) -> Iterator[Listening]:
+def listening(lab: Place, user: str, *words: str, **environment: str) -> Iterator[Listening]:
     """The same, registered."""
     listener = Listening(lab, user, *words, **environment)
     try:
