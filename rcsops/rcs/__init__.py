@@ -34,6 +34,7 @@ from rcsops.rcs.filetransfer import (
     file_stream,
     read_file_offer,
     safe_name,
+    said_modified,
 )
 from rcsops.rcs.fthttp import FileInfo, StoredFile
 from rcsops.rcs.geolocation import Location, make_location, parse_location
@@ -99,6 +100,7 @@ __all__ = [
     "read_file_offer",
     "read_message",
     "safe_name",
+    "said_modified",
     "service_headers",
     "write_message",
 ]

@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 from rcsops.errors import LocalProtocolError, SdpParseError
 from rcsops.msrp import ByteRange, MsrpParseError, Path
+from rcsops.rcs.filedate import file_date, modification_date
 from rcsops.rcs.negotiation import (
     Agreement,
     LocalStream,
@@ -111,6 +112,8 @@ class FileOffer:
 
     ``start`` and ``stop`` are the octets of the file that are meant, counted from 1 (``stop``
     None: to its end); others than 1 and None resume a transfer (§7, file-range).
+    ``modified`` is when the file was changed last, in seconds since 1970, as who has it says
+    (file-date); None when that is not said, or not so that it can be read.
     """
 
     push: bool
@@ -120,6 +123,7 @@ class FileOffer:
     start: int = 1
     stop: int | None = None
     icon: str | None = None
+    modified: float | None = None
     media: MsrpMedia | None = field(default=None, repr=False)
     index: int = 0
 
@@ -183,6 +187,7 @@ def read_file_offer(offer: SessionDescription) -> FileOffer:
         start=start,
         stop=stop,
         icon=media.file_icon,
+        modified=said_modified(media),
         media=media,
         index=index,
     )
@@ -228,13 +233,22 @@ def answered_start(answer: MsrpMedia) -> int:
     return 1 if answer.file_range is None else _file_range(answer.file_range)[0]
 
 
+def said_modified(media: MsrpMedia) -> float | None:
+    """When the side that sent this description says that the file was modified (seconds since
+    1970); None when it does not, or not so that it can be read."""
+    return None if media.file_date is None else modification_date(media.file_date)
+
+
 def _with_file(media: MsrpMedia, file: FileOffer) -> MsrpMedia:
     resumed = file.start > 1 or file.stop is not None
     stop = "*" if file.stop is None else file.stop
+    # Who has the file knows its date.
+    modified = file.modified if media.direction == "sendonly" else None
     return media._replace(
         file_selector=str(file.selector),
         file_transfer_id=file.transfer_id or None,
         file_disposition=file.disposition if file.push else None,
+        file_date=None if modified is None else file_date(modified),
         file_icon=file.icon if file.push else None,
         file_range=f"{file.start}-{stop}" if resumed else None,
     )

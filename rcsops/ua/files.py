@@ -126,6 +126,11 @@ class OutgoingFile:
         return FileSelector(self.name, self.content_type, self.size, self.sha1, self.sha256)
 
     @property
+    def modified(self) -> float:
+        """When it was changed last, in seconds since 1970."""
+        return self._signature[3] / 1e9
+
+    @property
     def unchanged(self) -> bool:
         """Whether it is, as far as size and times tell, still what was hashed."""
         return self._descriptor >= 0 and _signature(self._descriptor) == self._signature

@@ -26,6 +26,8 @@ _CHECKPOINT_OCTETS = 8 << 20
 _CHECKPOINT_SECONDS = 1.0
 _HIGH_WATER = 4 << 20
 _LOW_WATER = 1 << 20
+# Clocks differ; what is further ahead than that is no date of a file.
+_AHEAD_SECONDS = 86_400
 
 
 class Checkpoint(NamedTuple):
@@ -44,6 +46,7 @@ class IncomingFile:
 
     ``on_written`` is called, on the loop, whenever some of it has been written; ``on_naming``, in a
     thread, with each name that the whole file is about to get if it is free, and its SHA-1.
+    ``modified`` (seconds since 1970) becomes its time of modification, unless that is ahead of us.
     """
 
     __slots__ = (
@@ -61,6 +64,7 @@ class IncomingFile:
         "backlog",
         "checkpoint",
         "directory",
+        "modified",
         "on_naming",
         "on_written",
         "partial",
@@ -79,6 +83,7 @@ class IncomingFile:
         if os.sep in name or name in ("", ".", "..") or "\0" in name:
             raise TransferError("the name of the file is not safe")
         self.directory = directory
+        self.modified: float | None = None
         self.partial = kept or directory / f".rcsops-{secrets.token_hex(8)}.part"
         self.written = 0
         self.backlog = 0
@@ -321,6 +326,7 @@ class IncomingFile:
                 promised.sha256 and promised.sha256 != sha256
             ):
                 raise TransferError(f"{self._name}: the hash is not the one that was promised")
+            self._date(descriptor)
             os.fsync(descriptor)
             return self._publish(sha1), sha1
         except OSError as error:
@@ -330,6 +336,13 @@ class IncomingFile:
             os.close(descriptor)
             with contextlib.suppress(OSError):
                 self.partial.unlink()
+
+    def _date(self, descriptor: int) -> None:
+        now = time.time()
+        if self.modified is not None and self.modified <= now + _AHEAD_SECONDS:
+            # A file system that does not know such a time keeps the file all the same.
+            with contextlib.suppress(OSError, OverflowError):
+                os.utime(descriptor, (now, self.modified))
 
     def _publish(self, sha1: str) -> Path:
         stem, suffix = os.path.splitext(self._name)

@@ -24,6 +24,7 @@ from rcsops.rcs import (
     file_offer,
     file_stream,
     safe_name,
+    said_modified,
 )
 from rcsops.rcs import FileOffer as OfferedFile
 from rcsops.sip import Target, Uri
@@ -155,8 +156,11 @@ class IncomingTransfer(Transfer):
         super().dialled(call)
         self._early = []
 
-    def receive_from(self, start: int) -> None:
-        """A session is about to open, and the octets come from ``start`` on, counted from 1."""
+    def receive_from(self, start: int, modified: float | None) -> None:
+        """A session is about to open, and the octets come from ``start`` on, counted from 1; the
+        peer says when the file was ``modified``."""
+        if self._file is not None:
+            self._file.modified = modified
         self._base = start - 1
         self._committing = self._stalled = False
         self.started()
@@ -306,7 +310,7 @@ class IncomingTransfer(Transfer):
         except (SdpParseError, TransferError) as error:
             await session.end(str(error), header=CANCELLED)
             raise TransferError(str(error)) from error
-        self.receive_from(begin)
+        self.receive_from(begin, said_modified(agreement.remote))
         await session.open(msrp, agreement)
 
     def _check_found(self, found: FileSelector, begin: int) -> None:

@@ -99,6 +99,11 @@ class OutgoingTransfer(Transfer):
                 file=self._attachment(),
             )
 
+    @property
+    def modified(self) -> float | None:
+        """When the file was changed last, in seconds since 1970; None without one."""
+        return None if self._file is None else self._file.modified
+
     async def claim(self) -> None:
         await super().claim()
         if self._file is None and self.path is not None:
@@ -221,7 +226,14 @@ class OutgoingTransfer(Transfer):
             fingerprints=msrp.fingerprints(secure=secure),
         )
         start = min(start, max(self.size, 1))
-        push = OfferedFile(True, self.selector, self.transfer_id, self._disposition, start)
+        push = OfferedFile(
+            True,
+            self.selector,
+            self.transfer_id,
+            self._disposition,
+            start,
+            modified=self.modified,
+        )
         offer = file_offer(stream, push, session_id=agent.sdp_session_id())
         headers = agent.service_headers(
             CPM_FILE_TRANSFER,
@@ -385,7 +397,10 @@ async def serve(
             fingerprints=msrp.fingerprints(secure=secure),
         )
         found = replace(
-            wanted, selector=transfer.selector, start=min(wanted.start, max(transfer.size, 1))
+            wanted,
+            selector=transfer.selector,
+            start=min(wanted.start, max(transfer.size, 1)),
+            modified=transfer.modified,
         )
         body, agreement = file_answer(description, found, stream, session_id=agent.sdp_session_id())
         call.prepare(msrp, path, accept_types=stream.accept_types, direction="sendonly")

@@ -97,7 +97,7 @@ async def take(
         call.describe(body)
         await call.acknowledged()
         # The first octets may be here before the task goes on that has opened the session.
-        transfer.receive_from(start)
+        transfer.receive_from(start, offered.modified)
         await call.open(msrp, agreement)
     except (AgentError, SdpParseError) as error:
         status = error.status if isinstance(error, SdpParseError) else 480

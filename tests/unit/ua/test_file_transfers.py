@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
@@ -424,6 +425,33 @@ async def test_either_side_cancels_for_good(film: Path, tmp_path: Path, who: str
         assert os.listdir(tmp_path / "in") == []
         assert os.listdir(tmp_path / "alex-state") == os.listdir(tmp_path / "bob-state") == []
         assert alex.agent.transfers == bob.agent.transfers == ()
+
+
+@pytest.mark.rfc("5547", "6")
+@pytest.mark.parametrize("pulled", [False, True], ids=["sent", "fetched"])
+@pytest.mark.parametrize(
+    "modified", [1_000_000_000, 0, 32_503_680_000], ids=["2001", "1970", "3000"]
+)
+async def test_a_file_keeps_its_date(tmp_path: Path, pulled: bool, modified: int) -> None:
+    letter = tmp_path / "letter.txt"
+    letter.write_text("for bob")
+    os.utime(letter, (modified, modified))
+    began = time.time()
+    async with side("alex", tmp_path) as alex, side("bob", tmp_path) as bob:
+        if pulled:
+            await alex.agent.share(bob.uri, letter)
+            got = await bob.agent.fetch_file(alex.uri, tmp_path / "in", name="letter.txt")
+        else:
+            await alex.agent.send_file(bob.uri, letter)
+            got = await (await offer_of(bob)).accept(tmp_path / "in")
+        await got.done(20)
+    assert got.path is not None
+    found = got.path.stat().st_mtime
+    if modified > began:
+        # No file is of a day that is yet to come.
+        assert began - 60 < found <= time.time() + 60
+    else:
+        assert found == modified
 
 
 async def test_what_is_shared_can_be_fetched_and_nothing_else(film: Path, tmp_path: Path) -> None:
