@@ -47,10 +47,11 @@ def status_of(lab: Lab, user: str) -> dict[int, str]:
 
 
 def all_delivered(lab: Lab, user: str) -> int:
-    """Waits until everything that ``user`` has sent is delivered; how much that was."""
+    """Waits until everything that ``user`` has sent is with the peer; how much that was."""
+    there = {"delivered", "displayed"}
     deadline = time.monotonic() + PATIENCE
-    while set((states := status_of(lab, user)).values()) != {"delivered"}:
-        late = {number: state for number, state in states.items() if state != "delivered"}
+    while not (states := status_of(lab, user)) or not there.issuperset(states.values()):
+        late = {number: state for number, state in states.items() if state not in there}
         assert time.monotonic() < deadline, late
         time.sleep(0.2)
     return len(states)
