@@ -17,7 +17,7 @@ from rich.text import Text
 
 from tests.screens.scenes import NAMES, walk
 from tests.screens.stage import SIZES, Screen, Stage
-from tests.tutorial import ROOT, write
+from tests.tutorial import ROOT, at_noon, write
 
 PICTURES = ROOT / "docs" / "pictures"
 TRACES = ("alex.jsonl", "server.jsonl", "bob.jsonl")
@@ -81,7 +81,9 @@ def screen(session: Path, target: Path) -> None:
 
 SHOWN = {
     "unread and asked": ("chat.svg", (100, 30)),
+    "files and a failure": ("chat-files.svg", (100, 30)),
     "protocol": ("chat-protocol.svg", (150, 42)),
+    "two messages compared": ("chat-compare.svg", (150, 42)),
 }
 
 
@@ -92,8 +94,11 @@ def chats(target: Path) -> None:
         if name in SHOWN:
             file, size = SHOWN[name]
             await screen.pilot.resize_terminal(*size)
+            # What a ping took is another one each time.
+            screen.app.state.latency = 0.003
+            screen.app.view.tell()
             await screen.pilot.pause(0.5)
-            (target / file).write_text(with_local_fonts(screen.svg))
+            (target / file).write_text(at_noon(with_local_fonts(screen.svg)))
             await screen.pilot.resize_terminal(*SIZES["usual"])
             await screen.pilot.pause()
 

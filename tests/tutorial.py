@@ -183,5 +183,18 @@ def write() -> Path:
     directory = Path(tempfile.mkdtemp(prefix="rcsops-tutorial-"))
     page, port = PAGE.read_text(), free_port()
     text = rewritten(page, run(page, directory, port))
-    PAGE.write_text(text.replace(str(directory), "/home/you/first").replace(f":{port}", ":5060"))
+    text = text.replace(str(directory), "/home/you/first").replace(f":{port}", ":5060")
+    PAGE.write_text(at_noon(text))
     return directory
+
+
+def at_noon(text: str) -> str:
+    """``text`` with one date and hour in place of those of its making, each as long as it was:
+    a page or picture that is made anew must not differ by them."""
+    text = re.sub(r"\b20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?", _noon, text)
+    text = re.sub(r"(?<![\d:T])\d\d:\d\d:\d\d(?![\d:])", "12:00:00", text)
+    return re.sub(r"(?<![\d:])\d\d:\d\d(?![\d:])", "12:00", text)
+
+
+def _noon(found: "re.Match[str]") -> str:
+    return "2026-11-26T12:00:00" + re.sub(r"\d", "0", found[1] or "")

@@ -8,7 +8,7 @@ import pytest
 from defusedxml.ElementTree import fromstring
 
 from tests import pictures
-from tests.tutorial import PAGE, commands, expects_any_order, normalised, run
+from tests.tutorial import PAGE, at_noon, commands, expects_any_order, normalised, run
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -47,3 +47,9 @@ def test_the_page_and_its_pictures(tmp_path: Path) -> None:
         # Nothing in them is fetched from anywhere.
         assert not re.search(r"(?:href|src)=|url\((?!#)|@import", picture.read_text())
     shutil.rmtree(session)
+
+
+def test_what_is_made_anew_has_one_hour_and_date() -> None:
+    made = "at 08:09, 08:09:10, 2031-02-03T08:09:10.123Z; 127.0.0.1:5060, ::1, 00:11:22:33"
+    kept = "at 12:00, 12:00:00, 2026-11-26T12:00:00.000Z; 127.0.0.1:5060, ::1, 00:11:22:33"
+    assert at_noon(made) == at_noon(kept) == kept
