@@ -185,6 +185,18 @@ class FileTransfer:
     async def suspend(self) -> None:
         """Ends it for now: it may be resumed later, also by another agent of the user that keeps
         its transfers in the same directory."""
+        if self.over:
+            return
+        if self._is_left_alone():
+            self._agent.files.forget(self)
+            return
+        if self._record is None:
+            await self.cancel()
+            return
+        await self._suspend()
+
+    async def _suspend(self) -> None:
+        """Ends what is under way; the record stays."""
         raise NotImplementedError
 
     # --- for those who drive it --------------------------------------------------------------

@@ -111,14 +111,9 @@ class HttpTransfer(FileTransfer):
 
     async def suspend(self) -> None:
         await self._stop()
-        if self.over:
-            return
-        if self._is_left_alone():
-            self._agent.files.forget(self)
-            return
-        if self._record is None:
-            await self.cancel()
-            return
+        await super().suspend()
+
+    async def _suspend(self) -> None:
         if self.status is not TransferStatus.INTERRUPTED:
             self.interrupted("suspended", None)
         self._release()

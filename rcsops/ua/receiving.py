@@ -205,14 +205,9 @@ class IncomingTransfer(Transfer):
     async def suspend(self) -> None:
         if self._committing and not self.over:
             await asyncio.shield(self._outcome)
-        if self.over:
-            return
-        if self._is_left_alone():
-            self._agent.files.forget(self)
-            return
-        if self._record is None:
-            await self.cancel()
-            return
+        await super().suspend()
+
+    async def _suspend(self) -> None:
         call, file = self._call, self._file
         self._end_leg(None)
         if call is not None:

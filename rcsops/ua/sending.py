@@ -153,15 +153,7 @@ class OutgoingTransfer(Transfer):
                 call.link.pump()
             await call.end("cancelled", header=CANCELLED)
 
-    async def suspend(self) -> None:
-        if self.over:
-            return
-        if self._is_left_alone():
-            self._agent.files.forget(self)
-            return
-        if self._record is None:
-            await self.cancel()
-            return
+    async def _suspend(self) -> None:
         call = self._call
         self.interrupted("suspended", None)
         self._end_leg(None)
