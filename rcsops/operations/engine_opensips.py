@@ -12,6 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from rcsops.database import check_tables, open_engine, reading
@@ -59,6 +60,7 @@ __all__ = ["check", "reload", "run_in_foreground", "start", "status", "stop"]
 
 _TERMINATE_SECONDS = 5.0
 _KILL_SECONDS = 5.0
+_CLEANUP_SECONDS = 60.0
 # It answers `kill` by ending: there is nothing to wait for.
 _KILL_ANSWER_SECONDS = 0.3
 _STATISTICS = ["core:", "tm:", "usrloc:", "registrar:", "sl:", "net:", "shmem:", "msilo:"]
@@ -116,7 +118,7 @@ def stop(project: Project, timeout: float) -> Stopped:
     # Workers without a main process pay no heed to anything milder.
     for how, action, seconds in steps if main else steps[-1:]:
         action()
-        if wait_for(lambda: not server_processes(run), seconds):
+        if wait_for(lambda: not server_processes(run), seconds) or _cleaned_up(run, main):
             _forget(files)
             return Stopped(main or processes.pids[0], how)
     raise EngineError(
@@ -293,6 +295,15 @@ def _forget(files: RunFiles) -> None:
 def _kill_by_mi(files: RunFiles) -> None:
     with contextlib.suppress(MiError):
         MiClient(files, timeout=_KILL_ANSWER_SECONDS).call("kill")
+
+
+def _cleaned_up(run: Path, main: int) -> bool:
+    """Whether a main process whose workers have gone ends by itself: it writes what it holds in
+    memory, contacts and dialogs, to the database, and aborts when that takes too long
+    (``SHUTDOWN_TIMEOUT`` of OpenSIPS's config.h)."""
+    if not main or server_processes(run).pids != (main,):
+        return False
+    return wait_for(lambda: not server_processes(run), _CLEANUP_SECONDS)
 
 
 def _terminate(pid: int) -> None:

@@ -77,7 +77,7 @@ def plan_service(project: Project, *, user: str = "", group: str = "") -> Servic
         "Restart=on-failure",
         "RestartSec=2",
         "TimeoutStartSec=60",
-        "TimeoutStopSec=30",
+        "TimeoutStopSec=90",
         "# rcsops ends the server in good order; what is left after that is killed.",
         "KillMode=mixed",
         *([] if drops or user in ("", "root") else [f"User={user}"]),

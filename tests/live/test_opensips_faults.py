@@ -185,3 +185,25 @@ def test_a_database_that_went_away(mysql_lab: tuple[Lab, MariaDbServer]) -> None
     server.start()
     assert lab.json("status")["fault"] == ""
     assert lab.options()
+
+
+@pytest.mark.database("mariadb")
+def test_stop_waits_for_what_is_written_slowly(mysql_lab: tuple[Lab, MariaDbServer]) -> None:
+    """The contacts of memory are written when the server ends; a slow database loses none."""
+    lab, server = mysql_lab  # noqa: F811
+    number = 18
+    lines = "".join(f"u{n},of user u{n}\n" for n in range(number))
+    lab.ok("user", "import", "-", stdin=f"user,password\n{lines}")
+    admin = open_engine(server.admin_url)
+    with admin.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER opensips.slowly BEFORE INSERT ON opensips.location FOR EACH ROW DO SLEEP(1)"
+        )
+    lab.ok("start")
+    for n in range(number):
+        source = f"127.0.1.{n // 10 + 1}"
+        with Phone(f"127.0.0.1:{lab.port}", f"u{n}", password=f"of user u{n}", source=source) as phone:
+            assert phone.register().status == 200
+    stopped = lab.json("stop")
+    assert stopped["how"] != "SIGKILL"
+    assert count(lab, "location") == number
