@@ -197,12 +197,14 @@ def test_stop_waits_for_what_is_written_slowly(mysql_lab: tuple[Lab, MariaDbServ
     admin = open_engine(server.admin_url)
     with admin.begin() as connection:
         connection.exec_driver_sql(
-            "CREATE TRIGGER opensips.slowly BEFORE INSERT ON opensips.location FOR EACH ROW DO SLEEP(1)"
+            "CREATE TRIGGER opensips.slowly BEFORE INSERT ON opensips.location"
+            " FOR EACH ROW DO SLEEP(1)"
         )
     lab.ok("start")
     for n in range(number):
         source = f"127.0.1.{n // 10 + 1}"
-        with Phone(f"127.0.0.1:{lab.port}", f"u{n}", password=f"of user u{n}", source=source) as phone:
+        password = f"of user u{n}"
+        with Phone(f"127.0.0.1:{lab.port}", f"u{n}", password=password, source=source) as phone:
             assert phone.register().status == 200
     stopped = lab.json("stop")
     assert stopped["how"] != "SIGKILL"
