@@ -278,7 +278,21 @@ class FileTransfer:
         return Attachment(self.name, path, self.size, self.sha1)
 
     def _facts(self) -> Facts:
-        raise NotImplementedError
+        return Facts(
+            incoming=self.incoming,
+            peer=self.peer,
+            uri=self.uri,
+            transfer_id=self.transfer_id,
+            conversation_id=self.conversation_id,
+            name=self.name,
+            content_type=self.content_type,
+            size=self.size,
+            sha1=self.sha1,
+            sha256=self.sha256,
+            path=os.path.abspath(self.path) if self.path is not None else "",
+            octets=self.octets,
+            way=self.WAY,
+        )
 
     def _take(self, store: TransferStore) -> Record | None:
         return store.take(

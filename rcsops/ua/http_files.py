@@ -208,7 +208,8 @@ class HttpFiles:
                 except TransferError as error:
                     logger.info("%s does not go on: %s", transfer.name, error)
                 else:
-                    resumed.append(transfer)
+                    if not transfer.over:
+                        resumed.append(transfer)
         return resumed
 
     def announced(

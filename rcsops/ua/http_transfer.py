@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +13,11 @@ from rcsops.database.history import Attachment
 from rcsops.errors import DatabaseError, RcsopsError, TransferError
 from rcsops.rcs import FileInfo, FileSelector, StoredFile
 from rcsops.ua import events
+from rcsops.ua.arrival import Arrival
 from rcsops.ua.file_transfer import FileTransfer, Patience, TransferStatus
 from rcsops.ua.files import OutgoingFile, read_thumbnail
 from rcsops.ua.http_answers import Interrupted
-from rcsops.ua.incoming_file import Checkpoint, IncomingFile
+from rcsops.ua.incoming_file import IncomingFile
 from rcsops.ua.receipts import Receipt
 from rcsops.ua.transfer_store import Facts, reopen
 
@@ -172,6 +174,13 @@ class HttpTransfer(FileTransfer):
         """What is to be done when they are through."""
         raise NotImplementedError
 
+    def adopt(self, facts: Facts) -> None:
+        super().adopt(facts)
+        self.paused = facts.paused
+
+    def _facts(self) -> Facts:
+        return replace(super()._facts(), paused=self.paused)
+
     async def _settle(self) -> None:
         """It stands still: how far it has come is made sure of."""
 
@@ -223,7 +232,6 @@ class HttpUpload(HttpTransfer):
 
     def adopt(self, facts: Facts) -> None:
         super().adopt(facts)
-        self.paused = facts.paused
         self._tried = True
 
     async def claim(self) -> None:
@@ -272,30 +280,17 @@ class HttpUpload(HttpTransfer):
         super()._finish(event)
 
     def _facts(self) -> Facts:
-        return Facts(
-            incoming=False,
-            peer=self.peer,
-            uri=self.uri,
-            transfer_id=self.transfer_id,
-            conversation_id=self.conversation_id,
-            name=self.name,
-            content_type=self.content_type,
-            size=self.size,
-            sha1=self.sha1,
-            sha256=self.sha256,
-            path=str(self.path.absolute()) if self.path is not None else "",
-            octets=self.octets,
-            way=self.WAY,
+        return replace(
+            super()._facts(),
             thumbnail=str(self.thumbnail.absolute()) if self.thumbnail is not None else "",
-            paused=self.paused,
         )
 
 
-class HttpDownload(HttpTransfer):
+class HttpDownload(Arrival, HttpTransfer):
     """A file on its way from a content server; its ``transfer_id`` is the Message-ID of the message
     that told of it. ``validator`` is what the server calls this state of it (RFC 9110 §8.8)."""
 
-    __slots__ = ("_directory", "_file", "_stored", "validator")
+    __slots__ = ("_directory", "_file", "_kept_as", "_stored", "validator")
 
     def __init__(
         self,
@@ -323,12 +318,11 @@ class HttpDownload(HttpTransfer):
         self._stored = stored
         self._directory = directory
         self._file: IncomingFile | None = None
+        self._kept_as = message_id
 
     def make_file(self) -> None:
-        """Makes the place for what comes. Raises TransferError when there is none."""
-        self.octets = 0
         self.validator = self.sha256 = ""
-        self._file = IncomingFile(self._directory, self.name, self._promised)
+        self._use(IncomingFile(self._directory, self.name, self._promised))
 
     @property
     def _promised(self) -> FileSelector:
@@ -336,24 +330,7 @@ class HttpDownload(HttpTransfer):
 
     def adopt(self, facts: Facts) -> None:
         super().adopt(facts)
-        self.paused = facts.paused
         self.validator, self.sha256 = facts.validator, facts.sha256
-
-    async def claim(self) -> None:
-        await super().claim()
-        if self._file is not None or self._record is None:
-            return
-        facts = self._record.facts
-        kept = Checkpoint(facts.octets, facts.octets_sha1)
-        try:
-            self._file = await IncomingFile.reopen(
-                self._directory, self.name, self._promised, Path(facts.path), kept
-            )
-            self.octets = facts.octets
-        except TransferError as error:
-            # What there was of it is gone, or is not what it was: all of it has to come.
-            logger.info("%s starts anew: %s", self.name, error)
-            self.make_file()
 
     # --- where the octets go -----------------------------------------------------------------
 
@@ -398,23 +375,18 @@ class HttpDownload(HttpTransfer):
 
     async def _complete(self) -> None:
         assert self._file is not None
-        self.path, self.sha1 = await self._file.commit()
+        await self._arrived(*await self._file.commit())
+        self._told()
+
+    async def _arrived(self, path: Path, sha1: str) -> None:
+        self.path, self.sha1 = path, sha1
         history = self._agent.history
         if history is not None:
             try:
-                path = self._attachment().path
-                await history.file_arrived(self.peer, self.transfer_id, path, self.sha1)
+                await history.file_arrived(self.peer, self._kept_as, self._attachment().path, sha1)
             except DatabaseError as error:
                 # The file is there all the same.
                 logger.error("where %s is could not be kept: %s", self.name, error)
-        self._succeed(
-            events.FileReceived(
-                *self._who(),
-                self.path,
-                self.size,
-                self.sha1,
-            )
-        )
 
     async def _settle(self) -> None:
         if self._file is not None and not self.over:
@@ -435,29 +407,12 @@ class HttpDownload(HttpTransfer):
         super()._finish(event)
 
     def _facts(self) -> Facts:
-        file = self._file
-        checkpoint = file.checkpoint if file is not None else Checkpoint(0, "")
         until = self._stored.until
-        return Facts(
-            incoming=True,
-            peer=self.peer,
-            uri=self.uri,
-            transfer_id=self.transfer_id,
-            conversation_id=self.conversation_id,
-            name=self.name,
-            content_type=self.content_type,
-            size=self.size,
-            sha1="",
-            sha256=self.sha256,
-            path=str(file.partial.absolute()) if file is not None else "",
-            directory=str(self._directory.absolute()),
-            octets=checkpoint.octets,
-            octets_sha1=checkpoint.sha1,
-            way=self.WAY,
+        return replace(
+            super()._facts(),
             url=self._stored.url,
             until=0 if until is None else int(until.timestamp()),
             validator=self.validator,
-            paused=self.paused,
         )
 
 

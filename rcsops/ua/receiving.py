@@ -1,9 +1,7 @@
 """A file of a peer on its way to us, which it offered or which we fetch (RFC 5547)."""
 
 import asyncio
-import contextlib
 import logging
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,10 +28,11 @@ from rcsops.rcs import FileOffer as OfferedFile
 from rcsops.sip import Target, Uri
 from rcsops.transport import wall_clock
 from rcsops.ua import events
+from rcsops.ua.arrival import Arrival
 from rcsops.ua.calling import dial
 from rcsops.ua.file_transfer import TransferStatus
 from rcsops.ua.files import check_room
-from rcsops.ua.incoming_file import Checkpoint, IncomingFile, is_whole
+from rcsops.ua.incoming_file import IncomingFile
 from rcsops.ua.security import offer_securely
 from rcsops.ua.session import MsrpCall
 from rcsops.ua.transfer import CANCELLED, SUSPENDED, Break, Transfer
@@ -56,7 +55,7 @@ _NOT_PROMISED = 400
 _FINAL = frozenset({400, 403, 404, 405, 410, 413, 415, 488, 603, 604, 606})
 
 
-class IncomingTransfer(Transfer):
+class IncomingTransfer(Arrival, Transfer):
     """A file that comes: its octets gather out of sight and become a file when all is right.
 
     ``pulled``: our INVITEs ask for it; else the peer's offer it.
@@ -112,45 +111,16 @@ class IncomingTransfer(Transfer):
         self.name = safe_name(self.name)
 
     def make_file(self) -> None:
-        """Makes the place for what comes. Raises TransferError when there is none."""
         check_room(self._directory, self.size, self._agent.options.disk_reserve)
         self._use(IncomingFile(self._directory, self.name, self.selector))
 
-    async def claim(self) -> None:
-        await super().claim()
-        if self._file is not None or self._record is None:
-            return
-        facts = self._record.facts
-        if facts.final:
-            final = Path(facts.final)
-            if await asyncio.to_thread(is_whole, final, facts.size, facts.octets_sha1):
-                await self._was_whole(facts)
-                return
-        kept = Checkpoint(facts.octets, facts.octets_sha1)
-        try:
-            file = await IncomingFile.reopen(
-                self._directory, self.name, self.selector, Path(facts.path), kept
-            )
-        except TransferError as error:
-            # What there was of it is gone, or is not what it was: all of it has to come.
-            logger.info("%s starts anew: %s", self.name, error)
-            self.make_file()
-            return
-        self._use(file)
-
-    async def _was_whole(self, facts: Facts) -> None:
-        """An earlier process gave the file its name, and was ended before it told anybody."""
-        self._kept_as = facts.message_id
-        with contextlib.suppress(OSError):
-            os.unlink(facts.path)
-        await self._arrived(Path(facts.final), facts.octets_sha1)
-        self._told()
+    @property
+    def _promised(self) -> FileSelector:
+        return self.selector
 
     def _use(self, file: IncomingFile) -> None:
-        self._file = file
-        self.octets = file.written
+        super()._use(file)
         file.on_written = self._written
-        file.on_naming = self._named
 
     def dialled(self, call: MsrpCall) -> None:
         super().dialled(call)
@@ -417,32 +387,6 @@ class IncomingTransfer(Transfer):
         await self._keep()
         self._agent.files.note_received(self)
 
-    def _told(self) -> None:
-        assert self.path is not None
-        self._succeed(
-            events.FileReceived(
-                self.peer,
-                self.chat_id,
-                self.transfer_id,
-                self.name,
-                self.path,
-                self.size,
-                self.sha1,
-            )
-        )
-
-    def _named(self, final: Path, sha1: str) -> None:
-        # In a thread; nothing else is kept of it meanwhile. Who is killed behind this finds it so.
-        if self._record is not None:
-            whole = replace(
-                self._facts(),
-                octets=self.size,
-                octets_sha1=sha1,
-                final=str(final.absolute()),
-                message_id=self._kept_as,
-            )
-            self._record.save(whole, sync=True)
-
     def _confirm(self, call: MsrpCall, message_id: str, status: int, text: str) -> None:
         if call.link is not None and not call.ended:
             call.session.confirm(message_id, status, text)
@@ -500,22 +444,4 @@ class IncomingTransfer(Transfer):
         super()._finish(event)
 
     def _facts(self) -> Facts:
-        file = self._file
-        checkpoint = file.checkpoint if file is not None else Checkpoint(0, "")
-        return Facts(
-            incoming=True,
-            peer=self.peer,
-            uri=self.uri,
-            transfer_id=self.transfer_id,
-            conversation_id=self.conversation_id,
-            name=self.selector.name or "",
-            content_type=self.content_type,
-            size=self.size,
-            sha1=self.selector.sha1 or "",
-            sha256=self.sha256,
-            path=str(file.partial.absolute()) if file is not None else "",
-            directory=str(self._directory.absolute()),
-            octets=checkpoint.octets,
-            octets_sha1=checkpoint.sha1,
-            pulled=self.pulled,
-        )
+        return replace(super()._facts(), pulled=self.pulled)

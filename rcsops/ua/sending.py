@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rcsops.errors import InviteError, RcsopsError, TransferError
@@ -28,7 +27,7 @@ from rcsops.ua.receipts import MessageStatus
 from rcsops.ua.security import offer_securely
 from rcsops.ua.session import MsrpCall
 from rcsops.ua.transfer import CANCELLED, SUSPENDED, Break, Transfer
-from rcsops.ua.transfer_store import Facts, reopen
+from rcsops.ua.transfer_store import reopen
 
 if TYPE_CHECKING:
     from rcsops.ua.chat import Chat
@@ -345,22 +344,6 @@ class OutgoingTransfer(Transfer):
     def _close_file(self) -> None:
         if self._file is not None and not self._agent.files.is_lent(self._file):
             self._file.close()
-
-    def _facts(self) -> Facts:
-        return Facts(
-            incoming=False,
-            peer=self.peer,
-            uri=self.uri,
-            transfer_id=self.transfer_id,
-            conversation_id=self.conversation_id,
-            name=self.selector.name or "",
-            content_type=self.content_type,
-            size=self.size,
-            sha1=self.sha1,
-            sha256=self.sha256,
-            path=str(Path(self.path).absolute()) if self.path is not None else "",
-            octets=self.octets,
-        )
 
     def _keep_facts(self) -> None:
         if self.pushed:

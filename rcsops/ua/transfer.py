@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from rcsops.errors import AgentError, RcsopsError, TransferError
@@ -9,6 +10,7 @@ from rcsops.rcs import FileSelector
 from rcsops.ua import events
 from rcsops.ua.file_transfer import FileTransfer, Patience, TransferStatus
 from rcsops.ua.session import MsrpCall, SessionUser
+from rcsops.ua.transfer_store import Facts
 
 if TYPE_CHECKING:
     from rcsops.ua.chat import Chat
@@ -132,6 +134,10 @@ class Transfer(FileTransfer, SessionUser):
         self._held_by_peer = False
         self._held_since = None
         call.bind(self)
+
+    def _facts(self) -> Facts:
+        # As the peer calls it, which may be by no name.
+        return replace(super()._facts(), name=self.selector.name or "")
 
     def is_on(self, call: MsrpCall) -> bool:
         """Whether that is its present session, or the last that it had."""

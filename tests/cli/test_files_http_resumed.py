@@ -5,9 +5,11 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -148,6 +150,40 @@ def test_a_download_goes_on_after_its_agent_was_killed(
     assert any("film.mp4 goes on at" in line for line in told)
     assert lab.parts == ranges + 1
     assert lab.relay.down - before < SIZE - 2_000_000
+    assert [each.name for each in got.iterdir()] == ["film.mp4"]
+    assert (got / "film.mp4").read_bytes() == film.read_bytes()
+    assert lab.transfers(bob) == []
+    (kept,) = json.loads(rcsops(lab, "history", bob, "--json").out)["messages"]
+    assert kept["file"]["path"] == str(got / "film.mp4")
+
+
+def test_a_listener_that_is_killed_with_the_whole_file_has_it_once(
+    lab: SlowLab, film: Path, tmp_path: Path
+) -> None:
+    alex, bob = lab.users("alex", "bob")
+    got = tmp_path / "got"
+    assert sent(lab, alex, bob, "--file", str(film))["status"] == "stored"
+    lab.relay.rate, before = SLOWLY, lab.relay.down
+    history = lab.project.agent_dir(f"{bob}@rcs.example") / "history.db"
+    try:
+        with listening(lab, bob, "--files", str(got)) as listener:
+            wait_until(lambda: lab.relay.down - before > HALF, PATIENCE, what="half of the file")
+            # Nobody is told of a file before the history knows where it is.
+            with closing(sqlite3.connect(history, isolation_level=None)) as lock:
+                lock.execute("BEGIN IMMEDIATE")
+                lab.relay.rate = 0
+                wait_until((got / "film.mp4").exists, PATIENCE)
+                listener.process.kill()
+                listener.process.wait()
+    finally:
+        lab.relay.rate = 0
+    (kept,) = json.loads(rcsops(lab, "history", bob, "--json").out)["messages"]
+    assert kept["file"]["path"] == ""
+    before = lab.relay.down
+
+    received(lab, bob, got)
+
+    assert lab.relay.down == before
     assert [each.name for each in got.iterdir()] == ["film.mp4"]
     assert (got / "film.mp4").read_bytes() == film.read_bytes()
     assert lab.transfers(bob) == []
