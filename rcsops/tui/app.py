@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import shutil
 import signal
 import threading
 import time
@@ -13,8 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+from textual import events
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.geometry import Size
 from textual.screen import Screen
 
 from rcsops.errors import DatabaseError, RcsopsError
@@ -51,6 +54,7 @@ _DRAW_SECONDS = 0.04
 _BUSY_SECONDS = 0.2
 _BUSY_NOTICES = 50
 _SEEN_SECONDS = 1.0
+_SIZE_SECONDS = 1.0
 _GOODBYE_SECONDS = 15.0
 _NOT_OFFERED = ("commands", "leave", "page-up", "page-down")
 _OFFERED_PEERS = 200
@@ -146,7 +150,15 @@ class ChatApp(App[int], inherit_bindings=False):
         loop.add_signal_handler(signal.SIGHUP, self.lose_terminal)
         if self._setup.mouse == "off":
             self.toggle_mouse(quiet=True)
+        if not self.is_headless:
+            self.set_interval(_SIZE_SECONDS, self._fit)
         self.run_worker(self._live(), exit_on_error=False)
+
+    def _fit(self) -> None:
+        """Takes the size of a terminal whose change no signal told of, as in a container."""
+        size = Size(*shutil.get_terminal_size((0, 0)))
+        if size and size != self.size:
+            self.post_message(events.Resize(size, size))
 
     async def _live(self) -> None:
         code = 1

@@ -1,9 +1,13 @@
 """``rcsops chat`` as two people have it: two windows of tmux, keys, and what is to be seen."""
 
+import os
+import pty
 import re
+import select
 import shutil
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,6 +95,39 @@ def test_without_colours(tmux: list[str], stage: Stage) -> None:
     assert all(red == green == blue for red, green, blue, number in colours if not number), colours
     alex.press("C-q")
     alex.shows("ended 0")
+
+
+def test_a_terminal_that_does_not_tell_its_size(stage: Stage) -> None:
+    """No signal comes from one that is not the session's own, as within some containers."""
+    ours, its = pty.openpty()
+    termios.tcsetwinsize(ours, (30, 100))
+    chat = subprocess.Popen(
+        [sys.executable, "-m", "rcsops", "chat", "bob"],
+        cwd=stage.directory,
+        env={**stage.server.environment, "TERM": "xterm-256color", "LANG": "C.UTF-8"},
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,
+    )
+    os.close(its)
+    drawn = bytearray()
+
+    def reached(row: int) -> bool:
+        """Whether the status is drawn above the footer, in ``row``, since the last clear."""
+        while select.select([ours], [], [], 0.05)[0]:
+            drawn.extend(os.read(ours, 1 << 16))
+        return re.search(rb"\x1b\[%d;1H[^\n]*?bob at" % (row - 1), drawn) is not None
+
+    try:
+        wait_until(lambda: reached(30), what="drawn in 30 rows")
+        drawn.clear()
+        termios.tcsetwinsize(ours, (20, 60))
+        wait_until(lambda: reached(20), what="drawn in 20 rows")
+    finally:
+        os.close(ours)
+        chat.kill()
+        chat.wait()
 
 
 def test_what_shows_no_screen_does_not_load_it(stage: Stage) -> None:
