@@ -248,6 +248,42 @@ def file_arrived(connection: Connection, peer: str, message_id: str, path: str, 
     return bool(connection.execute(change.values(path=path, sha1=sha1)).rowcount)
 
 
+_UNANSWERED = (
+    "direction = 'in' AND content_type = ? AND id IN "
+    "(SELECT message FROM attachment WHERE answer = '' AND path = '')"
+)
+
+
+def offerers(connection: Connection) -> list[int]:
+    """The processes to which a file on a content server was offered that the user has not
+    answered."""
+    query = f"SELECT DISTINCT owner FROM message WHERE {_UNANSWERED}"  # noqa: S608
+    return [row[0] for row in _cursor(connection).execute(query, (fthttp.CONTENT_TYPE,))]
+
+
+def take_offers(connection: Connection, gone: Sequence[int], own: int) -> list[HistoryMessage]:
+    """Puts the offers of those that are ``gone`` into the hands of process ``own``; returns the
+    messages of all that it then has, the oldest first."""
+    cursor = _cursor(connection)
+    for number in gone:
+        cursor.execute(
+            f"UPDATE message SET owner = ? WHERE {_UNANSWERED} AND owner = ?",  # noqa: S608
+            (own, fthttp.CONTENT_TYPE, number),
+        )
+    query = f"SELECT {', '.join(_FIELDS)}, id FROM message WHERE {_UNANSWERED} AND owner = ? "  # noqa: S608
+    rows = cursor.execute(f"{query} ORDER BY id", (fthttp.CONTENT_TYPE, own))
+    return [HistoryMessage(*row[:-1])._replace(id=row[-1]) for row in rows]
+
+
+def answer_offer(connection: Connection, peer: str, message_id: str, answer: str) -> None:
+    """Notes what became of the offer of a file on a content server."""
+    _cursor(connection).execute(
+        "UPDATE attachment SET answer = ? WHERE message = "  # noqa: S608
+        f"(SELECT id FROM message WHERE {_THEIRS})",
+        (answer, peer, message_id),
+    )
+
+
 def load(
     connection: Connection,
     *,
@@ -277,7 +313,7 @@ def columns(version: int) -> list[Any]:
         found[FIRST_COLUMNS:] = [
             literal(plain[each.name], each.type).label(each.name) for each in found[FIRST_COLUMNS:]
         ]
-    return [*found, *attachment.c]
+    return [*found, attachment.c.message, *(attachment.c[each] for each in Attachment._fields)]
 
 
 def entry_of(row: Any) -> HistoryMessage:

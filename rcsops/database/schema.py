@@ -44,7 +44,7 @@ history_version = Table(
     HISTORY,
     Column("version", Integer, nullable=False),
 )
-HISTORY_VERSION = 2
+HISTORY_VERSION = 3
 
 message = Table(
     "message",
@@ -107,4 +107,11 @@ attachment = Table(
     Column("path", Text, nullable=False, server_default=text("''")),
     Column("size", BigInteger, nullable=False, server_default=text("0")),
     Column("sha1", CHAR(40), nullable=False, server_default=text("''")),
+    # From here on: version 3. Of a file on a content server that a peer told of: "" while the user
+    # has not answered the offer, then "accepted", "declined", "expired"; "unknown" before that.
+    Column("answer", Text, nullable=False, server_default=text("''")),
+)
+
+Index(
+    "attachment_waiting_idx", attachment.c.message, sqlite_where=text("answer = '' AND path = ''")
 )

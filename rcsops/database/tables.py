@@ -1,9 +1,20 @@
 """Making the tables, and finding out whether a database has the right ones."""
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, MetaData, func, insert, inspect, select, table, text, update
+from sqlalchemy import (
+    Connection,
+    MetaData,
+    Table,
+    func,
+    insert,
+    inspect,
+    select,
+    table,
+    text,
+    update,
+)
 from sqlalchemy.schema import CreateColumn
 
 from rcsops.database.ddl import NEW, OLD
@@ -12,6 +23,7 @@ from rcsops.database.schema import (
     FIRST_COLUMNS,
     HISTORY,
     HISTORY_VERSION,
+    attachment,
     history_version,
     message,
     version,
@@ -188,7 +200,8 @@ def prepare_history(connection: Connection) -> None:
         _create(connection, HISTORY, list(HISTORY.tables))
         connection.execute(insert(history_version).values(version=HISTORY_VERSION))
     elif found < HISTORY_VERSION:
-        _to_second_history(connection)
+        for step in _HISTORY_STEPS[found - 1 :]:
+            step(connection)
         connection.execute(update(history_version).values(version=HISTORY_VERSION))
 
 
@@ -212,13 +225,26 @@ def check_history(connection: Connection) -> int:
 
 
 def _to_second_history(connection: Connection) -> None:
-    for column in list(message.columns)[FIRST_COLUMNS:]:
+    _widen(connection, message, list(message.columns)[FIRST_COLUMNS:])
+
+
+def _to_third_history(connection: Connection) -> None:
+    _widen(connection, attachment, [attachment.c.answer])
+    # What nobody kept of the answers is not asked again.
+    connection.execute(update(attachment).values(answer="unknown"))
+
+
+def _widen(connection: Connection, table: Table, columns: list[Any]) -> None:
+    for column in columns:
         words = CreateColumn(column).compile(dialect=connection.dialect)
-        connection.exec_driver_sql(f"ALTER TABLE message ADD COLUMN {words}")
-    known = {each["name"] for each in inspect(connection).get_indexes(message.name)}
-    for index in sorted(message.indexes, key=lambda each: str(each.name)):
+        connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {words}")
+    known = {each["name"] for each in inspect(connection).get_indexes(table.name)}
+    for index in sorted(table.indexes, key=lambda each: str(each.name)):
         if index.name not in known:
             index.create(connection)
+
+
+_HISTORY_STEPS = (_to_second_history, _to_third_history)
 
 
 def server_name(connection: Connection) -> str:

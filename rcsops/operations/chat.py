@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rcsops.errors import AgentError, RcsopsError, UsageError
+from rcsops.errors import AgentError, DatabaseError, RcsopsError, UsageError
 from rcsops.operations.chat_events import Teller, connection
 from rcsops.operations.chat_files import FILE_COMMANDS, FileCommands
 from rcsops.operations.chat_notices import Line, Narrator, Notice, Seen, Verbatim
@@ -140,6 +140,7 @@ class ChatRoom:
         """
         follower = self.spawn(self._follow())
         try:
+            await self._offer_again()
             self._registering = self.spawn(self._register(waits=peer is None))
             if peer is not None:
                 self._talk_of(peer).dial(peer)
@@ -176,6 +177,16 @@ class ChatRoom:
             await unless(self._hurried, self.agent.close())
         finally:
             slow.cancel()
+
+    async def _offer_again(self) -> None:
+        """Files that waited for an answer when an earlier process ended wait again."""
+        try:
+            offers = await self.agent.waiting_offers()
+        except DatabaseError as error:
+            self._narrator.note(f"files that wait for an answer are not known: {error}")
+            return
+        for offer in offers:
+            self.talk(offer.peer).door.offered_before(offer)
 
     # --- what is typed -----------------------------------------------------------------------
 

@@ -112,12 +112,37 @@ class Door:
             self._spawn(self._accept_file(offer))
         elif sum(not isinstance(each, Invitation) for each in self.waiting.values()) >= _MAX_FILES:
             offer.reject(486)
-            words = f"{what}: refused, because {_MAX_FILES} files wait for your answer"
+            refused = "refused" if isinstance(offer, FileOffer) else "asked at the next start"
+            words = f"{what}: {refused}, because {_MAX_FILES} files wait for your answer"
             self._narrator.say("refused", words, **data)
         else:
             number, answer = self._put(offer)
             words = f"{what}: {answer}"
             self._narrator.say("file-offered", words, waits=True, number=number, **data)
+
+    def offered_before(self, offer: HttpOffer) -> None:
+        """A peer told an earlier process of a file, and the user has not answered."""
+        if expired := offer.expired:
+            what = f"{offer.name} of {self._teller.short(offer.peer)}"
+            reason = f"it waited for your answer, and {expired}"
+            offer.reject(480)
+            self._narrator.say(
+                "file-expired", f"{what} is gone: {reason}", reason=reason, **_facts(offer)
+            )
+        else:
+            self.offered(offer)
+
+    @property
+    def offers(self) -> list[tuple[str, dict[str, object]]]:
+        """The files that wait for an answer: the words, and what a notice has of each."""
+        return [
+            (
+                f"{self._name(each)} ({amount(each.size)}) waits for your answer: /accept {number}",
+                {"number": number, **_facts(each)},
+            )
+            for number, each in self.waiting.items()
+            if not isinstance(each, Invitation)
+        ]
 
     def taken_back(self, event: events.InviteCancelled) -> None:
         """A peer does not wait any longer for the answer."""

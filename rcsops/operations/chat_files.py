@@ -15,7 +15,7 @@ from rcsops.ua import Agent, FileTransfer, TransferStatus
 __all__ = ["FILE_COMMANDS", "FileCommands"]
 
 FILE_COMMANDS = {
-    "/files": "the files on their way or interrupted, with their numbers",
+    "/files": "the files on their way, interrupted or offered, with their numbers",
     "/pause N": "let file N stand still",
     "/resume N": "let it go on, also one of an earlier time",
     "/cancel N": "give it up",
@@ -47,8 +47,14 @@ class FileCommands:
 
     async def _list(self, talk: Talk, _argument: str) -> None:
         transfers = self._agent.transfers
-        lines = [self._line(each) for each in transfers] or ["no file is on its way"]
-        talk.narrator.say("files", "\n".join(lines), files=[_facts(each) for each in transfers])
+        offers = talk.door.offers
+        lines = [self._line(each) for each in transfers] + [words for words, _ in offers]
+        talk.narrator.say(
+            "files",
+            "\n".join(lines or ["no file is on its way"]),
+            files=[_facts(each) for each in transfers],
+            offers=[facts for _, facts in offers],
+        )
 
     def _line(self, transfer: FileTransfer) -> str:
         way = "from" if transfer.incoming else "to"

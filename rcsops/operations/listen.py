@@ -183,11 +183,13 @@ class Listener:
     async def _take_file(self, offer: FileOffer | HttpOffer) -> bool:
         """Whether it is on its way."""
         what = f"{self._teller.short(offer.peer)} sends {offer.name} ({amount(offer.size)})"
+        # Over HTTP nobody waits: a person is asked by the next chat.
+        refusal = 480 if isinstance(offer, HttpOffer) else 603
         if self._directory is None:
-            offer.reject(603)
+            offer.reject(refusal)
             self._note(f"{what}: refused, for there is no --files DIR")
         elif offer.verdict is not FileVerdict.ACCEPT:
-            offer.reject(603)
+            offer.reject(refusal)
             self._note(f"{what}: refused, for no rule of [files] accepts it")
         else:
             try:

@@ -10,6 +10,7 @@ from rcsops.ua.chat import Chat
 from rcsops.ua.core import AgentCore
 from rcsops.ua.file_transfer import FileTransfer
 from rcsops.ua.files import OutgoingFile
+from rcsops.ua.http_files import HttpOffer
 from rcsops.ua.http_transfer import HttpDownload, HttpUpload
 from rcsops.ua.transfer import Transfer
 
@@ -110,3 +111,13 @@ class FileAgent(AgentCore):
         the same ``transfers``, had begun and not paused; no peer would do it. Returns them."""
         self.check_open()
         return await self.http_files.go_on()
+
+    async def waiting_offers(self) -> list[HttpOffer]:
+        """The files on content servers that peers told an earlier agent of the user of, by the
+        same ``history``, and that were neither accepted nor declined; the oldest first. Those the
+        rules refuse now are left out; ``expired`` says which are not there any more.
+
+        Raises DatabaseError when the history cannot be read.
+        """
+        self.check_open()
+        return await self.http_files.waiting()

@@ -150,6 +150,34 @@ class History:
             )
         )
 
+    async def waiting_offers(self) -> list[table.HistoryMessage]:
+        """The messages about files on content servers that the user has not answered, and that no
+        other process has in hand: the oldest first; this one has them from now on.
+
+        Raises DatabaseError.
+        """
+        own = self._ownership.number
+        owners = await self._queue.run(table.offerers)
+        outlived = [number for number in owners if number and self._ownership.outlived(number)]
+        # Without a number: nothing was to be told about it, so that nobody had it in hand.
+        gone = [0, *outlived]
+        try:
+            return await self._queue.run(
+                lambda connection: table.take_offers(connection, gone, own)
+            )
+        finally:
+            for number in outlived:
+                self._ownership.forget(number)
+
+    def offer_answered(self, peer: str, message_id: str, answer: str) -> None:
+        """Notes what became of the offer of a file on a content server: "accepted", "declined",
+        "expired"."""
+        self._queue.put(
+            lambda connection: table.answer_offer(
+                connection, _storable(peer), _storable(message_id), answer
+            )
+        )
+
     def settled(self, peer: str, message_id: str, kind: int) -> None:
         """Notes that a notification (`table.DELIVERY`, `DISPLAY`) is owed no longer."""
         self._queue.put(

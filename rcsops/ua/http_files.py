@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 from collections import OrderedDict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -212,6 +213,47 @@ class HttpFiles:
                         resumed.append(transfer)
         return resumed
 
+    async def waiting(self) -> list["HttpOffer"]:
+        """The offers of an earlier time; see ``Agent.waiting_offers``."""
+        agent = self._agent
+        if agent.history is None:
+            return []
+        kept = await agent.history.waiting_offers()
+        agent.files.find_unfinished()
+        under_way = {
+            (each.peer, each.transfer_id) for each in agent.files.transfers if each.incoming
+        }
+        found = []
+        for entry in kept:
+            info = fthttp.read_file_text(entry.text)
+            known = entry.message_id in self._offers
+            if info is None or known or (entry.peer, entry.message_id) in under_way:
+                continue
+            if self._verdict(entry.peer, info, in_chat=False) is FileVerdict.REFUSE:
+                continue
+            # Who vouched for the sender is not known any more.
+            offer = HttpOffer(agent, entry.peer, "", entry.message_id, info, None, FileVerdict.ASK)
+            self._keep(offer)
+            found.append(offer)
+        return found
+
+    def _verdict(self, peer: str, info: FileInfo, *, in_chat: bool) -> FileVerdict:
+        options = self._agent.options
+        size = info.file.size
+        if size > options.max_file_size:
+            return FileVerdict.REFUSE
+        if options.file_rules is not None:
+            return options.file_rules.decide(peer, info.file.content_type, size)
+        if options.downloads is not None and in_chat:
+            return FileVerdict.ACCEPT
+        return FileVerdict.ASK
+
+    def _keep(self, offer: "HttpOffer") -> None:
+        self._offers[offer.transfer_id] = offer
+        while len(self._offers) > _MAX_OFFERS:
+            _, oldest = self._offers.popitem(last=False)
+            oldest.reject(480)
+
     def announced(
         self, message: events.TextReceived, *, chat: "Chat | None", vouched: bool
     ) -> None:
@@ -224,22 +266,17 @@ class HttpFiles:
         options = agent.options
         tell = agent.publish if chat is None else chat.publish
         size, kind = info.file.size, info.file.content_type
-        verdict = FileVerdict.ASK
-        if options.file_rules is not None:
-            verdict = options.file_rules.decide(message.peer, kind, size)
-        elif options.downloads is not None and chat is not None:
-            verdict = FileVerdict.ACCEPT
-        if verdict is FileVerdict.REFUSE or size > options.max_file_size:
+        verdict = self._verdict(message.peer, info, in_chat=chat is not None)
+        if verdict is FileVerdict.REFUSE:
             refused = events.FileRefused(message.peer, message.chat_id, info.name, size, kind)
             tell(refused)
             return
         if verdict is FileVerdict.ACCEPT and not (vouched or chat is not None):
             verdict = FileVerdict.ASK
-        offer = HttpOffer(agent, message, info, chat, verdict)
-        self._offers[offer.transfer_id] = offer
-        while len(self._offers) > _MAX_OFFERS:
-            _, oldest = self._offers.popitem(last=False)
-            oldest.reject(480)
+        offer = HttpOffer(
+            agent, message.peer, message.chat_id, message.message_id, info, chat, verdict
+        )
+        self._keep(offer)
         tell(
             events.FileOffered(
                 offer.peer,
@@ -301,17 +338,19 @@ class HttpOffer:
     def __init__(
         self,
         agent: "AgentCore",
-        message: events.TextReceived,
+        peer: str,
+        chat_id: str,
+        message_id: str,
         info: FileInfo,
         chat: "Chat | None",
         verdict: FileVerdict,
     ) -> None:
         self._agent = agent
-        self.peer = message.peer
+        self.peer = peer
         self.chat = chat
-        self.chat_id = message.chat_id
-        # The Message-ID: what the history knows the file by.
-        self.transfer_id = message.message_id
+        self.chat_id = chat_id
+        # What the history knows the file by.
+        self.transfer_id = message_id
         self.info = info
         self.verdict = verdict
         self.pending = True
@@ -331,27 +370,49 @@ class HttpOffer:
         """Its media type."""
         return self.info.file.content_type
 
+    @property
+    def expired(self) -> str:
+        """Until when the content server kept the file, in words, if that is over; else empty."""
+        until = self.info.file.until
+        if until is None or until > datetime.now(UTC):
+            return ""
+        return f"the file was kept until {until:%Y-%m-%d %H:%M} UTC"
+
     async def accept(self, directory: str | os.PathLike[str]) -> HttpDownload:
         """Fetches the file into ``directory`` and returns at once; ``await transfer.done()``.
 
         It appears there when it is whole, under a safe name that no other file has. Raises
-        TransferError when it was answered before, when the directory cannot be written to, or the
-        disk has no room; what fails later is an event.
+        TransferError when it was answered before, has expired, when the directory cannot be written
+        to, or the disk has no room; what fails later is an event.
         """
         if not self.pending:
             raise TransferError("the offer has been answered already")
+        if expired := self.expired:
+            self._answered("expired")
+            raise TransferError(expired)
         self._answered()
         agent = self._agent
         check_room(Path(directory), self.size, agent.options.disk_reserve)
-        return agent.http_files.fetch(self, Path(directory))
+        download = agent.http_files.fetch(self, Path(directory))
+        # What a restart goes on with is on the disk: nobody is to be asked again.
+        self._note("accepted")
+        return download
 
     def reject(self, status: int = 603) -> bool:
         """Leaves the file where it is: the sender learns nothing of it; False when the offer was
-        answered before."""
+        answered before. With a ``status`` below 600 the user is asked again at the next start."""
         was_pending = self.pending
-        self._answered()
+        declined = "declined" if status >= 600 else ""
+        self._answered(("expired" if self.expired else declined) if was_pending else "")
         return was_pending
 
-    def _answered(self) -> None:
+    def _answered(self, answer: str = "") -> None:
         self.pending = False
         self._agent.http_files.forget(self)
+        if answer:
+            self._note(answer)
+
+    def _note(self, answer: str) -> None:
+        history = self._agent.history
+        if history is not None:
+            history.offer_answered(self.peer, self.transfer_id, answer)

@@ -2,7 +2,10 @@
 
 import json
 import os
+import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -162,3 +165,109 @@ def test_what_is_too_long_waits_for_who_is_away(lab: Lab, photo: Path, tmp_path:
         assert listener.end() == 0
     (got,) = (tmp_path / "got").iterdir()
     assert got.read_bytes() == path.read_bytes()
+
+
+# --- offers that wait for an answer --------------------------------------------------------------
+
+
+def asked(lab: Lab, alex: str, bob: str, photo: Path) -> None:
+    """Bob's chat is asked whether to take a file, and killed before he answers."""
+    assert sent(lab, alex, bob, "--file", str(photo))["status"] == "stored"
+    with lab.waiting(bob, "--ask") as chat:
+        assert chat.wait("file-offered", name=photo.name)["waits"] is True
+        chat.kill()
+
+
+def test_an_offer_waits_again_in_the_next_chat_and_is_accepted(
+    lab: Lab, photo: Path, tmp_path: Path
+) -> None:
+    alex, bob = lab.users("alex", "bob")
+    asked(lab, alex, bob, photo)
+    got = tmp_path / "got"
+    with lab.waiting(bob, "--files", str(got)) as chat:
+        chat.type("/files")
+        (listed,) = chat.wait("files")["offers"]
+        assert (listed["name"], listed["size"], listed["number"]) == ("beach.jpg", 300_000, 1)
+        chat.type("/accept")
+        came = chat.wait("file-received", name="beach.jpg")
+        assert chat.finish() == 0
+    assert Path(came["path"]).read_bytes() == photo.read_bytes()
+    assert [each["number"] for each in chat.notices if each["event"] == "file-offered"] == [1]
+    (kept,) = json.loads(rcsops(lab, "history", bob, "--json").out)["messages"]
+    assert kept["file"]["path"] == came["path"]
+    not_asked(lab, bob)
+
+
+def not_asked(lab: Lab, user: str) -> None:
+    with lab.waiting(user) as chat:
+        chat.type("/files", "/accept")
+        assert chat.wait("files")["offers"] == []
+        assert chat.wait("error")["error"] == "nobody waits for your answer"
+        events = {each["event"] for each in chat.notices}
+    assert not events & {"file-offered", "file-expired"}
+
+
+def test_an_offer_that_is_declined_after_a_restart_is_not_made_again(lab: Lab, photo: Path) -> None:
+    alex, bob = lab.users("alex", "bob")
+    asked(lab, alex, bob, photo)
+    with lab.waiting(bob) as chat:
+        chat.type("/decline")
+        assert chat.wait("declined")["name"] == "beach.jpg"
+    not_asked(lab, bob)
+
+
+def test_an_offer_that_is_accepted_before_the_kill_is_not_made_again(
+    lab: Lab, photo: Path, tmp_path: Path
+) -> None:
+    alex, bob = lab.users("alex", "bob")
+    assert sent(lab, alex, bob, "--file", str(photo))["status"] == "stored"
+    with lab.waiting(bob, "--ask", "--files", str(tmp_path / "got")) as chat:
+        chat.wait("file-offered")
+        chat.type("/accept")
+        chat.wait("file-received", name="beach.jpg")
+        chat.kill()
+    not_asked(lab, bob)
+
+
+def test_an_offer_whose_file_has_expired_says_so_once(lab: Lab, photo: Path) -> None:
+    alex, bob = lab.users("alex", "bob")
+    asked(lab, alex, bob, photo)
+    history = lab.project.agent_dir(f"{bob}@rcs.example") / "history.db"
+    with closing(sqlite3.connect(history, isolation_level=None)) as connection:
+        (text,) = connection.execute("SELECT text FROM message").fetchone()
+        text = re.sub(r"until [0-9-]+ [0-9:]+ UTC", "until 2026-01-02 03:04 UTC", text)
+        connection.execute("UPDATE message SET text = ?", (text,))
+    with lab.waiting(bob) as chat:
+        chat.type("/files", "/accept")
+        assert chat.wait("files")["offers"] == []
+        told = next(each for each in chat.notices if each["event"] == "file-expired")
+        assert told["reason"].endswith("the file was kept until 2026-01-02 03:04 UTC")
+        assert chat.wait("error")["error"] == "nobody waits for your answer"
+    not_asked(lab, bob)
+
+
+def test_an_offer_is_one_of_two_chats_at_a_time(lab: Lab, photo: Path) -> None:
+    alex, bob = lab.users("alex", "bob")
+    assert sent(lab, alex, bob, "--file", str(photo))["status"] == "stored"
+    with lab.waiting(bob, "--ask") as chat:
+        chat.wait("file-offered")
+        # Another process of the user's, beside the one that asks.
+        not_asked(lab, bob)
+        chat.kill()
+    with lab.waiting(bob) as chat:
+        chat.type("/files")
+        assert len(chat.wait("files")["offers"]) == 1
+
+
+def test_what_a_listener_cannot_ask_about_waits_for_the_next_chat(lab: Lab, photo: Path) -> None:
+    alex, bob = lab.users("alex", "bob")
+    assert sent(lab, alex, bob, "--file", str(photo))["status"] == "stored"
+    with listening(lab, bob) as listener:
+        listener.sees("beach.jpg (image/jpeg")
+        assert listener.end() == 0
+    with lab.terminal(bob) as chat:
+        chat.sees("sends beach.jpg (300.0 kB): /accept or /decline")
+        chat.type("/files")
+        chat.sees(f"beach.jpg from {alex} (300.0 kB) waits for your answer: /accept 1")
+        chat.type("/decline")
+        chat.sees("declined")

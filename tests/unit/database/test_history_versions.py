@@ -10,6 +10,7 @@ import pytest
 from rcsops.database import Store, check_history, open_engine, prepare_history, reading
 from rcsops.database import history as table
 from rcsops.database.history_search import Wanted, read
+from rcsops.database.schema import HISTORY_VERSION
 from rcsops.errors import DatabaseError
 
 FIRST = Path(__file__).parents[2] / "data" / "history-v1.db"
@@ -33,9 +34,13 @@ def schema_of(path: Path) -> set[tuple[str, ...]]:
     """Columns in any order, and indexes."""
     with sqlite3.connect(path) as connection:
         names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'index'")
-        columns = connection.execute("PRAGMA table_info(message)")
+        columns = [
+            (table, *row[1:])
+            for table in ("message", "attachment")
+            for row in connection.execute(f"PRAGMA table_info({table})")
+        ]
         return {(str(name),) for (name,) in names} | {
-            tuple(str(each) for each in row[1:]) for row in columns
+            tuple(str(each) for each in row) for row in columns
         }
 
 
@@ -58,6 +63,27 @@ def test_the_first_version_becomes_this_one_with_all_that_is_in_it(
     # A second start has nothing to do.
     Store.open(url(old), prepare=prepare_history).close()
     assert as_it_reads(old) == before
+
+
+def test_the_second_version_becomes_this_one(old: Path, tmp_path: Path) -> None:
+    fresh = tmp_path / "fresh.db"
+    for path in (old, fresh):
+        Store.open(url(path), create=True, prepare=prepare_history).close()
+    with sqlite3.connect(old) as connection:
+        connection.executescript(
+            "DROP INDEX attachment_waiting_idx;"
+            "ALTER TABLE attachment DROP COLUMN answer;"
+            "UPDATE rcsops_history SET version = 2;"
+        )
+    before = as_it_reads(old)
+    Store.open(url(old), prepare=prepare_history).close()
+    assert as_it_reads(old) == before
+    assert schema_of(old) == schema_of(fresh)
+    with sqlite3.connect(old) as connection:
+        # Nobody is asked about files of that time.
+        assert connection.execute("SELECT DISTINCT answer FROM attachment").fetchall() == [
+            ("unknown",)
+        ]
 
 
 def test_reading_alone_leaves_it_as_it_is(old: Path) -> None:
@@ -102,7 +128,7 @@ def test_a_step_that_fails_undoes_the_ones_before_it(
         assert len(connection.execute("PRAGMA table_info(message)").fetchall()) == 11
 
 
-@pytest.mark.parametrize("version", [0, 3])
+@pytest.mark.parametrize("version", [0, HISTORY_VERSION + 1])
 def test_one_that_is_not_known_is_refused(old: Path, version: int) -> None:
     with sqlite3.connect(old) as connection:
         connection.execute("UPDATE rcsops_history SET version = ?", (version,))
