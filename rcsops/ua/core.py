@@ -25,6 +25,7 @@ from rcsops.ua.inbox import Inbox
 from rcsops.ua.incoming import FileOffer, Invitation, Pending
 from rcsops.ua.notices import Notifier
 from rcsops.ua.options import AgentOptions
+from rcsops.ua.own_side import OwnSide
 from rcsops.ua.pager import Pager
 from rcsops.ua.reception import receive_invite
 from rcsops.ua.redelivery import Redelivery
@@ -71,6 +72,7 @@ class AgentCore(Addressing, ABC):
         "history",
         "intake",
         "owns_host",
+        "side_ahead",
     )
 
     def __init__(
@@ -99,6 +101,8 @@ class AgentCore(Addressing, ABC):
         self._http_files: HttpFiles | None = None
         self._held: tuple[Chat, ...] = ()
         self._seen: Seen | None = None
+        self.side_ahead: OwnSide | None = None
+        """Our side of the next chat, made ahead (`rcsops.ua.own_side`)."""
 
     @abstractmethod
     async def close(self) -> None:

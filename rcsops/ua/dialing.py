@@ -4,17 +4,13 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from rcsops.errors import InviteError
-from rcsops.rcs import (
-    CPM_SESSION,
-    chat_accepted,
-    chat_offer,
-    chat_stream,
-)
+from rcsops.rcs import CPM_SESSION, chat_accepted
 from rcsops.sip import Response, Target, Uri
 from rcsops.ua.call import Call
 from rcsops.ua.calling import ProgressCallback, dial
 from rcsops.ua.chat import Chat
 from rcsops.ua.incoming import CROSSED, Invitation
+from rcsops.ua.own_side import make_next, take_own_side
 from rcsops.ua.security import offer_securely
 from rcsops.ua.session import MsrpCall
 
@@ -127,14 +123,15 @@ async def _invite(
     peer = uri.aor
     contribution_id = agent.tokens.uuid()
     msrp = await agent.host.msrp(secure=secure)
-    path = msrp.new_path(agent.visible_host(targets[0].flow), secure=secure)
-    stream = chat_stream(
-        path,
-        max_size=agent.options.max_message_size,
+    side = take_own_side(
+        agent,
+        msrp,
+        targets[0].flow,
+        secure=secure,
         can_listen=not agent.behind_nat,
-        fingerprints=msrp.fingerprints(secure=secure),
+        offering=True,
     )
-    offer = chat_offer(stream, session_id=agent.sdp_session_id())
+    stream, offer = side.stream, side.offer
     headers = agent.service_headers(
         CPM_SESSION, conversation_id=conversation_id, contribution_id=contribution_id
     )
@@ -149,7 +146,9 @@ async def _invite(
     def sent() -> None:
         # What only the answer needs is made while the INVITE is on its way.
         nonlocal chat
-        session.prepare(msrp, path, accept_types=stream.accept_types, limits=agent.receive_limits())
+        session.prepare(
+            msrp, stream.path, accept_types=stream.accept_types, limits=agent.receive_limits()
+        )
         session.describe(offer)
         chat = agent.make_chat(
             session,
@@ -159,6 +158,7 @@ async def _invite(
             contribution_id=contribution_id,
             outgoing=True,
         )
+        make_next(agent, side)
 
     attempt = Attempt(peer, call)
     agent.add_attempt(attempt)

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rcsops.errors import InviteError, SdpParseError
-from rcsops.rcs import Agreement, chat_accepted, chat_answer, chat_offer, chat_stream, safe_name
+from rcsops.rcs import Agreement, chat_accepted, chat_answer, safe_name
 from rcsops.rcs import FileOffer as OfferedFile
 from rcsops.sdp import MsrpMedia, SessionDescription
 from rcsops.settings import FileVerdict
 from rcsops.ua import events
+from rcsops.ua.own_side import make_next, take_own_side
 from rcsops.ua.security import is_secured
 from rcsops.ua.session import MsrpCall, SessionUser
 from rcsops.ua.taking import receive_file
@@ -125,20 +126,19 @@ class Invitation(Pending):
         else:
             secure = self._found[1].secure
         msrp = await agent.host.msrp(secure=secure)
-        path = msrp.new_path(agent.visible_host(call.call.flow), secure=secure)
-        stream = chat_stream(
-            path,
-            fingerprints=msrp.fingerprints(secure=secure),
-            max_size=agent.options.max_message_size,
+        side = take_own_side(
+            agent,
+            msrp,
+            call.call.flow,
+            secure=secure,
             # To who offers to connect, nothing is left but to try.
             can_listen=self._offer is not None or not agent.behind_nat,
-            prefer=agent.answer_setup,
+            offering=self._offer is None,
         )
+        stream, body = side.stream, side.offer
         agreement: Agreement | None = None
         try:
-            if self._offer is None:
-                body = chat_offer(stream, session_id=agent.sdp_session_id())
-            else:
+            if self._offer is not None:
                 body, agreement = chat_answer(
                     self._offer, stream, session_id=agent.sdp_session_id(), found=self._found
                 )
@@ -149,7 +149,7 @@ class Invitation(Pending):
         # The peer waits for the 200; it cannot connect before the loop goes on.
         call.prepare(
             msrp,
-            path,
+            stream.path,
             accept_types=stream.accept_types,
             limits=agent.receive_limits(),
             direction="sendrecv" if agreement is None else agreement.direction,
@@ -163,6 +163,7 @@ class Invitation(Pending):
             contribution_id=self.contribution_id,
             outgoing=False,
         )
+        make_next(agent, side)
         ack = await call.acknowledged()
         if agreement is None:
             agreement = await call.agree(ack, lambda sdp: chat_accepted(stream, sdp))
