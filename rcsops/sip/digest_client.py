@@ -27,7 +27,9 @@ class _Session:
     """What is known of one realm behind one header: the nonce and how often it was used."""
 
     header: str
-    credential: Credential
+    username: str  # as on the wire, quoted
+    ha1: str = field(repr=False)
+    keeps_cnonce: bool
     realm: str  # as on the wire between its quotes
     nonce: str
     opaque: str | None
@@ -157,7 +159,9 @@ class DigestClient:
                 continue
             return _Session(
                 header,
-                credential,
+                quote(credential.username),
+                credential.ha1[known[0]],
+                known[1],
                 challenge.inner("realm") or "",
                 challenge.nonce,
                 challenge.opaque,
@@ -177,19 +181,17 @@ class DigestClient:
     def _put(self, request: Request, session: _Session) -> str:
         """Replace the credentials for the session's realm on the request; their response."""
         algorithm = session.algorithm or "MD5"
-        known = algorithm_of(algorithm)
-        base, keeps_cnonce = known if known is not None else ("MD5", False)
+        uri = request.uri
         session.count += 1
         nc = f"{session.count:08x}"
-        if not (keeps_cnonce and session.cnonce):
+        if not (session.keeps_cnonce and session.cnonce):
             # RFC 7616 §3.4.2: the session key is made with the cnonce of the first request.
             session.cnonce = self._tokens.cnonce()
-        username = session.credential.username
         response = digest_response(
             algorithm,
-            session.credential.ha1[base],
+            session.ha1,
             method=request.method,
-            uri=request.uri,
+            uri=uri,
             nonce=session.nonce,
             qop=session.qop,
             nc=nc,
@@ -197,8 +199,8 @@ class DigestClient:
             body=request.body,
         )
         value = (
-            f'Digest username={quote(username)}, realm="{session.realm}", '
-            f'nonce="{session.nonce}", uri="{request.uri}", response="{response}"'
+            f'Digest username={session.username}, realm="{session.realm}", '
+            f'nonce="{session.nonce}", uri="{uri}", response="{response}"'
         )
         if session.algorithm is not None:
             value += f", algorithm={algorithm}"
@@ -207,15 +209,15 @@ class DigestClient:
             awaited = self._awaited
             while len(awaited) >= _MAX_AWAITED:
                 del awaited[next(iter(awaited))]
-            awaited[session.cnonce, nc] = _Awaited(session, session.nonce, request.uri)
+            awaited[session.cnonce, nc] = _Awaited(session, session.nonce, uri)
         if session.opaque is not None:
             value += f', opaque="{session.opaque}"'
+        if not request.has(session.header):
+            request.add(session.header, value)
+            return response
         others = [
             line for line in request.get_all(session.header) if _inner_realm(line) != session.realm
         ]
-        if not others:
-            request.set(session.header, value)
-            return response
         request.remove(session.header)
         for line in (*others, value):
             request.add(session.header, line)
@@ -267,11 +269,9 @@ def _inner(value: str | None) -> str:
 
 def _rspauth_is_right(rspauth: str, awaited: _Awaited, key: tuple[str, str], body: bytes) -> bool:
     session = awaited.session
-    algorithm = session.algorithm or "MD5"
-    known = algorithm_of(algorithm)
     expected = digest_response(
-        algorithm,
-        session.credential.ha1[known[0] if known else "MD5"],
+        session.algorithm or "MD5",
+        session.ha1,
         method="",
         uri=awaited.uri,
         nonce=awaited.nonce,

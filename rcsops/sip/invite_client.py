@@ -66,8 +66,8 @@ class InviteClient:
     Feed it every response of the transaction with :meth:`receive_response`, and
     :meth:`no_response` when the transaction timed out or could not send. It ends with exactly one
     :class:`Accepted` or :class:`Failed`; after Accepted keep it while the transaction lives, as it
-    repeats ACKs and refuses further forks. ``time_limit`` is how many seconds to let it ring;
-    ``dialog`` is given for a re-INVITE, whose failure leaves the dialog as it was (§14.1).
+    repeats ACKs and refuses further forks. ``deadline`` is until when to let it ring; ``dialog`` is
+    given for a re-INVITE, whose failure leaves the dialog as it was (§14.1).
     """
 
     __slots__ = (
@@ -84,9 +84,8 @@ class InviteClient:
     def __init__(
         self,
         request: Request,
-        now: float = 0.0,
         *,
-        time_limit: float | None = None,
+        deadline: float | None = None,
         dialog: Dialog | None = None,
     ) -> None:
         self.request = request
@@ -98,7 +97,7 @@ class InviteClient:
         self._events: deque[ClientEvent] = deque()
         self._done = False
         self._cancelled = False
-        self._deadline = None if time_limit is None else now + time_limit
+        self._deadline = deadline
 
     @property
     def done(self) -> bool:

@@ -391,8 +391,9 @@ class TransactionLayer:
         *,
         quiet: bool = False,
     ) -> ClientTransaction:
-        key = client_key(branch, request.method)
-        made = InviteClientTransaction if request.method == "INVITE" else NonInviteClientTransaction
+        method = request.method
+        key = client_key(branch, method)
+        made = InviteClientTransaction if method == "INVITE" else NonInviteClientTransaction
         transaction: ClientTransaction = made(self, key, request, target)
         transaction.context = context
         transaction.quiet = quiet

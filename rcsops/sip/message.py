@@ -447,4 +447,7 @@ def _canonical(name: str) -> str:
 def _checked(name: str, value: str) -> str:
     if "\r" in value or "\n" in value:
         raise LocalProtocolError(f"a line break in the value of {name}")
-    return _canonical(name)
+    try:
+        return HEADER_NAMES[name]
+    except SipParseError as error:
+        raise LocalProtocolError(str(error)) from None

@@ -86,14 +86,15 @@ def parse_head(head: str) -> Request | Response:
         except SipParseError as error:
             raise _failure(str(error), head) from None
     message: Request | Response
-    match = _REQUEST_LINE.fullmatch(start)
-    if match is not None:
+    # No method has a slash, so only one of the two need be tried.
+    line = _STATUS_LINE if start[3:4] == "/" else _REQUEST_LINE
+    match = line.fullmatch(start)
+    if match is None:
+        raise _failure(f"not a start line: {start[:60]!r}", head)
+    if line is _REQUEST_LINE:
         message = request = Request.__new__(Request)
         request._method, request._uri, version = match.groups()
     else:
-        match = _STATUS_LINE.fullmatch(start)
-        if match is None:
-            raise _failure(f"not a start line: {start[:60]!r}", head)
         message = response = Response.__new__(Response)
         version, status, reason = match.groups()
         response._status = int(status)

@@ -29,6 +29,7 @@ class Addressing:
         "_only_way",
         "_registrar",
         "_targets",
+        "aor",
         "contact_user",
         "host",
         "instance_id",
@@ -38,6 +39,8 @@ class Addressing:
 
     def __init__(self, uri: Uri, host: AgentHost, options: AgentOptions) -> None:
         self.uri = uri
+        self.aor = uri.aor
+        """The address of record, "sip:bob@rcs.example"."""
         self.host = host
         self.options = options
         self.instance_id: str | None = None
@@ -49,11 +52,6 @@ class Addressing:
         self._only_way: Target | None = None
         # The Contact of the session before, with what it depends on.
         self._contact: tuple[tuple[str, str, str], str] | None = None
-
-    @property
-    def aor(self) -> str:
-        """The address of record, "sip:bob@rcs.example"."""
-        return self.uri.aor
 
     @property
     def tokens(self) -> Tokens:

@@ -104,11 +104,11 @@ class Call:
         targets: Sequence[Target],
         *,
         digest: DigestClient | None,
-        time_limit: float,
+        deadline: float,
         on_progress: Callable[[int, Response], None] | None = None,
         on_sent: Callable[[], None] | None = None,
     ) -> Response:
-        """Sends the INVITE and waits for the 2xx, which it acknowledges.
+        """Sends the INVITE and waits for the 2xx, until ``deadline`` at most, and acknowledges it.
 
         ``on_sent()`` is called when the INVITE has left, before anything can come back. Raises
         InviteError with the status of any other outcome. When the caller is cancelled, so is the
@@ -119,7 +119,7 @@ class Call:
         self._ways = frozenset(target.flow.remote for target in targets)
         for name, value in self.refresh.timer.offer():
             self.request.add(name, value)
-        self._invite = OutgoingInvite(self, self._host, time_limit, on_progress)
+        self._invite = OutgoingInvite(self, self._host, deadline, on_progress)
         try:
             return await self._invite.run(targets, digest, on_sent)
         finally:
@@ -223,7 +223,6 @@ class Call:
         self._ways = frozenset((flow.remote,))
         self.headers = tuple(headers)
         self._digest = digest
-        self.refresh.note_allowed(self.request)
         self._transaction = endpoint.accept(self.request, flow)
         self._transaction.context = self
         self._server = InviteServer(
@@ -233,7 +232,6 @@ class Call:
             now=endpoint.now,
             timers=endpoint.timers,
         )
-        self._alarm.set(self._server.next_timer(), self._timer_due)
 
     def ring(self) -> None:
         """Sends 180. Raises RemoteProtocolError for an INVITE that makes no dialog, or whose
@@ -255,6 +253,7 @@ class Call:
         except LocalProtocolError as error:
             raise InviteError("the invitation is over", status=487) from error
         self._drain_server()
+        self.refresh.note_allowed(self.request)
         self._confirm()
 
     def reject(self, status: int, reason: str = "", headers: Headers = ()) -> bool:

@@ -46,7 +46,7 @@ async def dial(
             return await call.dial(
                 targets,
                 digest=agent.digest,
-                time_limit=max(0.0, deadline - call.now),
+                deadline=deadline,
                 on_progress=progress,
                 on_sent=on_sent,
             )

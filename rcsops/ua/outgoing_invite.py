@@ -38,7 +38,7 @@ _WAY_BACK_SECONDS = 10.0
 class OutgoingInvite:
     """The walk of a call's INVITE, and what comes of it: ``Call.accepted`` or ``Call.refused``.
 
-    It rings for ``time_limit`` seconds at most. ``on_progress(status, response)`` is called for
+    It rings until ``deadline`` at most. ``on_progress(status, response)`` is called for
     provisional responses. It goes on for a while after the outcome, for the 2xx of other forks.
     """
 
@@ -58,12 +58,12 @@ class OutgoingInvite:
         self,
         call: "Call",
         host: AgentHost,
-        time_limit: float,
+        deadline: float,
         on_progress: Callable[[int, Response], None] | None,
     ) -> None:
         self._call = call
         self._host = host
-        self._deadline = call.now + time_limit
+        self._deadline = deadline
         self._on_progress = on_progress
         self._client: InviteClient | None = None
         self._walk: Walk | None = None
@@ -150,9 +150,8 @@ class OutgoingInvite:
         self._walk.cancel()
 
     def _attempt(self, request: Request) -> None:
-        now = self._call.now
         self._call.request = request
-        self._client = InviteClient(request, now, time_limit=max(0.0, self._deadline - now))
+        self._client = InviteClient(request, deadline=self._deadline)
 
     def _response(self, event: ResponseReceived) -> None:
         if self._client is not None:

@@ -175,7 +175,7 @@ def test_a_cancelled_invite_ends_with_its_487() -> None:
 
 @pytest.mark.rfc("3261", "9.1")
 def test_the_time_limit_asks_for_a_cancel_once() -> None:
-    caller = Caller(now=100.0, time_limit=30.0)
+    caller = Caller(deadline=130.0)
     assert caller.client.next_timer() == 130.0
     caller.client.handle_timer(129.9)
     assert client_events(caller.client) == []
@@ -188,7 +188,7 @@ def test_the_time_limit_asks_for_a_cancel_once() -> None:
 
 @pytest.mark.parametrize("status", [200, 486])
 def test_a_final_response_stops_the_time_limit(status: int) -> None:
-    caller = Caller(time_limit=30.0)
+    caller = Caller(deadline=30.0)
     caller.receive(status)
     assert caller.client.next_timer() is None
 
