@@ -20,6 +20,7 @@ from rcsops.sip.headers import (
     parse_address,
     parse_via,
 )
+from rcsops.sip.names import HEADER_NAMES
 
 T = TypeVar("T")
 
@@ -272,10 +273,13 @@ class TypedHeaders:
 
     def option_tags(self, name: str) -> tuple[str, ...]:
         """The tokens of Require, Supported, Allow and their like, as written."""
-        lines = self.get_all(name)
-        if len(lines) == 1 and len(lines[0]) <= _LONGEST_LIST:
-            return _known_tags(lines[0])
-        return tuple([tag for line in lines for tag in _tags(line)])
+        canonical = HEADER_NAMES[name]
+        text = self._values.get(canonical)
+        if type(text) is str and len(text) <= _LONGEST_LIST and "\n" not in text:
+            return _known_tags(text.strip(" \t"))
+        if text is None and canonical not in self._names:
+            return ()
+        return tuple([tag for line in self._field_values(canonical) for tag in _tags(line)])
 
 
 def _tags(line: str) -> tuple[str, ...]:

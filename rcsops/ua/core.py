@@ -350,13 +350,17 @@ class AgentCore(Addressing, ABC):
 
     def is_busy(self) -> bool:
         """Whether no more chats are taken."""
-        ringing = sum(1 for pending in self._pending if isinstance(pending, Invitation))
-        count = len(self._chats) + ringing + len(self._attempts)
+        count = len(self._chats) + len(self._attempts)
+        for pending in self._pending:
+            count += isinstance(pending, Invitation)
         return count >= self.options.max_sessions
 
     def inviting(self, peer: str) -> "Attempt | None":
         """Our INVITE to a peer that has no final answer."""
-        return next((attempt for attempt in self._attempts if attempt.peer == peer), None)
+        for attempt in self._attempts:
+            if attempt.peer == peer:
+                return attempt
+        return None
 
     def add_attempt(self, attempt: "Attempt") -> None:
         """An INVITE leaves."""

@@ -63,8 +63,8 @@ def _receive_chat(
         # Of two INVITEs that cross, the one of the lower address-of-record goes on.
         agent.host.refuse(request, flow, 486, headers=[("Reason", CROSSED)])
         return
-    replaces = any(chat.peer == peer for chat in agent.chats)
-    if agent.is_busy() and not replaces and crossing is None:
+    # One that replaces a chat takes its place.
+    if agent.is_busy() and crossing is None and not any(c.peer == peer for c in agent.chats):
         agent.host.refuse(request, flow, 486)
         return
     call = _ring(agent, request, flow)
