@@ -1,12 +1,12 @@
 """What was said on the wire: a sink that writes every message down, and the ladder drawn from it.
 
 A process that talks is given a :class:`TraceWriter` as its tap. Traces of several processes
-are put together by :func:`merge`, and shown by :func:`render_ladder` or :func:`ladder_json`.
+are put together by :func:`merge`, and shown by :func:`draw_ladder` or :func:`ladder_json`.
 """
 
 from rcsops.trace.beside import Beside, BesidePiece, beside
 from rcsops.trace.compare import Difference, compare
-from rcsops.trace.draw import BOTH_TIMES, DrawnLine, draw_ladder, order_nodes, render_ladder
+from rcsops.trace.draw import BOTH_TIMES, DrawnLine, draw_ladder, order_nodes
 from rcsops.trace.explain import Explained, ExplainedHeader, Story, explain, explain_headers
 from rcsops.trace.explain_changes import explain_changes
 from rcsops.trace.hide import hide_credentials
@@ -49,7 +49,6 @@ __all__ = [
     "order_nodes",
     "pair_key",
     "read_trace",
-    "render_ladder",
     "summarize",
     "tapped_line",
     "times_between",

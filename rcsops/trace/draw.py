@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rcsops.text import visible
+from rcsops.trace.labels import fitting_label
 from rcsops.trace.ladder import Arrow
 from rcsops.trace.names import is_server
 from rcsops.trace.text import cell_width, fit
@@ -152,18 +153,6 @@ def _legend(
     return [DrawnLine(line, "dim") for line in lines if line]
 
 
-def _label(arrow: Arrow, room: int, glyphs: _Glyphs) -> str:
-    """The words on the arrow; of a response that is too long, the phrase gives way to its CSeq."""
-    marks = arrow.marks
-    label = visible(arrow.label)
-    if cell_width(label + marks) > room and arrow.summary.status is not None:
-        suffix = f" ({visible(arrow.summary.cseq_method)})" if arrow.summary.cseq_method else ""
-        short = f"{arrow.summary.status} {visible(arrow.summary.reason)}".rstrip()
-        kept = max(room - cell_width(suffix + marks), len("200"))
-        label = fit(short, kept, ellipsis=glyphs.ellipsis) + suffix
-    return fit(label + marks, room, ellipsis=glyphs.ellipsis)
-
-
 def _arrow(arrow: Arrow, lanes: _Lanes, glyphs: _Glyphs) -> str:
     cells = [" "] * lanes.total
     for centre in lanes.centre.values():
@@ -172,7 +161,7 @@ def _arrow(arrow: Arrow, lanes: _Lanes, glyphs: _Glyphs) -> str:
     if source == target:
         # A message of a node to itself (a spiral) has no way to draw: it stands beside the line.
         start = source + 2 if source + 2 + _NARROWEST <= lanes.total else 0
-        label = _label(arrow, max(lanes.total - start - 3, 0), glyphs)
+        label = fitting_label(arrow, max(lanes.total - start - 3, 0), ellipsis=glyphs.ellipsis)
         return _placed(cells, start, f"{glyphs.left}{glyphs.right} {label}", glyphs)
     first, last = min(source, target) + 1, max(source, target) - 1
     span = last - first + 1
@@ -182,7 +171,7 @@ def _arrow(arrow: Arrow, lanes: _Lanes, glyphs: _Glyphs) -> str:
         cells[last] = glyphs.right
     else:
         cells[first] = glyphs.left
-    text = f" {_label(arrow, span - 4, glyphs)} "
+    text = f" {fitting_label(arrow, span - 4, ellipsis=glyphs.ellipsis)} "
     # Not over the head of the arrow.
     start = first + max((span - cell_width(text)) // 2, 1 if target < source else 0)
     return _placed(cells, start, text, glyphs)
@@ -192,15 +181,3 @@ def _placed(cells: list[str], start: int, text: str, glyphs: _Glyphs) -> str:
     """``cells`` with ``text`` over them from ``start`` on, and not wider than before."""
     text = fit(text, len(cells) - start, ellipsis=glyphs.ellipsis)
     return "".join(cells[:start]) + text + "".join(cells[start + cell_width(text) :])
-
-
-def render_ladder(
-    arrows: Sequence[Arrow],
-    *,
-    nodes: Sequence[str] | None = None,
-    width: int = 80,
-    ascii_only: bool = False,
-) -> str:
-    """The picture as plain text with the seconds alone, a newline at the end of each line."""
-    lines = draw_ladder(arrows, nodes=nodes, width=width, ascii_only=ascii_only)
-    return "".join(f"{line.text}\n" for line in lines)

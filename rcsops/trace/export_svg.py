@@ -5,6 +5,7 @@ from html import escape
 
 from rcsops.text import visible
 from rcsops.trace.draw import gap_words, order_nodes
+from rcsops.trace.labels import fitting_label
 from rcsops.trace.ladder import Arrow, times_between
 from rcsops.trace.text import cell_width, fit
 
@@ -19,6 +20,7 @@ _MARGIN = 80
 
 STYLE = """
 svg { background: #ffffff; font-family: ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas,
+  'Noto Sans Mono CJK SC', 'Noto Sans CJK SC', 'PingFang SC', 'Hiragino Sans', 'Microsoft YaHei',
   monospace; font-size: 12px; }
 .life { stroke: #b8bec6; } .name { font-weight: bold; fill: #1f2328; font-size: 13px; }
 .time { fill: #656d76; font-size: 11px; } .label { fill: #1f2328;
@@ -88,7 +90,7 @@ def _arrow(
     dashed = " response" if arrow.summary.status is not None else ""
     label = arrow.marked_label
     room = abs(target - source) or gap
-    shown = fit(visible(label), max(int((room - 16) / _CHARACTER), 8))
+    shown = fitting_label(arrow, max(int((room - 16) / _CHARACTER), 8))
     title = f"{arrow.source} → {arrow.target}: {label} ({arrow.transport})"
     parts = [
         f"<title>{_text(title)}</title>",

@@ -21,6 +21,7 @@ class Summary:
 
     ``call_id`` is SIP's; ``transaction_id``, ``message_id`` and ``session_ids`` are MSRP's, except
     that a SIP body with SDP names in ``session_ids`` the MSRP sessions that it offers or accepts.
+    ``extras`` are the words in the brackets of a request's label.
     """
 
     label: str
@@ -33,6 +34,7 @@ class Summary:
     transaction_id: str = ""
     message_id: str = ""
     session_ids: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
 
 
 def summarize(protocol: str, data: bytes) -> Summary:
@@ -94,6 +96,7 @@ def _summarize_sip(data: bytes) -> Summary:
         cseq=cseq,
         cseq_method=cseq_method,
         session_ids=session_ids,
+        extras=tuple(extras),
     )
 
 

@@ -8,14 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rcsops.trace import (
+    Arrow,
     cell_width,
     draw_ladder,
     ladder_json,
     merge,
     order_nodes,
-    render_ladder,
     times_between,
 )
+from rcsops.trace.labels import fitting_label
 
 from .messages import (
     ALEX,
@@ -79,6 +80,11 @@ def test_msrp_belongs_to_the_call_that_named_its_path() -> None:
     assert {arrow.call_id for arrow in merge(session())} == {"call-1"}
 
 
+def _drawn(arrows: list[Arrow], *, width: int = 80, ascii_only: bool = False) -> str:
+    lines = draw_ladder(arrows, width=width, ascii_only=ascii_only)
+    return "\n".join(line.text for line in lines)
+
+
 def test_a_retransmission_is_marked_and_a_lost_one_too() -> None:
     entries = [
         seen(1.0, "alex", "out", ALEX, SERVER, INVITE),
@@ -89,7 +95,7 @@ def test_a_retransmission_is_marked_and_a_lost_one_too() -> None:
     assert (first.lost, first.retransmission) == (True, False)
     assert (second.lost, second.retransmission) == (False, True)
     assert (third.lost, third.retransmission) == (False, False)
-    drawn = render_ladder([first, second, third])
+    drawn = _drawn([first, second, third])
     assert "(lost)" in drawn
     assert "(again)" in drawn
 
@@ -130,7 +136,7 @@ def test_a_sender_that_writes_late_does_not_turn_the_order_round() -> None:
 
 def test_no_trace_no_ladder() -> None:
     assert merge([]) == []
-    assert render_ladder([]) == ""
+    assert draw_ladder([]) == []
 
 
 def test_the_server_stands_in_the_middle() -> None:
@@ -151,9 +157,14 @@ def test_the_json_has_what_a_script_asks_for() -> None:
 def test_the_picture() -> None:
     entries = [
         *session(),
-        *sent(101.0, server, alex, response(407, "Proxy Auth Required", "INVITE", branch="9")),
+        *sent(
+            101.0,
+            server,
+            alex,
+            response(407, "Proxy Authentication Required", "INVITE", branch="9"),
+        ),
     ]
-    assert render_ladder(merge(entries), width=64).splitlines() == [
+    assert _drawn(merge(entries), width=64).splitlines() == [
         "alex 127.0.0.1:40001   server 127.0.0.1:5060",
         "bob 127.0.0.1:40002",
         " seconds alex                    server                     bob",
@@ -163,8 +174,39 @@ def test_the_picture() -> None:
         "   0.030   │◀── 200 OK (INVITE) ────│                        │",
         "   0.040   │───────────────── SEND (empty) ─────────────────▶│",
         "   0.050   │◀─────────────────── 200 OK ─────────────────────│",
-        "   1.000   │◀ 407 Proxy … (INVITE) ─│                        │",
+        "   1.000   │◀─── 407 Proxy Auth ────│                        │",
     ]
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        (response(401, "Unauthorized", "REGISTER", branch="1"),
+         ["401 Unauthorized (REGISTER)", "401 Unauthorized", "401 Unautho…"]),
+        (response(407, "Proxy Authentication Required", "INVITE", branch="1"),
+         ["407 Proxy Authentication Required (INVITE)", "407 Proxy Auth (INVITE)",
+          "407 Proxy Auth", "407 Pro…"]),
+        (response(180, "Ringing", "INVITE", branch="1"),
+         ["180 Ringing (INVITE)", "180 Ringing"]),
+        (response(200, "OK", "REGISTER", branch="1"),
+         ["200 OK (REGISTER)", "200 (REGISTER)", "200 OK"]),
+        (b"REGISTER sip:s SIP/2.0\r\nAuthorization: Digest x\r\nExpires: 0\r\n\r\n",
+         ["REGISTER (digest, remove)", "REGISTER (remove)", "REGISTER", "REGI…"]),
+        (b"INVITE sip:b SIP/2.0\r\nProxy-Authorization: Digest x\r\n\r\n"
+         b"a=path:msrp://h:1/s;tcp\r\n",
+         ["INVITE (digest, SDP)", "INVITE (digest)", "INVITE"]),
+        (b"MSRP t SEND\r\nContent-Type: application/im-iscomposing+xml\r\n"
+         b"Byte-Range: 1-2/2\r\n\r\nxx\r\n-------t$\r\n",
+         ["SEND application/im-iscomposing+xml", "SEND iscomposing"]),
+    ],
+    ids=["401", "407", "180", "200", "register", "invite", "send"],
+)  # fmt: skip
+def test_where_it_is_narrow_what_says_least_gives_way(data: bytes, shown: list[str]) -> None:
+    (arrow,) = merge(sent(1.0, alex, server, data))
+    for words in shown:
+        assert fitting_label(arrow, cell_width(words)) == words
+    resent = dataclasses.replace(arrow, retransmission=True)
+    assert fitting_label(resent, cell_width(shown[1]) + 8) == f"{shown[1]} (again)"
 
 
 def test_the_times_between() -> None:
@@ -219,12 +261,12 @@ def test_a_time_between_has_two_or_three_digits(gap: float, shown: str) -> None:
 
 
 def test_a_picture_for_terminals_without_unicode() -> None:
-    assert render_ladder(merge(session()), width=60, ascii_only=True).isascii()
+    assert _drawn(merge(session()), width=60, ascii_only=True).isascii()
 
 
 def test_a_hostile_method_is_shown_and_not_obeyed() -> None:
     data = b"\x1b[2J\xc2\x9b31m sip:a SIP/2.0\r\nCall-ID: x\r\n\r\n"
-    picture = render_ladder(merge(sent(1.0, alex, server, data)))
+    picture = _drawn(merge(sent(1.0, alex, server, data)))
     assert "\x1b" not in picture
     assert "\x9b" not in picture
     assert "\\x1b[2J" in picture
@@ -234,7 +276,7 @@ def test_a_hostile_method_is_shown_and_not_obeyed() -> None:
 def test_the_picture_fits(method: str, width: int) -> None:
     data = method.encode("utf-8", "replace") + b" sip:a SIP/2.0\r\nCall-ID: x\r\n\r\n"
     entries = [*sent(1.0, alex, bob, data), *sent(2.0, alex, ("bob", ALEX), data)]
-    lines = render_ladder(merge(entries), width=width).splitlines()
+    lines = _drawn(merge(entries), width=width).splitlines()
     narrowest = 9 + 12 * 2
     assert all(cell_width(line) <= max(width, narrowest) for line in lines)
 
