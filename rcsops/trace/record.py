@@ -122,6 +122,7 @@ def iter_trace(source: Path | str | Iterable[str]) -> Iterator[TraceEntry]:
 
 def _entries(lines: Iterable[str], name: str) -> Iterator[TraceEntry]:
     failed: tuple[int, ValueError] | None = None
+    torn = False
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -130,10 +131,11 @@ def _entries(lines: Iterable[str], name: str) -> Iterator[TraceEntry]:
         try:
             yield TraceEntry.from_json(line)
         except (ValueError, RecursionError) as error:
+            torn = line.startswith("{")
             failed = number, error if isinstance(error, ValueError) else ValueError("nested")
     else:
         # Nothing came after the broken line, or no line is broken.
-        if failed is None or isinstance(failed[1], json.JSONDecodeError):
+        if failed is None or (isinstance(failed[1], json.JSONDecodeError) and torn):
             return
     assert failed is not None
     raise UsageError(f"{name} is not a trace: line {failed[0]}: {failed[1]}")

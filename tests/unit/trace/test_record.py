@@ -108,6 +108,7 @@ def test_a_broken_last_line_is_left_out(tmp_path: Path) -> None:
     "text",
     [
         'no json\n{"time": 1}\n',
+        "a note of somebody\n",
         '{"time": 1}\n',
         "[]\n",
         '{"time":1,"protocol":"http","direction":"in","transport":"udp","local":["a",1],'
