@@ -6,6 +6,7 @@ notices go to a function. Plain lines and the full screen are two fronts of the 
 
 import asyncio
 import contextlib
+import difflib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
@@ -38,6 +39,22 @@ COMMANDS = {
     "/register": "register again",
     "/help": "show these commands",
     "/quit": "end the session, unregister and leave (also Ctrl-C, Ctrl-D)",
+}
+# What these are called elsewhere, and so typed here.
+_CALLED_ELSEWHERE = {
+    "/file": "/send",
+    "/sendfile": "/send",
+    "/upload": "/send",
+    "/attach": "/send",
+    "/msg": "/message",
+    "/query": "/message",
+    "/chat": "/invite",
+    "/call": "/invite",
+    "/hangup": "/bye",
+    "/close": "/bye",
+    "/whois": "/who",
+    "/commands": "/help",
+    "/q": "/quit",
 }
 _MORE_HELP = "a line that begins with // is a message that begins with /"
 
@@ -234,9 +251,8 @@ class ChatRoom:
             "/help": self._help,
         }
         if word not in known:
-            talk.narrator.fail(
-                f"there is no command {word}", hint="/help shows them; // sends a line with /"
-            )
+            hint = f"{_meant(word)}/help shows them; // sends a line with /"
+            talk.narrator.fail(f"there is no command {word}", hint=hint)
             return True
         try:
             await known[word](talk, argument)
@@ -441,3 +457,12 @@ class ChatRoom:
     @property
     def _me(self) -> str:
         return self.agent.aor.removeprefix("sip:")
+
+
+def _meant(word: str) -> str:
+    """Which command somebody may mean who types one that there is not; "" for nobody knows."""
+    name = _CALLED_ELSEWHERE.get(word.lower())
+    names = [command.partition(" ")[0] for command in COMMANDS]
+    near = [name] if name else difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.8)
+    shown = [command for command in COMMANDS if command.partition(" ")[0] in near]
+    return f"{shown[0]}: {COMMANDS[shown[0]]}; " if shown else ""

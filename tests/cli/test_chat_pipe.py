@@ -196,6 +196,8 @@ def test_what_cannot_be_done(lab: Lab) -> None:
         "/invite": "! /invite whom? (/invite bob)",
         "/invite <x": "! '<x' is not a SIP address: ",
         "/dance": "! there is no command /dance (/help shows them; // sends a line with /)",
+        "/file x": "! there is no command /file (/send FILE: send a file to the peer; /help shows",
+        "/mesage": "! there is no command /mesage (/message PEER: write to PEER without",
     }
     done = lab.run(carl, stdin="\n".join([*errors, "/help"]))
     assert done.code == 1
