@@ -90,7 +90,9 @@ _MYSQL: dict[int, tuple[str, str]] = {
     2059: ("wants a login that this client does not know", _PLUGIN),
     2061: ("wants TLS, or its socket, for this kind of password", _PLUGIN),
 }
-_UNREACHABLE = {2002, 2003, 2006, 2012, 2013}
+UNREACHABLE = frozenset({2002, 2003, 2006, 2012, 2013})
+"""Nobody answers: the server does not run, or no way leads to it."""
+
 # Which of these it is for a user that is not made yet depends on who else the server knows.
 _UNKNOWN_USER = {1045, 1130, 1698}
 
@@ -114,7 +116,7 @@ def database_error(error: Exception, url: str) -> DatabaseError:
     if len(arguments) >= 2 and isinstance(arguments[0], int):
         number, said = arguments[0], str(arguments[1])
         meaning, hint = _MYSQL.get(number, ("refuses", ""))
-        if number in _UNREACHABLE:
+        if number in UNREACHABLE:
             hint = _start_hint(url)
         elif number in _UNKNOWN_USER and url_password(url) is None:
             hint = f"{_CREATE} (as root, or with --admin-url), which makes the user"

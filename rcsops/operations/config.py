@@ -2,7 +2,7 @@
 
 import contextlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rcsops.errors import DatabaseError, EngineError, SettingsError
@@ -13,6 +13,7 @@ from rcsops.opensips.config.kept import KeptFiles, difference
 from rcsops.opensips.config.lint import lint
 from rcsops.opensips.config.model import is_loopback
 from rcsops.opensips.config.problem import Problem
+from rcsops.opensips.config.render import SECRETS
 from rcsops.opensips.installed import Installation, find, settings_prefix
 from rcsops.opensips.releases import minimal_modules, release_line, resolve_release
 from rcsops.settings import Listen, Project, private_directory
@@ -147,6 +148,7 @@ def check(project: Project, path: Path | None = None, *, database: bool = True) 
 
     Raises `SettingsError` when there is no such file, `EngineError` when OpenSIPS cannot be run.
     """
+    own = path is None
     path = path.absolute() if path else config_files(project).main
     if not path.is_file():
         raise SettingsError(f"there is no file {path}", hint="make it: rcsops config render")
@@ -163,8 +165,25 @@ def check(project: Project, path: Path | None = None, *, database: bool = True) 
         for each in lint(path, line=line, database=database)
         if (each.file, each.line) not in seen
     ]
+    if own and _names_another_database(project):
+        hint = "type: rcsops config render, as secrets.cfg names the database otherwise than the "
+        hint += "project does by now"
+        secret_file = str(config_files(project).directory / SECRETS)
+        problems = [
+            replace(each, hint=hint) if each.file == secret_file else each for each in problems
+        ]
     problems.sort(key=lambda each: (each.warning, each.file != str(path), each.file, each.line))
     return ConfigChecked(path, installation.version if installation else "", tuple(problems))
+
+
+def _names_another_database(project: Project) -> bool:
+    """Whether what was rendered has another address or password of the database than the project:
+    either may have changed since."""
+    text = config_files(project).text(SECRETS)
+    try:
+        return text is not None and opensips_url(project.settings.database_url) not in text
+    except SettingsError:
+        return False
 
 
 def show(project: Project) -> ConfigShown:

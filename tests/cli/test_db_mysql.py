@@ -175,12 +175,32 @@ def test_before_the_database_is_made_every_command_says_how_to_make_it(typist: T
         done = rcsops(*words)
         assert done.code == 1
         assert done.err.splitlines()[-1].startswith("hint: type: rcsops db create"), words
+    # That the server answers is seen: it need not be started.
+    done = rcsops("doctor", "--json")
+    (mend,) = [each["mend"] for each in done.json["findings"] if each["subject"] == "database"]
+    assert mend.startswith("type: rcsops db create")
     assert "there is no database" in rcsops.ok("db", "drop", "--yes").out
     del rcsops.environment["RCSOPS_ADMIN_URL"]
     done = rcsops("db", "create")
     assert done.code == 1
     assert done.err.startswith("error: nobody here may make a database on 127.0.0.1:")
     assert f"--admin-url 'mysql://ADMIN@127.0.0.1:{port(typist)}'" in done.err
+
+
+def test_a_configuration_with_the_password_of_before_is_to_be_rendered_anew(
+    typist: Typist,
+) -> None:
+    rcsops = typist.shell
+    rcsops.ok("db", "create")
+    rcsops.ok("config", "render")
+    assert "the database" not in rcsops("config", "check").out
+    rcsops.ok("db", "create", "--new-password")
+    done = rcsops("config", "check")
+    assert done.code == 1
+    assert "refuses the user or the password" in done.out
+    assert "type: rcsops config render" in done.out
+    rcsops.ok("config", "render")
+    assert "the database" not in rcsops("config", "check").out
 
 
 def test_what_keeps_an_administrator_from_it_is_said(typist: Typist) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from rcsops.database.engine import open_engine, reading
+from rcsops.database.failures import UNREACHABLE, error_number
 from rcsops.database.subscribers import Subscribers, columns_of
 from rcsops.errors import DatabaseError, RcsopsError
 from rcsops.opensips.packages import (
@@ -55,7 +56,9 @@ def database(project: Project) -> Iterator[Finding]:
 
 def _unreachable(project: Project, error: DatabaseError) -> Finding:
     mend = error.hint
-    if wants_database_server(project.settings.database_url):
+    # A server that answered, whatever it said, is there and runs.
+    silent = error_number(error) in UNREACHABLE
+    if silent and wants_database_server(project.settings.database_url):
         if not has_database_server():
             mend = install_command([DATABASE_SERVER])
         elif not database_server_runs():
