@@ -12,6 +12,7 @@ from rcsops.trace import (
     explain_changes,
     fit,
 )
+from rcsops.tui.styles import MUTED
 from rcsops.tui.wire import Step
 
 __all__ = ["compared"]
@@ -19,18 +20,18 @@ __all__ = ["compared"]
 # So wide must it be for two values beside each other; else one stands below the other.
 _SIDE_BY_SIDE = 106
 _LONGEST = 400
-_SAME, _FIRST, _SECOND = "$text-muted", "$text-error", "$text-success"
+_SAME, _FIRST, _SECOND = MUTED, "$text-error", "$text-success"
 _MARKS = {"same": ("  ", _SAME), "removed": ("- ", _FIRST), "added": ("+ ", _SECOND)}
 
 
 def compared(held: Step, step: Step, width: int) -> Content:
     """What is different in ``step``, beside the message that is held, and why; ``width`` columns
     are there for it."""
+    if held.number == step.number:
+        words = "held: the arrow keys mark another to compare it with · m ends it"
+        return Content.assemble(Content.styled(f"{_title(held)}\n", "bold"), _muted(words))
     title = f"{_title(held)}  →  {_title(step)}"
     parts = [Content.styled(f"{title}\n", "bold")]
-    if held.number == step.number:
-        parts.append(_muted("held: open another message to compare, m ends it"))
-        return Content.assemble(*parts)
     if held.arrow.protocol != step.arrow.protocol:
         parts.append(Content("one is SIP, the other MSRP: there is nothing to compare"))
         return Content.assemble(*parts)

@@ -1,12 +1,13 @@
 """How the state machines of an agent stand, as what a screen shows."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from textual.content import Content
 
 from rcsops.text import visible
 from rcsops.transport.addresses import host_port
+from rcsops.tui.styles import MUTED
 from rcsops.ua import AgentSnapshot
 from rcsops.ua.snapshot import (
     DialogSnapshot,
@@ -25,8 +26,8 @@ _TAG = 12
 _LABEL = 10
 
 
-def standing(shot: AgentSnapshot | None, peer: str = "") -> Content:
-    """All of it; of the sessions those with ``peer``, "" for every one."""
+def standing(shot: AgentSnapshot | None, peer: str, short: Callable[[str], str]) -> Content:
+    """All of it; of the sessions those with ``peer``, "" for every one. ``short`` names a peer."""
     parts = [Content.styled("How it stands now", "bold"), _muted(" · s shows the message\n")]
     if shot is None:
         return Content.assemble(*parts, "the agent has not begun\n")
@@ -36,7 +37,7 @@ def standing(shot: AgentSnapshot | None, peer: str = "") -> Content:
     parts += _transactions(shot.transactions)
     sessions = [each for each in shot.sessions if not peer or each.peer == peer]
     for each in sessions[:_MOST]:
-        parts += _session(each)
+        parts += _session(each, short)
     if not sessions:
         parts += [*_head("Sessions", ""), Content("  none is open or being set up\n")]
     parts += _more(len(sessions))
@@ -74,10 +75,11 @@ def _transactions(found: tuple[TransactionSnapshot, ...]) -> list[Content]:
     return [*parts, *_more(len(found))]
 
 
-def _session(found: SessionSnapshot) -> list[Content]:
-    name = found.peer.removeprefix("sip:").partition("@")[0]
+def _session(found: SessionSnapshot, short: Callable[[str], str]) -> list[Content]:
     whose = "our INVITE" if found.outgoing else "their INVITE"
-    parts = _head(f"{found.kind.capitalize()} with {visible(name)}", f"{whose}, {found.state}")
+    parts = _head(
+        f"{found.kind.capitalize()} with {visible(short(found.peer))}", f"{whose}, {found.state}"
+    )
     if not found.dialogs:
         parts.append(_line("dialog", Content("none yet: no response has a To tag")))
     for dialog in found.dialogs:
@@ -138,7 +140,7 @@ def _state(name: str) -> Content:
 
 
 def _muted(text: str) -> Content:
-    return Content.styled(text, "$text-muted")
+    return Content.styled(text, MUTED)
 
 
 def _more(count: int) -> list[Content]:

@@ -1,9 +1,13 @@
-"""Styles of a widget's component classes, for lines that it draws itself."""
+"""Styles of pieces of text, and of a widget's component classes, for lines that it draws itself."""
 
 from rich.style import Style
 from textual.widget import Widget
 
-__all__ = ["background", "ink", "label"]
+__all__ = ["MUTED", "background", "ink", "label"]
+
+MUTED = "$foreground-muted"
+"""What stands back, in a piece of `textual.content.Content`; ``$text-muted`` is a share of whatever
+stands out from the ground, and there comes out brighter than the text beside it."""
 
 
 def ink(widget: Widget, name: str) -> Style:

@@ -55,6 +55,7 @@ THEMES = (
         variables={
             "footer-key-foreground": "#ffff00",
             "text-muted": "#e0e0e0",
+            "foreground-muted": "#e0e0e0",
             "border": "#ffffff",
         },
     ),

@@ -529,6 +529,9 @@ async def test_the_protocol_of_a_low_terminal(stage: Stage) -> None:
         await screen.press("f2", "home")
         await screen.shows("SIP and MSRP of this conversation", "1 ", "INVITE", "✓✓ ▌ hello")
         assert "Max-Forwards" not in screen.text
+        # What the footer says does not stand in the title as well.
+        assert "s states" not in screen.text
+        assert "s States" in screen.text
         # All the room for what is opened, with the arrow that it is; the keys still go.
         await screen.press("enter")
         await screen.shows("INVITE sip:bob@rcs.example SIP/2.0", "Esc back", "INVITE")
@@ -559,7 +562,7 @@ async def test_two_messages_are_compared(stage: Stage) -> None:
         await screen.press("f2", "a", "home")
         await screen.shows("everything", "REGISTER sip:rcs.example SIP/2.0")
         await screen.press("m")
-        await screen.shows("held: open another message")
+        await screen.shows("held: the arrow keys mark another")
         await screen.press("down", "down")
         await screen.shows(
             "1 REGISTER", "→  3 REGISTER", "Authorization is added: this one answers the challenge",
@@ -584,6 +587,26 @@ async def test_two_messages_are_compared(stage: Stage) -> None:
         assert not beside.search(screen.text)
         await screen.press("m", "home", "c")
         await screen.shows("it is no new form of an earlier message")
+
+
+async def test_what_says_least_of_a_message_stands_back(stage: Stage) -> None:
+    async with talking(stage, size=(160, 60)) as (screen, _bob):
+        await screen.press("f2", "home")
+        await screen.shows('+g.3gpp.icsi-ref="…cpm.session,…cpm.msg,…cpm.filetransfer"', "t times")
+        # Set in below the name of its header, and greyer than what stands beside it.
+        assert re.search(r"^ .*Contact: <sip:alex@", screen.text, re.M)
+        assert re.search(r"  ;\+g\.3gpp\.icsi-ref", screen.text)
+        ink = {
+            segment.text.strip(): segment.style.color.triplet
+            for strip in screen.app.screen._compositor.render_strips()
+            for segment in strip
+            if segment.style and segment.style.color and segment.style.color.triplet
+        }
+        (told,) = (sum(ink[text]) for text in ink if text.startswith("alex invites to a session"))
+        assert sum(ink['"…rcs.geopush"']) < told - 100
+        assert sum(ink["alex to server · TCP"]) < told - 100
+        await screen.press("enter")
+        await screen.shows("urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.session")
 
 
 async def test_the_ladder_is_exported(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

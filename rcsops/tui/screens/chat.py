@@ -121,7 +121,7 @@ class ChatScreen(Screen[None]):
                     names=self._names,
                     newline_keys=bound_keys("newline", self._keymap),
                 )
-            yield ProtocolPanel(self._wire, self._snapshot, id="protocol")
+            yield ProtocolPanel(self._wire, self._snapshot, self._state.short, id="protocol")
         yield StatusLine(id="status", markup=False)
         yield Footer(show_command_palette=False, compact=True)
 
@@ -204,7 +204,8 @@ class ChatScreen(Screen[None]):
             words = f"Enter sends the file {path.name}{size}, Esc writes its name instead"
             text = Content.styled(visible(words), "$text-warning")
         elif self._offers:
-            text = Content(visible("   ".join(each.strip() for each in self._offers)))
+            self.query_one(HintLine).offer(self._offers)
+            return
         elif shown is not None and shown.composing_at:
             text = Content.styled(f"{visible(shown.name)} is typing …", "$text-success")
         elif self.timeline.marked is not None and self.timeline.has_focus:

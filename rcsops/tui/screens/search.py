@@ -15,6 +15,7 @@ from textual.widgets.option_list import Option
 from rcsops.operations.history import HistoryMessage, local_time
 from rcsops.text import visible
 from rcsops.tui.paint import clipped
+from rcsops.tui.styles import MUTED
 
 __all__ = ["SearchScreen"]
 
@@ -95,7 +96,7 @@ class SearchScreen(ModalScreen["tuple[HistoryMessage, str] | None"]):
         if at_index > width - len(head) - len(sought) - 10:
             said = "…" + said[max(0, at_index - 20) :]
         return Content.assemble(
-            Content.styled(head, "$text-muted"), Content(clipped(said, width - len(head)))
+            Content.styled(head, MUTED), Content(clipped(said, width - len(head)))
         )
 
     def action_results(self) -> None:

@@ -1,7 +1,9 @@
 """The lines around a conversation: who it is with, what waits for an answer, how things stand."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
@@ -11,6 +13,7 @@ from textual.widgets import Button, Static
 from rcsops.text import visible
 from rcsops.tui.security import Security
 from rcsops.tui.state import ChatState, Conversation
+from rcsops.tui.styles import MUTED
 
 __all__ = ["HintLine", "QuestionBar", "StatusLine", "TitleBar"]
 
@@ -38,14 +41,16 @@ class TitleBar(_Line):
         """Says how things stand with a peer."""
         if conversation is None:
             words = "choose a contact, type /invite PEER, or wait for an invitation"
-            self.say(Content.styled(words, "$text-muted"))
+            if self.content_size.width < len(words):
+                words = "choose a contact, or type /invite PEER"
+            self.say(Content.styled(words, MUTED))
             return
         session = conversation.session
         words, style = {
             "open": ("session open", "$text-success"),
             "calling": ("inviting …", "$text-warning"),
             "letters": ("without a session", "$text-warning"),
-        }.get(session, ("no session: what you write opens one", "$text-muted"))
+        }.get(session, ("no session: what you write opens one", MUTED))
         mark = {"open": "● ", "calling": "◌ ", "letters": "✉ "}.get(session, "○ ")
         parts = [
             Content.styled(mark, style),
@@ -54,7 +59,7 @@ class TitleBar(_Line):
             Content.styled(words, style),
         ]
         if session == "open" and self.size.width >= 70:
-            parts.append(Content.styled(f"  direct, {conversation.ends}", "$text-muted"))
+            parts.append(Content.styled(f"  direct, {conversation.ends}", MUTED))
         if unread_elsewhere:
             parts.append(Content.styled(f"  {unread_elsewhere} unread elsewhere", "$text-error"))
         self.say(Content.assemble(*parts))
@@ -104,6 +109,17 @@ class HintLine(_Line):
     DEFAULT_CSS = """
     HintLine { height: 1; padding: 0 1; color: $text-muted; background: $background; }
     """
+
+    def offer(self, choices: Sequence[str]) -> None:
+        """Says what can be completed: as many as there is room for, and whether there are more."""
+        words = ""
+        for choice in choices:
+            longer = f"{words}   {visible(choice.strip())}" if words else visible(choice.strip())
+            if words and cell_len(longer) > self.content_size.width - len("   …"):
+                words += "   …"
+                break
+            words = longer
+        self.say(Content(words))
 
 
 class StatusLine(_Line):

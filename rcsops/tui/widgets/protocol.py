@@ -22,7 +22,7 @@ from rcsops.tui.comparing import compared
 from rcsops.tui.exporting import export_ladder
 from rcsops.tui.opened import opened
 from rcsops.tui.standing import standing
-from rcsops.tui.styles import background, ink
+from rcsops.tui.styles import MUTED, background, ink
 from rcsops.tui.wire import Step, Wire
 from rcsops.ua import AgentSnapshot
 
@@ -31,16 +31,10 @@ __all__ = ["ProtocolPanel"]
 _STATES_SECONDS = 0.5
 # So many lines must what is opened have, or it gets all the room.
 _READABLE = 12
-_HINTS = (
-    "Enter opens",
-    "s states",
-    "m compare",
-    "e export",
-    "a all or this",
-    "t times",
-    "F2 closes",
-)
-_HINTS_WHOLE = ("Esc back", "PgDn more", "s states", "m compare", "e export")
+# What the footer does not say.
+_HINTS = ("Enter opens", "t times", "F2 closes")
+_HINTS_WHOLE = ("Esc back", "PgDn more")
+_HINTS_AWAY = ("F2 closes",)
 
 
 class ProtocolPanel(Vertical):
@@ -83,10 +77,18 @@ class ProtocolPanel(Vertical):
     class Left(Message):
         """The person wants to go on writing."""
 
-    def __init__(self, wire: Wire, look: Callable[[], AgentSnapshot | None], *, id: str) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        look: Callable[[], AgentSnapshot | None],
+        short: Callable[[str], str],
+        *,
+        id: str,
+    ) -> None:
         super().__init__(id=id)
         self._wire = wire
         self._snapshot = look
+        self._short = short
         self._peer = ""
         self._all = False
         self._states = False
@@ -126,23 +128,34 @@ class ProtocolPanel(Vertical):
 
     def on_resize(self) -> None:
         self._entitle()
-        if self.display and self.query_one(Ladder).held is not None:
-            # Two messages stand side by side or one below the other, as there is room.
+        if self.display:
+            # A message is laid out, and two stand side by side or below each other, as there is
+            # room.
             self.call_after_refresh(self._open)
+
+    def on_descendant_focus(self) -> None:
+        self._entitle()
+
+    def on_descendant_blur(self) -> None:
+        self._entitle()
 
     def _entitle(self) -> None:
         whose = "everything" if self._everything else "this conversation"
         head = f"SIP and MSRP of {whose}"
         room = self.size.width - 2 - len(head)
         hints = ""
-        # The footer and the help have all of them: here stand as many as there is room for.
-        for hint in _HINTS_WHOLE if self.has_class("-opened") else _HINTS:
+        offered: tuple[str, ...]
+        if not self.has_focus_within:
+            offered = _HINTS_AWAY
+        else:
+            offered = _HINTS_WHOLE if self.has_class("-opened") else _HINTS
+        for hint in offered:
             if len(hints) + len(hint) + 3 <= room:
                 hints += f" · {hint}"
         title = Content.assemble(
             Content.styled("SIP and MSRP", "bold"),
             Content(f" of {whose}"),
-            Content.styled(hints, "$text-muted"),
+            Content.styled(hints, MUTED),
         )
         self.query_one("#wire-title", Static).update(title, layout=False)
 
@@ -157,7 +170,7 @@ class ProtocolPanel(Vertical):
 
     def export(self, words: str = "") -> None:
         """Writes the ladder into a file: ``words`` are a format and the file, or it asks."""
-        peer = "" if self._everything else self._peer.removeprefix("sip:").partition("@")[0]
+        peer = "" if self._everything else self._short(self._peer)
         arrows = [step.arrow for step in self._shown()]
         try:
             export_ladder(self.app, arrows, user=self._wire.node, peer=peer, words=words)
@@ -251,16 +264,19 @@ class ProtocolPanel(Vertical):
 
     def _open(self) -> None:
         step, held = self._step, self.query_one(Ladder).held
+        width = self.query_one("#opened").scrollable_content_region.width
         of: tuple[object, ...]
         if self._states:
             of = ("states",)
-            content = standing(self._snapshot(), "" if self._everything else self._peer)
+            content = standing(
+                self._snapshot(), "" if self._everything else self._peer, self._short
+            )
         elif step is None:
             of, content = (), Content("")
         elif held is None:
-            of, content = (step.number,), opened(step)
+            whole = self.has_class("-opened")
+            of, content = (step.number, whole), opened(step, width, whole=whole)
         else:
-            width = self.query_one("#opened").scrollable_content_region.width
             of, content = (held.number, step.number), compared(held, step, width)
         self.query_one("#message", Static).update(content)
         # What is read must not jump because something has come meanwhile.
