@@ -24,10 +24,16 @@ TRACES = ("alex.jsonl", "server.jsonl", "bob.jsonl")
 SCREEN = ["trace", *TRACES, "--method", "INVITE", "--method", "ACK", "--method", "SEND"]
 _WIDTH = 100
 
+# A picture carries no fonts. Those after the first three have the Chinese, Japanese and Korean
+# signs that these lack; where the reader has none of them, a box stands there.
+_FONTS = (
+    "'DejaVu Sans Mono', Menlo, Consolas, 'Noto Sans Mono CJK SC', 'Noto Sans CJK SC', "
+    "'WenQuanYi Zen Hei Mono', 'PingFang SC', 'Hiragino Sans', 'Microsoft YaHei', 'MS Gothic'"
+)
 # As rich has it, but with the fonts of the reader: a picture must not fetch anything.
 _FORMAT = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 <style>
-.{unique_id}-matrix {{ font-family: 'DejaVu Sans Mono', Menlo, Consolas, monospace;
+.{unique_id}-matrix {{ font-family: FONTS, monospace;
   font-size: {char_height}px; line-height: {line_height}px; }}
 .{unique_id}-title {{ font-size: 18px; font-weight: bold; font-family: sans-serif; }}
 {styles}
@@ -43,7 +49,7 @@ _FORMAT = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="ht
 </g>
 </g>
 </svg>
-"""
+""".replace("FONTS", _FONTS)
 
 
 def ladder(session: Path, target: Path) -> None:
@@ -109,7 +115,7 @@ def chats(target: Path) -> None:
 def with_local_fonts(svg: str) -> str:
     """The picture with the fonts of the reader: it must not fetch anything."""
     svg = re.sub(r"@font-face\s*{[^}]*}", "", svg)
-    svg = svg.replace("Fira Code", "DejaVu Sans Mono, Menlo, Consolas")
+    svg = svg.replace("Fira Code", _FONTS)
     return "".join(f"{line.rstrip()}\n" for line in svg.splitlines() if line.strip())
 
 
