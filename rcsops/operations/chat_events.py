@@ -177,7 +177,10 @@ def _file_resumed(_teller: Teller, event: Any, _text: str) -> str:
 def _file_interrupted(_teller: Teller, event: Any, _text: str) -> str:
     at = f"{event.name} is interrupted at {amount(event.octets)} of {amount(event.total)}"
     if event.retry_in is not None:
-        return f"{at}: {event.reason}; trying again in {event.retry_in:.0f} s"
+        words = f"{at}: {event.reason}; trying again in {event.retry_in:.0f} s"
+        if event.gives_up_in is not None:
+            words += f", for {event.gives_up_in:.0f} s at most"
+        return words
     return f"{at}: {event.reason}; what is through is kept"
 
 

@@ -300,7 +300,8 @@ class FileResumed(Event):
 class FileInterrupted(Event):
     """The connection broke; ``octets`` are through and need not come again.
 
-    A new attempt is made in ``retry_in`` seconds; None: when we or the peer resume it.
+    A new attempt is made in ``retry_in`` seconds; None: when we or the peer resume it. Unless more
+    gets through, attempts are made for ``gives_up_in`` seconds.
     """
 
     peer: str
@@ -312,6 +313,7 @@ class FileInterrupted(Event):
     incoming: bool
     reason: str
     retry_in: float | None
+    gives_up_in: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ _PROGRESS_SECONDS = 0.1
 _SAVE_OCTETS = 8 << 20
 _SAVE_SECONDS = 1.0
 _LONGEST_WAIT = 30.0
+_MOST_FAULTS = 6
 
 
 class TransferStatus(StrEnum):
@@ -38,23 +39,31 @@ class TransferStatus(StrEnum):
 
 class Patience:
     """How long a transfer is tried that broke off: with waits that grow, for the ``resume_seconds``
-    of its agent after the last octet."""
+    of its agent after the last octet; less long when it fails by a fault of the other side."""
 
-    __slots__ = ("_agent", "_reached", "_since", "_tries")
+    __slots__ = ("_agent", "_faults", "_reached", "_since", "_tries")
 
     def __init__(self, agent: "AgentCore", octets: int) -> None:
         self._agent = agent
-        self._tries = 0
+        self._tries = self._faults = 0
         self._reached = octets
         self._since = asyncio.get_running_loop().time()
 
-    def wait(self, octets: int) -> float | None:
-        """The seconds until the next try, now that so much is through; None for no more tries."""
-        now = asyncio.get_running_loop().time()
+    @property
+    def left(self) -> float:
+        """For so many seconds it is tried, unless an octet gets through."""
+        waited = asyncio.get_running_loop().time() - self._since
+        return max(0.0, self._agent.options.resume_seconds - waited)
+
+    def wait(self, octets: int, *, fault: bool = False) -> float | None:
+        """The seconds until the next try, now that so much is through; None for no more tries.
+        ``fault``: the other side is there, and failed."""
         if octets > self._reached:
-            self._tries, self._reached, self._since = 0, octets, now
+            self._tries = self._faults = 0
+            self._reached, self._since = octets, asyncio.get_running_loop().time()
+        self._faults = self._faults + 1 if fault else 0
         options = self._agent.options
-        if now - self._since >= options.resume_seconds:
+        if not self.left or self._faults >= _MOST_FAULTS:
             return None
         spread = 0.75 + self._agent.tokens.fraction() / 2
         delay = min(options.retry_base * 2**self._tries, _LONGEST_WAIT) * spread
@@ -201,8 +210,10 @@ class FileTransfer:
 
     # --- for those who drive it --------------------------------------------------------------
 
-    def interrupted(self, reason: str, retry_in: float | None) -> None:
-        """It goes on in so many seconds, or when somebody asks."""
+    def interrupted(
+        self, reason: str, retry_in: float | None, gives_up_in: float | None = None
+    ) -> None:
+        """It goes on in so many seconds, or when somebody asks; that is tried for so long."""
         if self.over:
             return
         self.status = TransferStatus.INTERRUPTED
@@ -214,7 +225,7 @@ class FileTransfer:
             self._outcome.set_result(None)
         self._tell(
             events.FileInterrupted(
-                *self._who(), self.octets, self.size, self.incoming, reason, retry_in
+                *self._who(), self.octets, self.size, self.incoming, reason, retry_in, gives_up_in
             )
         )
 

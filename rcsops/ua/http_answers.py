@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANSWER_SECONDS",
+    "FAULT",
     "PACE_OCTETS",
     "PIECE",
     "Broken",
@@ -39,6 +40,10 @@ PACE_OCTETS = 4096
 ANSWER_SECONDS = 60.0
 """So long may the answer to a request without a body take until its body begins, and a document."""
 
+FAULT = 500
+"""The status of a server that is there, and is at a loss itself: who waits for it waits in vain, as
+opposed to 502 and 504 of one in front of it."""
+
 _MAX_DOCUMENT = 1 << 16
 _MAX_ERROR = 300
 _PACE_SECONDS = 60.0
@@ -55,7 +60,12 @@ class Interrupted(TransferError):
 
 
 class Broken(Exception):
-    """The connection broke, or the server did: it may do better the next time."""
+    """The connection broke, or the server did: it may do better the next time. ``status`` is what
+    the server answered, 0 when it did not."""
+
+    def __init__(self, reason: str, status: int = 0) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 class Busy(Exception):
@@ -71,7 +81,7 @@ async def expect(response: "ClientResponse", *statuses: int) -> None:
     if response.status in statuses:
         return
     if response.status in _MAY_FAIL:
-        raise Broken(f"the content server answered {response.status}")
+        raise Broken(f"the content server answered {response.status}", response.status)
     said = (await response.content.read(_MAX_ERROR)).decode("utf-8", "replace")
     plain = response.headers.get("Content-Type", "").startswith("text/plain")
     known = _MEANINGS.get(response.status, "")

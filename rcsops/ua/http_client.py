@@ -19,6 +19,7 @@ from rcsops.transport import TlsOptions
 from rcsops.transport.tls import Tls
 from rcsops.ua.http_answers import (
     ANSWER_SECONDS,
+    FAULT,
     PACE_OCTETS,
     PIECE,
     Broken,
@@ -44,6 +45,7 @@ _CONNECT_SECONDS = 15.0
 _SILENCE_SECONDS = 60.0
 _AT_A_TIME = 8
 _BREAKS = 6
+_FAULTS = 3
 _LONGEST_WAIT = 10.0
 _BUSY_TRIES = 3
 _BOUNDARY_START = "rcsops-"
@@ -281,8 +283,9 @@ class ContentClient:
             except Broken as error:
                 breaks = 1 if reached() >= furthest + PACE_OCTETS else breaks + 1
                 furthest = max(furthest, reached())
-                if breaks >= _BREAKS:
-                    raise Interrupted(f"it was tried again and again: {error}") from error
+                if breaks >= (_FAULTS if error.status == FAULT else _BREAKS):
+                    reason = f"it was tried again and again: {error}"
+                    raise Interrupted(reason, status=error.status) from error
                 await asyncio.sleep(min(0.25 * 2**breaks, _LONGEST_WAIT))
                 first = False
 

@@ -16,7 +16,7 @@ from rcsops.ua import events
 from rcsops.ua.arrival import Arrival
 from rcsops.ua.file_transfer import FileTransfer, Patience, TransferStatus
 from rcsops.ua.files import OutgoingFile, read_thumbnail
-from rcsops.ua.http_answers import Interrupted
+from rcsops.ua.http_answers import FAULT, Interrupted
 from rcsops.ua.incoming_file import IncomingFile
 from rcsops.ua.receipts import Receipt
 from rcsops.ua.transfer_store import Facts, reopen
@@ -155,8 +155,8 @@ class HttpTransfer(FileTransfer):
                 await self._transfer()
             except Interrupted as error:
                 await self._settle()
-                delay = patience.wait(self.octets)
-                self.interrupted(str(error), delay)
+                delay = patience.wait(self.octets, fault=error.status == FAULT)
+                self.interrupted(str(error), delay, None if delay is None else patience.left)
                 if delay is None:
                     return False
                 await self._sleep(delay)

@@ -169,10 +169,12 @@ class Transfer(FileTransfer, SessionUser):
         assert self._leg is not None
         return await asyncio.shield(self._leg)
 
-    def interrupted(self, reason: str, retry_in: float | None) -> None:
+    def interrupted(
+        self, reason: str, retry_in: float | None, gives_up_in: float | None = None
+    ) -> None:
         if not self.over:
             self._call = None
-        super().interrupted(reason, retry_in)
+        super().interrupted(reason, retry_in, gives_up_in)
 
     def failed(self, error: RcsopsError) -> None:
         """Nothing comes of it."""

@@ -94,8 +94,13 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-def upload(lab: Lab, server: Server, alex: str, bob: str, photo: Path) -> Finished:
-    settings = {"RCSOPS_AGENT_CONTENT": server.base, "RCSOPS_FILES_RESUME_SECONDS": "0"}
+def upload(
+    lab: Lab, server: Server, alex: str, bob: str, photo: Path, *, seconds: int = 0
+) -> Finished:
+    settings = {
+        "RCSOPS_AGENT_CONTENT": server.base,
+        "RCSOPS_FILES_RESUME_SECONDS": str(seconds),
+    }
     return rcsops(lab, "send", alex, bob, "--file", str(photo), "--via", "http", **settings)
 
 
@@ -254,6 +259,26 @@ def test_an_upload_that_may_go_on_later(lab: Lab, server: Server, photo: Path) -
     done = upload(lab, server, alex, bob, photo)
     assert done.code == 1 and "the content server is busy" in done.err
     assert "the same command goes on from there" in done.err
+    server.up = server.document
+    assert upload(lab, server, alex, bob, photo).code == 0
+
+
+def test_a_server_that_is_at_a_loss_is_given_up_and_the_user_knows_what_is_waited_for(
+    lab: Lab, server: Server, photo: Path
+) -> None:
+    """However long a connection that breaks would be tried again."""
+    alex, bob = lab.users("alex", "bob")
+    server.up = lambda: answer(500)
+    done = upload(lab, server, alex, bob, photo, seconds=86_400)
+    assert done.code == 1 and done.out == ""
+    waited = re.findall(
+        r"beach.jpg is interrupted at 200.0 kB of 200.0 kB: it was tried again and again: the "
+        r"content server answered 500; trying again in \d+ s, for (\d+) s at most",
+        done.err,
+    )
+    assert len(waited) == 5 and all(86_000 < int(each) <= 86_400 for each in waited)
+    assert "the same command goes on from there" in done.err
+    assert sum(each.startswith("POST") for each in server.asked) >= 6
     server.up = server.document
     assert upload(lab, server, alex, bob, photo).code == 0
 
