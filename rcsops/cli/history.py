@@ -17,6 +17,7 @@ from rcsops.errors import RcsopsError, UsageError
 if TYPE_CHECKING:
     from rcsops.cli.progress import Progress
     from rcsops.operations.history import HistoryMessage, HistoryReader, Wanted
+    from rcsops.operations.history_sessions import Entry
     from rcsops.operations.names import UserName
 
 _PAGE = 50
@@ -57,6 +58,7 @@ def complete_peer(
 )
 @click.option("--all", "everything", is_flag=True, help="All, however many there are.")
 @click.option("--times", is_flag=True, help="When each came to each of its states.")
+@click.option("--sessions", is_flag=True, help="When sessions began, and how they ended, as well.")
 @click.option("--peers", is_flag=True, help="Whom there are messages with, not the messages.")
 @click.option(
     "--export",
@@ -84,6 +86,7 @@ def history(
     limit: int | None,
     everything: bool,
     times: bool,
+    sessions: bool,
     peers: bool,
     file: Path | None,
     form: str | None,
@@ -98,10 +101,12 @@ def history(
     from rcsops.operations.history import Wanted, moment, peer_address, reading_history
     from rcsops.operations.names import parse_user
 
-    if peers and (peer or search or since or until or limit or file or times):
+    if peers and (peer or search or since or until or limit or file or times or sessions):
         raise UsageError("--peers shows everybody, and goes with --domain and --json alone")
     if everything and limit:
         raise UsageError("--all and --limit exclude each other")
+    if sessions and search:
+        raise UsageError("--sessions and --search exclude each other: sessions have no text")
     if form and file is None:
         raise UsageError("--format needs --export", hint="add --export FILE, or --export -")
     settings = context.project.settings
@@ -115,12 +120,22 @@ def history(
     )
     with reading_history(context.project, account) as kept:
         if file is not None:
-            _export(kept, account, wanted, file, form, limit, times=times, as_json=as_json)
+            _export(
+                kept,
+                account,
+                wanted,
+                file,
+                form,
+                limit,
+                times=times,
+                sessions=sessions,
+                as_json=as_json,
+            )
         elif peers:
             _show_peers(kept, account, as_json=as_json)
         else:
             count = None if everything else limit or _PAGE
-            _show(kept, account, wanted, count, times=times, as_json=as_json)
+            _show(kept, account, wanted, count, times=times, sessions=sessions, as_json=as_json)
         if not kept.exists and not as_json:
             _say_none(context, account)
     return 0
@@ -133,17 +148,25 @@ def _show(
     limit: int | None,
     *,
     times: bool,
+    sessions: bool,
     as_json: bool,
 ) -> None:
     from rcsops.operations.history_export import record
+    from rcsops.operations.history_sessions import session_record, with_sessions
 
     messages = kept.messages(wanted, limit=limit)
     if as_json:
         records = [record(each) for each in messages]
         total = kept.count(wanted)
-        print_json({"user": str(account), "messages": records, "total": total})
+        more = {"sessions": [*map(session_record, kept.sessions(wanted))]} if sessions else {}
+        print_json({"user": str(account), "messages": records, "total": total, **more})
         return
-    number = _print(messages, account.domain, times=times)
+    entries: Iterable[Entry] = messages
+    if sessions:
+        had = kept.sessions(wanted)
+        partly = limit is not None and kept.count(wanted) > limit
+        entries = with_sessions(messages, had, account.domain, from_first=partly)
+    number = _print(entries, account.domain, times=times)
     if limit is None or number < limit:
         if not number and kept.exists:
             note("no such message" if any(wanted) else "no messages")
@@ -153,8 +176,9 @@ def _show(
         note(f"the last {number} of {total}; --all shows them all, --until TIME those before")
 
 
-def _print(messages: "Iterable[HistoryMessage]", domain: str, *, times: bool) -> int:
+def _print(messages: "Iterable[Entry]", domain: str, *, times: bool) -> int:
     from rcsops.cli.chat_print import wrapped
+    from rcsops.operations.history_sessions import Mark
     from rcsops.operations.history_text import shown
 
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -164,6 +188,10 @@ def _print(messages: "Iterable[HistoryMessage]", domain: str, *, times: bool) ->
     room = shutil.get_terminal_size().columns - len(_INDENT) if sys.stdout.isatty() else 0
     number = 0
     for message in messages:
+        if isinstance(message, Mark):
+            # Dim on a terminal, plain elsewhere.
+            click.echo(click.style(message.line, dim=True))
+            continue
         number += 1
         words = shown(message, domain)
         indent = ""
@@ -214,6 +242,7 @@ def _export(
     limit: int | None,
     *,
     times: bool,
+    sessions: bool,
     as_json: bool,
 ) -> None:
     from rcsops.cli.progress import Progress
@@ -231,9 +260,12 @@ def _export(
     peer = f" with {short_name(wanted.peer, account.domain)}" if wanted.peer else ""
     title = f"Messages of {account}{peer} (times: {datetime.now().astimezone():UTC%z})"
     messages = kept.messages(wanted, limit=limit)
+    had = kept.sessions(wanted) if sessions else None
+    partly = limit is not None and kept.count(wanted) > limit
     if to_stdout:
         write_history(messages, sys.stdout, kind, user=str(account), domain=account.domain,
-                      title=title, times=times)  # fmt: skip
+                      title=title, times=times, sessions=had,
+                      from_first=partly)  # fmt: skip
         return
     with Progress(quiet=as_json) as progress, new_private_file(file) as stream:
         number = write_history(
@@ -244,6 +276,8 @@ def _export(
             domain=account.domain,
             title=title,
             times=times,
+            sessions=had,
+            from_first=partly,
         )
     if as_json:
         print_json({"path": str(file), "format": kind, "messages": number})

@@ -44,7 +44,7 @@ history_version = Table(
     HISTORY,
     Column("version", Integer, nullable=False),
 )
-HISTORY_VERSION = 3
+HISTORY_VERSION = 4
 
 message = Table(
     "message",
@@ -115,3 +115,26 @@ attachment = Table(
 Index(
     "attachment_waiting_idx", attachment.c.message, sqlite_where=text("answer = '' AND path = ''")
 )
+
+session = Table(
+    "session",
+    HISTORY,
+    # Version 4. Sessions in the order in which they began, or were not to begin.
+    Column("id", _LONG_KEY, primary_key=True, autoincrement=True),
+    Column("peer", Text, nullable=False),
+    # "out": our invitation; "in": the peer's.
+    Column("direction", CHAR(3), nullable=False),
+    # The Call-ID.
+    Column("chat_id", Text, nullable=False),
+    Column("conversation_id", Text, nullable=False, server_default=text("''")),
+    # Seconds since 1970, UTC. Without an end it is open, or its process was killed.
+    Column("began_at", Float, nullable=False),
+    Column("ended_at", Float),
+    # "us", "peer" (who said BYE), "idle", "replaced", "broken", "not reached"; "" before the end.
+    Column("ended", Text, nullable=False, server_default=text("''")),
+    Column("reason", Text, nullable=False, server_default=text("''")),
+    Index("session_time_idx", "began_at"),
+    sqlite_autoincrement=True,
+)
+
+Index("session_open_idx", session.c.chat_id, sqlite_where=session.c.ended_at.is_(None))

@@ -26,6 +26,7 @@ from rcsops.database.schema import (
     attachment,
     history_version,
     message,
+    session,
     version,
 )
 from rcsops.database.shapes import CHARSET, EMBEDDED, Shape
@@ -244,7 +245,11 @@ def _widen(connection: Connection, table: Table, columns: list[Any]) -> None:
             index.create(connection)
 
 
-_HISTORY_STEPS = (_to_second_history, _to_third_history)
+def _to_fourth_history(connection: Connection) -> None:
+    _create(connection, HISTORY, [session.name])
+
+
+_HISTORY_STEPS = (_to_second_history, _to_third_history, _to_fourth_history)
 
 
 def server_name(connection: Connection) -> str:

@@ -24,6 +24,7 @@ from rcsops.database.history_search import (
     page,
     read,
 )
+from rcsops.database.history_sessions import FIRST_VERSION, HistorySession, read_sessions
 from rcsops.errors import DatabaseError, SipParseError, UsageError
 from rcsops.operations.names import UserName
 from rcsops.settings import Project
@@ -33,6 +34,7 @@ __all__ = [
     "Conversation",
     "HistoryMessage",
     "HistoryReader",
+    "HistorySession",
     "Place",
     "Wanted",
     "kept_histories",
@@ -72,6 +74,11 @@ class HistoryReader:
         """The last ``limit`` of them, or all, in the order in which they were stored."""
         if self._connection is not None:
             yield from read(self._connection, wanted, version=self._version, limit=limit)
+
+    def sessions(self, wanted: Wanted) -> Iterator[HistorySession]:
+        """The sessions with that peer that began in that time, in their order."""
+        if self._connection is not None and self._version >= FIRST_VERSION:
+            yield from read_sessions(self._connection, wanted.peer, wanted.since, wanted.until)
 
     def conversations(self) -> list[Conversation]:
         """Everybody whom there are messages with, the one of the last message first."""

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rcsops.errors import UsageError
-from rcsops.operations.history import HistoryMessage, local_time
+from rcsops.operations.history import HistoryMessage, HistorySession, local_time
 from rcsops.operations.history_html import write_html
+from rcsops.operations.history_sessions import Entry, session_record, with_sessions
 from rcsops.operations.history_text import write_text
 
 FORMATS = ("json", "txt", "html")
@@ -33,16 +34,22 @@ def write_history(
     domain: str,
     title: str,
     times: bool = False,
+    sessions: Iterable[HistorySession] | None = None,
+    from_first: bool = False,
 ) -> int:
     """Writes the messages in one of `FORMATS`, one at a time; returns how many there were.
 
-    Text has the times of all states with ``times``; JSON and HTML have them always.
+    Text has the times of all states with ``times``; JSON and HTML have them always. With
+    ``sessions`` their begins and ends stand among the messages; see `with_sessions`.
     """
     if form == "json":
-        return _write_json(messages, stream, user)
+        return _write_json(messages, stream, user, sessions)
+    entries: Iterable[Entry] = messages
+    if sessions is not None:
+        entries = with_sessions(messages, sessions, domain, from_first=from_first)
     if form == "html":
-        return write_html(messages, stream, title=title, domain=domain)
-    return write_text(messages, stream, title=title, domain=domain, times=times)
+        return write_html(entries, stream, title=title, domain=domain)
+    return write_text(entries, stream, title=title, domain=domain, times=times)
 
 
 def record(message: HistoryMessage) -> dict[str, Any]:
@@ -65,12 +72,21 @@ def record(message: HistoryMessage) -> dict[str, Any]:
     }
 
 
-def _write_json(messages: Iterable[HistoryMessage], stream: TextIO, user: str) -> int:
+def _write_json(
+    messages: Iterable[HistoryMessage],
+    stream: TextIO,
+    user: str,
+    sessions: Iterable[HistorySession] | None,
+) -> int:
     stream.write(f'{{"user": {json.dumps(user)}, "messages": [')
     count = 0
     for count, message in enumerate(messages, 1):
         stream.write(("," if count > 1 else "") + "\n" + json.dumps(record(message)))
-    stream.write("\n]}\n")
+    stream.write("\n]")
+    if sessions is not None:
+        told = ",\n".join(json.dumps(session_record(each)) for each in sessions)
+        stream.write(f', "sessions": [\n{told}\n]')
+    stream.write("}\n")
     return count
 
 

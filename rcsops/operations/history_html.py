@@ -5,7 +5,7 @@ from datetime import date
 from html import escape
 from typing import TextIO
 
-from rcsops.database.history import HistoryMessage
+from rcsops.operations.history_sessions import Entry, Mark
 from rcsops.operations.history_text import Shown, shown
 from rcsops.text import visible
 
@@ -21,15 +21,14 @@ article { margin: .5rem 0; padding: .5rem .8rem; border: 1px solid GrayText; bor
 article.out { margin-left: auto; border-style: dashed; }
 article.failed { border-color: #c33; }
 header { font-size: .85rem; }
+footer { font-size: .85rem; text-align: center; margin: .8rem 0; color: GrayText; }
 p { margin: .3rem 0 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 """
 # Even a browser that finds a fault in our escaping runs and fetches nothing.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def write_html(
-    messages: Iterable[HistoryMessage], stream: TextIO, *, title: str, domain: str
-) -> int:
+def write_html(messages: Iterable[Entry], stream: TextIO, *, title: str, domain: str) -> int:
     """Writes one document, an article for each message; returns how many."""
     name = escape(visible(title))
     stream.write(
@@ -40,6 +39,9 @@ def write_html(
     )
     count, day = 0, date.min
     for message in messages:
+        if isinstance(message, Mark):
+            stream.write(f"<footer>{escape(message.line)}</footer>\n")
+            continue
         count += 1
         words = shown(message, domain)
         if words.time.date() != day:

@@ -6,6 +6,7 @@ from typing import NamedTuple, TextIO
 
 from rcsops.database.history import Attachment, HistoryMessage
 from rcsops.operations.history import local_time
+from rcsops.operations.history_sessions import Entry, Mark
 from rcsops.operations.wording import amount, short_name
 from rcsops.text import visible
 
@@ -73,17 +74,21 @@ def _times(message: HistoryMessage) -> str:
 
 
 def write_text(
-    messages: Iterable[HistoryMessage],
+    messages: Iterable[Entry],
     stream: TextIO,
     *,
     title: str,
     domain: str,
     times: bool = False,
 ) -> int:
-    """Writes a heading and the messages, further lines of a text set in; returns how many."""
+    """Writes a heading and the messages, further lines of a text set in, with the marks between
+    them; returns how many messages."""
     stream.write(f"{visible(title)}\n\n")
     count = 0
     for message in messages:
+        if isinstance(message, Mark):
+            stream.write(f"{message.line}\n")
+            continue
         count += 1
         words = shown(message, domain)
         stream.write(words.head(times=times) + "\n    ".join(words.lines) + "\n")

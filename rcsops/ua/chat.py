@@ -56,6 +56,8 @@ _MAX_REPORTS = 16 << 20
 _REFUSED = frozenset({400, 403, 413, 415, 501})
 # What says nothing of the message: no connection, no answer, no session there.
 _BROKEN = frozenset({0, 408, 481, 506})
+REPLACED = "replaced by a new session"
+"""The reason of a session that another one with the same peer takes the place of."""
 
 
 class Chat(SessionUser):
@@ -71,6 +73,7 @@ class Chat(SessionUser):
         "__weakref__",
         "_agent",
         "_by_peer",
+        "_closing",
         "_codec",
         "_end_reason",
         "_events",
@@ -124,6 +127,7 @@ class Chat(SessionUser):
         self._storing_weight = 0
         self._opened = False
         self._over = False
+        self._closing = False
         self._held_back = False
         self._end_reason = ""
         self._by_peer = False
@@ -294,6 +298,7 @@ class Chat(SessionUser):
 
         ``reason`` is what the SessionEnded event says on our side.
         """
+        self._closing = True
         await self.session.end(reason or "closed", header='SIP;cause=200;text="Call completed"')
 
     def __aiter__(self) -> AsyncIterator[events.Event]:
@@ -317,6 +322,10 @@ class Chat(SessionUser):
             return
         self._opened = True
         self._agent.chat_opened(self)
+        if self._agent.history is not None:
+            self._agent.history.session_began(
+                self.peer, self.chat_id, self.conversation_id, outgoing=self.outgoing
+            )
         self._idle_watch.start()
         self._publish(
             events.SessionOpened(self.peer, self.chat_id, self.local, self.remote, self.security)
@@ -351,6 +360,8 @@ class Chat(SessionUser):
         self._end_reason = reason or ("ended by the peer" if by_peer else "closed")
         self.idle = self.idle or (by_peer and means_idle(reason))
         self._idle_watch.stop()
+        if self._opened and self._agent.history is not None:
+            self._agent.history.session_ended(self.chat_id, self._how_ended(), self._end_reason)
         self._agent.forget_chat(self)
         self.fates.let_go()
         notices, self._notices = self._notices, {}
@@ -358,6 +369,15 @@ class Chat(SessionUser):
             # By the next session, or without one.
             self._agent.notifier.send(notice, kind)
         self._finish()
+
+    def _how_ended(self) -> str:
+        if self.idle:
+            return "idle"
+        if self._by_peer:
+            return "peer"
+        if self._end_reason == REPLACED:
+            return "replaced"
+        return "us" if self._closing else "broken"
 
     @property
     def is_sending(self) -> bool:

@@ -16,7 +16,7 @@ from rcsops.ua import events
 from rcsops.ua.addressing import Addressing
 from rcsops.ua.call import Call
 from rcsops.ua.capabilities import CapabilityBook
-from rcsops.ua.chat import Chat
+from rcsops.ua.chat import REPLACED, Chat
 from rcsops.ua.file_desk import FileDesk
 from rcsops.ua.history import History
 from rcsops.ua.host import ACCEPT, ALLOW, SUPPORTED, AgentHost
@@ -406,7 +406,7 @@ class AgentCore(Addressing, ABC):
         if self._redelivery is not None:
             self._redelivery.session_opened(chat.peer)
         for other in old:
-            self.host.spawn(other.close("replaced by a new session"))
+            self.host.spawn(other.close(REPLACED))
 
     def successor(self, chat: Chat) -> Chat | None:
         """The session with the same peer that replaces ``chat``, or is about to."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from rcsops.errors import InviteError
 from rcsops.rcs import CPM_SESSION, chat_accepted
 from rcsops.sip import Response, Target, Uri
+from rcsops.transport import wall_clock
 from rcsops.ua.call import Call
 from rcsops.ua.calling import ProgressCallback, dial
 from rcsops.ua.chat import Chat
@@ -107,7 +108,13 @@ async def invite(
             secure=secure,
         )
 
-    return await offer_securely(agent.options.msrp_security, targets[0].flow, offer)
+    begun = wall_clock()
+    try:
+        return await offer_securely(agent.options.msrp_security, targets[0].flow, offer)
+    except InviteError as error:
+        if agent.history is not None:
+            agent.history.not_reached(uri.aor, thread, begun, str(error))
+        raise
 
 
 async def _invite(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rcsops.database import Store, prepare_history
 from rcsops.database import history as table
+from rcsops.database.history_sessions import HistorySession, add_session, end_session
 from rcsops.errors import DatabaseError
 from rcsops.ua.history_queue import HistoryQueue
 from rcsops.ua.notices import Notice
@@ -177,6 +178,42 @@ class History:
                 connection, _storable(peer), _storable(message_id), answer
             )
         )
+
+    def session_began(
+        self, peer: str, chat_id: str, conversation_id: str, *, outgoing: bool
+    ) -> None:
+        """Notes that a session is open."""
+        entry = HistorySession(
+            _storable(peer),
+            "out" if outgoing else "in",
+            _storable(chat_id),
+            datetime.now(UTC).timestamp(),
+            _storable(conversation_id),
+        )
+        self._queue.put(lambda connection: add_session(connection, entry))
+
+    def session_ended(self, chat_id: str, ended: str, reason: str) -> None:
+        """Notes how an open session ended: `rcsops.database.schema` has the words."""
+        at = datetime.now(UTC).timestamp()
+        self._queue.put(
+            lambda connection: end_session(
+                connection, _storable(chat_id), at, ended, _storable(reason)
+            )
+        )
+
+    def not_reached(self, peer: str, conversation_id: str, since: datetime, reason: str) -> None:
+        """Notes that no session came of an invitation of ours, made at ``since``."""
+        entry = HistorySession(
+            _storable(peer),
+            "out",
+            "",
+            since.timestamp(),
+            _storable(conversation_id),
+            datetime.now(UTC).timestamp(),
+            "not reached",
+            _storable(reason),
+        )
+        self._queue.put(lambda connection: add_session(connection, entry))
 
     def settled(self, peer: str, message_id: str, kind: int) -> None:
         """Notes that a notification (`table.DELIVERY`, `DISPLAY`) is owed no longer."""

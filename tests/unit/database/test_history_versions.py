@@ -36,7 +36,7 @@ def schema_of(path: Path) -> set[tuple[str, ...]]:
         names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'index'")
         columns = [
             (table, *row[1:])
-            for table in ("message", "attachment")
+            for table in ("message", "attachment", "session")
             for row in connection.execute(f"PRAGMA table_info({table})")
         ]
         return {(str(name),) for (name,) in names} | {
@@ -71,6 +71,7 @@ def test_the_second_version_becomes_this_one(old: Path, tmp_path: Path) -> None:
         Store.open(url(path), create=True, prepare=prepare_history).close()
     with sqlite3.connect(old) as connection:
         connection.executescript(
+            "DROP TABLE session;"
             "DROP INDEX attachment_waiting_idx;"
             "ALTER TABLE attachment DROP COLUMN answer;"
             "UPDATE rcsops_history SET version = 2;"
@@ -84,6 +85,18 @@ def test_the_second_version_becomes_this_one(old: Path, tmp_path: Path) -> None:
         assert connection.execute("SELECT DISTINCT answer FROM attachment").fetchall() == [
             ("unknown",)
         ]
+
+
+def test_the_third_version_gets_a_place_for_sessions(old: Path, tmp_path: Path) -> None:
+    fresh = tmp_path / "fresh.db"
+    for path in (old, fresh):
+        Store.open(url(path), create=True, prepare=prepare_history).close()
+    with sqlite3.connect(old) as connection:
+        connection.executescript("DROP TABLE session; UPDATE rcsops_history SET version = 3;")
+    before = as_it_reads(old)
+    Store.open(url(old), prepare=prepare_history).close()
+    assert as_it_reads(old) == before
+    assert schema_of(old) == schema_of(fresh)
 
 
 def test_reading_alone_leaves_it_as_it_is(old: Path) -> None:

@@ -1,0 +1,86 @@
+"""The sessions of a history among its messages: when each began, with whom, and how it ended."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from rcsops.database.history import HistoryMessage
+from rcsops.database.history_sessions import HistorySession
+from rcsops.operations.history import local_time
+from rcsops.operations.wording import short_name
+from rcsops.text import visible
+
+__all__ = ["Entry", "Mark", "session_record", "with_sessions"]
+
+
+class Mark(NamedTuple):
+    """The begin or end of a session in words, ``at`` a Unix time."""
+
+    at: float
+    words: str
+
+    @property
+    def line(self) -> str:
+        """The whole line of it; what the peer said is made safe to show."""
+        return f"{local_time(self.at):%Y-%m-%d %H:%M:%S} -- {visible(self.words)}"
+
+
+Entry = HistoryMessage | Mark
+
+
+def with_sessions(
+    messages: Iterable[HistoryMessage],
+    sessions: Iterable[HistorySession],
+    domain: str,
+    *,
+    from_first: bool,
+) -> Iterator[Entry]:
+    """The messages in their order, and between them the marks of the sessions, for a user of
+    ``domain``. ``from_first``: what was before the first message is left out."""
+    marks = sorted(
+        (mark for each in sessions for mark in _marks(each, domain)), key=lambda mark: mark.at
+    )
+    place, first = 0, True
+    for message in messages:
+        while place < len(marks) and marks[place].at <= message.stored_at:
+            if not (first and from_first):
+                yield marks[place]
+            place += 1
+        first = False
+        yield message
+    yield from marks[place:]
+
+
+def session_record(session: HistorySession) -> dict[str, Any]:
+    """A session as JSON has it: times in RFC 3339, null for an end that is not known."""
+    return {
+        "peer": session.peer,
+        "direction": session.direction,
+        "began_at": _rfc3339(session.began_at),
+        "ended_at": None if session.ended_at is None else _rfc3339(session.ended_at),
+        "ended": session.ended,
+        "reason": session.reason,
+        "chat_id": session.chat_id,
+        "conversation_id": session.conversation_id,
+    }
+
+
+def _marks(session: HistorySession, domain: str) -> Iterator[Mark]:
+    peer = short_name(session.peer, domain)
+    if session.ended == "not reached":
+        yield Mark(session.began_at, f"no session with {peer}: {session.reason}")
+        return
+    who = "you" if session.direction == "out" else peer
+    yield Mark(session.began_at, f"session with {peer}, {who} invited")
+    if session.ended_at is not None:
+        how = {
+            "us": "by you",
+            "peer": f"by {peer}",
+            "idle": "nobody used it",
+            "replaced": "another one took its place",
+            "broken": f"broken: {session.reason}",
+        }.get(session.ended, session.ended)
+        yield Mark(session.ended_at, f"the session with {peer} ended: {how}")
+
+
+def _rfc3339(seconds: float) -> str:
+    return local_time(seconds).isoformat(timespec="milliseconds")
