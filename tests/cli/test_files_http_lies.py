@@ -119,8 +119,10 @@ def fetch(lab: Lab, server: Server, photo: Path, got: Path) -> Came:
     settings = {"RCSOPS_AGENT_CONTENT": server.base, "RCSOPS_FILES_RESUME_SECONDS": "0"}
     with listening(lab, bob, "--files", str(got), "--count", "1", **settings) as listener:
         code = listener.ended()
+    # What is not begun makes no directory.
+    files = sorted(each.name for each in got.iterdir()) if got.exists() else []
     kept = list(lab.project.make_agent_dir(f"{bob}@rcs.example").glob("transfers/*.json"))
-    return Came(code, "\n".join(listener.err), sorted(each.name for each in got.iterdir()), kept)
+    return Came(code, "\n".join(listener.err), files, kept)
 
 
 class Refusal(NamedTuple):

@@ -466,7 +466,8 @@ def test_absurd_values_are_shown(told: Talk, lab: Lab, rcsops: Shell, file: Path
             ("sip:\x1b[31m<b>@rcs.example", "480 <i>\n\x1b[0m"),
         )
         history.execute(
-            "INSERT INTO attachment VALUES (2, ?, '/files/<b>.png', 1400000, ?)",
+            "INSERT INTO attachment (message, name, path, size, sha1) "
+            "VALUES (2, ?, '/files/<b>.png', 1400000, ?)",
             ("Kätzchen<b>\x1b.png", "a" * 40),
         )
     history.close()
