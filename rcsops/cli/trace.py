@@ -155,6 +155,8 @@ def export_ladder(
 
     if output is not None and str(output) != "-":
         write_export(arrows, form, output, title=title, explained=explained)
+        number = len(arrows)
+        note(f"wrote {number} message{'' if number == 1 else 's'} to {output}")
         return
     if form == "pcap" and sys.stdout.isatty():
         raise UsageError("a capture is not for a terminal", hint="add: -o FILE")

@@ -163,7 +163,8 @@ def test_exports_to_a_file(traces: list[str], tmp_path: Path) -> None:
         "trace": b'{"time": 10.0',
     }.items():
         file = tmp_path / f"ladder.{form}"
-        rcsops(*traces, "--export", form, "-o", str(file))
+        done = rcsops(*traces, "--export", form, "-o", str(file))
+        assert re.fullmatch(rf"wrote \d+ messages to {re.escape(str(file))}\n", done.stderr)
         assert file.read_bytes().startswith(start)
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
     refused = rcsops(*traces, "--export", "svg", "-o", str(tmp_path / "ladder.svg"), code=2)
