@@ -99,6 +99,7 @@ class MsrpConnection:
         self._current: MsrpSession | None = None
         self._streamed: tuple[Request, int] | None = None
         self._held: ParserEvent | None = None
+        self._behind = False
         self._closing = False
 
     @property
@@ -137,10 +138,25 @@ class MsrpConnection:
 
     def receive_data(self, data: bytes, now: float) -> None:
         """Take octets from the transport, however they are split."""
-        if self._closing:
-            return
-        self._parser.receive_data(data)
-        self._drain(now)
+        self.keep_data(data)
+        self.receive_more(now)
+
+    def keep_data(self, data: bytes) -> None:
+        """Take octets as ``receive_data`` does, and leave them for ``receive_more``."""
+        if not self._closing:
+            self._parser.receive_data(data)
+            self._behind = True
+
+    @property
+    def behind(self) -> bool:
+        """Whether octets have come that may make a frame which was not dealt with."""
+        return self._behind
+
+    def receive_more(self, now: float, at_most: int | None = None) -> None:
+        """Deal with what was kept: all of it, or so many frames (or pieces of large ones)."""
+        self._behind = False
+        if not self._closing:
+            self._drain(now, at_most=at_most)
 
     @property
     def waiting(self) -> bool:
@@ -153,9 +169,12 @@ class MsrpConnection:
         if held is not None and not self._closing:
             self._drain(now, held)
 
-    def _drain(self, now: float, event: ParserEvent | None = None) -> None:
+    def _drain(
+        self, now: float, event: ParserEvent | None = None, at_most: int | None = None
+    ) -> None:
         if self._held is not None:
             return
+        done = 0
         try:
             while event is not None or (event := self._parser.next_event()) is not None:
                 if self.certificate is not None and self._must_wait(event):
@@ -165,6 +184,10 @@ class MsrpConnection:
                 if self._closing:
                     return
                 event = None
+                done += 1
+                if done == at_most:
+                    self._behind = self._parser.in_frame
+                    break
             if any(session.answers_waiting > MAX_ANSWERS for session in self._turns):
                 self._close("the peer does not read our answers")
         except MsrpParseError as error:

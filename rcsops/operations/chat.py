@@ -62,7 +62,7 @@ _MORE_HELP = "a line that begins with // is a message that begins with /"
 _REGISTER_SECONDS = 15.0
 # After so long an ending says what it is waiting for.
 _SLOW_SECONDS = 1.0
-_IN_A_ROW = 20
+_IN_A_ROW = 10
 # So many messages may wait to be called seen.
 _MAX_UNSEEN = 1000
 
@@ -375,7 +375,7 @@ class ChatRoom:
             told += 1
             if told % _IN_A_ROW == 0:
                 # However much waits to be told, keys are not to wait for all of it.
-                await asyncio.sleep(0)
+                await self.agent.host.turns.wait()
 
     def _happened(self, talk: Talk, event: events.Event) -> None:
         if isinstance(event, events.Invited):

@@ -17,6 +17,7 @@ from rcsops.tokens import Tokens
 from rcsops.transport.addresses import WILDCARDS, host_port, reason_of
 from rcsops.transport.msrp_stream import MsrpStream
 from rcsops.transport.tap import Tap
+from rcsops.transport.turns import Turns
 
 if TYPE_CHECKING:
     from rcsops.transport.msrps import MsrpCertificate, MsrpTlsLayer
@@ -97,6 +98,19 @@ class MsrpLink:
         else:
             self.deliver()
 
+    def pump_soon(self) -> None:
+        """Does as ``pump``, in another turn of the loop, for all that is sent in this one."""
+        if self._stream is not None:
+            self._stream.pump_soon()
+        else:
+            self.deliver()
+
+    def catch_up(self) -> None:
+        """Delivers all that has come on the connection, and sends what waits: before ``close``."""
+        if self._stream is not None:
+            self._stream.catch_up()
+        self.deliver()
+
     async def wait_for(self, condition: Callable[[], bool]) -> None:
         """Waits until a condition on the session holds, or the link is closed or lost."""
         while not self._closed and not self.session.closed and not condition():
@@ -166,7 +180,8 @@ def _nobody(event: object) -> None:
 class MsrpEndpoint:
     """Listens for the sessions of one host and opens the connections of its active ones.
 
-    Every frame passes ``tap``; of long bodies that are streamed only head and end-line do.
+    Every frame passes ``tap``; of long bodies that are streamed only head and end-line do. What
+    comes is dealt with in ``turns``, which others may share.
     """
 
     def __init__(
@@ -177,8 +192,10 @@ class MsrpEndpoint:
         tokens: Tokens,
         tap: Tap | None = None,
         limits: MsrpLimits | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self.tokens = tokens
+        self.turns = turns if turns is not None else Turns()
         self.tap = tap
         self.limits = limits if limits is not None else MsrpLimits()
         self.table = SessionTable()

@@ -6,6 +6,7 @@ take it, which is all the back-pressure that a stream needs.
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
@@ -15,6 +16,7 @@ from rcsops.transport.addresses import Address, host_port
 from rcsops.transport.clock import Alarm
 from rcsops.transport.layers import ConnectionFailed
 from rcsops.transport.tap import record_now
+from rcsops.transport.turns import SLICE_SECONDS
 
 if TYPE_CHECKING:
     from rcsops.transport.msrp import MsrpEndpoint, MsrpLink
@@ -25,6 +27,10 @@ __all__ = ["MsrpStream"]
 _HIGH_WATER = 256 << 10
 _TURN_OCTETS = 64 << 10
 _AT_ONCE = 64 << 10
+# So many frames that came, or pieces of large ones, are dealt with before the clock is looked at.
+_FEW_FRAMES = 4
+# With so many octets to deal with, no more are read.
+_MOST_BEHIND = 512 << 10
 
 
 class MsrpStream(asyncio.Protocol):
@@ -47,6 +53,11 @@ class MsrpStream(asyncio.Protocol):
         self._writable = True
         self._allowance = _TURN_OCTETS
         self._pumping = False
+        self._pump_due = False
+        self._slice_due = False
+        # Octets that have come since all had been dealt with.
+        self._behind = 0
+        self._stopped = False
         self._closing = False
         self._alarm = Alarm()
         self._failure = ""
@@ -91,10 +102,49 @@ class MsrpStream(asyncio.Protocol):
             return
         layer = self._layer
         if layer is None:
-            self.machine.receive_data(data, self._endpoint.now)
+            self._keep(data)
         else:
             for chunk in self._through(lambda: layer.receive_data(data)) or ():
-                self.machine.receive_data(chunk, self._endpoint.now)
+                self._keep(chunk)
+        if self._slice_due:
+            self._read()
+        elif self._endpoint.turns.held:
+            # It is read nevertheless: a BYE must not overtake what was said before it.
+            self._slice_soon()
+        else:
+            self._slice()
+
+    def _keep(self, data: bytes) -> None:
+        self._behind += len(data)
+        self.machine.keep_data(data)
+
+    def _slice_soon(self) -> None:
+        self._slice_due = True
+        self._endpoint.turns.call(self._slice)
+        self._read()
+
+    def _slice(self) -> None:
+        """Deals with what has come for a slice of time; the rest waits for its turn."""
+        self._slice_due = False
+        machine, endpoint = self.machine, self._endpoint
+        end = time.monotonic() + SLICE_SECONDS
+        while not self._closing:
+            machine.receive_more(endpoint.now, _FEW_FRAMES)
+            self.pump()
+            if not machine.behind:
+                self._behind = 0
+                self._read()
+                break
+            if time.monotonic() >= end:
+                self._slice_soon()
+                break
+
+    def catch_up(self) -> None:
+        """Deals with all that has come, and sends all that waits: what it is for ends now."""
+        if self.machine.behind:
+            self.machine.receive_more(self._endpoint.now)
+            self._behind = 0
+            self._read()
         self.pump()
 
     def go_on(self) -> None:
@@ -149,6 +199,8 @@ class MsrpStream(asyncio.Protocol):
         self.pump()
 
     def connection_lost(self, error: Exception | None) -> None:
+        if not self._closing:
+            self.catch_up()
         self._closing = True
         self._alarm.cancel()
         if self._unbound is not None:
@@ -170,6 +222,16 @@ class MsrpStream(asyncio.Protocol):
                 del self._transport._read_ready_cb  # type: ignore[attr-defined]
         self._link = self._transport = None
 
+    def pump_soon(self) -> None:
+        """Does as ``pump``, in another turn of the loop: once for all that ask for it in one."""
+        if not self._pump_due:
+            self._pump_due = True
+            self._endpoint.turns.call(self._pump_in_turn)
+
+    def _pump_in_turn(self) -> None:
+        if self._pump_due and not self._closing:
+            self.pump()
+
     def pump(self) -> None:
         """Sends what the sessions have and hands their events on, until nothing moves.
 
@@ -179,6 +241,7 @@ class MsrpStream(asyncio.Protocol):
         if self._pumping:
             return
         self._pumping = True
+        self._pump_due = False
         self._allowance = _TURN_OCTETS
         machine = self.machine
         try:
@@ -205,11 +268,20 @@ class MsrpStream(asyncio.Protocol):
             self._alarm.set(machine.next_timer(), self._timer_due)
 
     def pause_reading(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.pause_reading()
+        self._stopped = True
+        self._read()
 
     def resume_reading(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
+        self._stopped = False
+        self._read()
+
+    def _read(self) -> None:
+        """Reads on, or not: TCP then holds the peer back."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._stopped or self._behind > _MOST_BEHIND:
+            self._transport.pause_reading()
+        else:
             self._transport.resume_reading()
 
     def close_if_unused(self) -> None:

@@ -17,7 +17,9 @@ from typing import ClassVar
 from textual import events
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.driver import Driver
 from textual.geometry import Size
+from textual.message import Message
 from textual.screen import Screen
 
 from rcsops.errors import DatabaseError, RcsopsError
@@ -29,6 +31,7 @@ from rcsops.operations.wording import amount
 from rcsops.settings.chat import CHAT_KEYS
 from rcsops.text import visible
 from rcsops.transport.loop import settle_collector
+from rcsops.transport.turns import Turns
 from rcsops.tui.desk import AlertDesk
 from rcsops.tui.exporting import EXPORT_COMMAND
 from rcsops.tui.hearing import Ear
@@ -52,7 +55,9 @@ __all__ = ["ChatApp", "ScreenSetup"]
 # What comes within this time is drawn together; when very much comes, more of it.
 _DRAW_SECONDS = 0.04
 _BUSY_SECONDS = 0.2
-_BUSY_NOTICES = 50
+_BUSY_NOTICES = 8
+# What a person does and waits for.
+_INPUT = (events.Key, events.Paste, events.Click, events.MouseScrollDown, events.MouseScrollUp)
 _SEEN_SECONDS = 1.0
 _SIZE_SECONDS = 1.0
 _GOODBYE_SECONDS = 15.0
@@ -140,6 +145,36 @@ class ChatApp(App[int], inherit_bindings=False):
         screen = self.screen_stack[0]
         assert isinstance(screen, ChatScreen)
         return screen
+
+    # --- keys come first -----------------------------------------------------------------------
+
+    @property
+    def _turns(self) -> Turns:
+        return self.room.agent.host.turns
+
+    def get_driver_class(self) -> type[Driver]:
+        """The terminal's driver, which has what others send wait as soon as a key is read."""
+        app, base = self, super().get_driver_class()
+
+        class PromptDriver(base):  # type: ignore[misc,valid-type]
+            def process_message(self, message: Message) -> None:
+                # In the thread that reads the terminal.
+                if isinstance(message, _INPUT):
+                    app._turns.hold()
+                super().process_message(message)
+
+        return PromptDriver
+
+    async def on_event(self, event: events.Event) -> None:
+        """Has what others send wait until what a key changes is drawn."""
+        if not isinstance(event, _INPUT) or event.is_forwarded:
+            await super().on_event(event)
+            return
+        self._turns.hold()
+        await super().on_event(event)
+        # Behind the key in the same queue, so after it; then behind what it made known there.
+        widget = self.focused or self.screen
+        widget.call_after_refresh(widget.call_after_refresh, self._turns.let_go)
 
     # --- life --------------------------------------------------------------------------------
 
@@ -235,7 +270,11 @@ class ChatApp(App[int], inherit_bindings=False):
         if not self._draw_due and self.is_running:
             self._draw_due = True
             wait = self._drawn_at + self._pace - time.monotonic()
-            self.set_timer(max(wait, 0.001), self._draw)
+            self.set_timer(max(wait, 0.001), partial(self._turns.call, self._draw_if_there))
+
+    def _draw_if_there(self) -> None:
+        if self.is_running:
+            self._draw()
 
     def _draw(self) -> None:
         self._draw_due = False

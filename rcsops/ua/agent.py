@@ -230,7 +230,7 @@ class Agent(FileAgent):
             await self.host.start()
         try:
             if self.options.history is not None and self.history is None:
-                self.history = await History.open(self.options.history)
+                self.history = await History.open(self.options.history, self.host.turns)
         except BaseException:
             if self.owns_host:
                 await self.host.close()

@@ -531,5 +531,5 @@ class Chat(SessionUser):
             # The session ended at this moment.
             return False
         self._notices[report.message_id] = (notice, kind)
-        link.pump()
+        link.pump_soon()
         return True

@@ -10,6 +10,7 @@ from rcsops.database import Store, prepare_history
 from rcsops.database import history as table
 from rcsops.database.history_sessions import HistorySession, add_session, end_session
 from rcsops.errors import DatabaseError
+from rcsops.transport.turns import Turns
 from rcsops.ua.history_queue import HistoryQueue
 from rcsops.ua.notices import Notice
 from rcsops.ua.ownership import Ownership
@@ -23,19 +24,21 @@ class History:
 
     __slots__ = ("_ownership", "_queue", "_store")
 
-    def __init__(self, store: Store, ownership: Ownership) -> None:
+    def __init__(self, store: Store, ownership: Ownership, turns: Turns | None = None) -> None:
         self._store = store
-        self._queue = HistoryQueue(store)
+        self._queue = HistoryQueue(store, turns)
         self._ownership = ownership
 
     @classmethod
-    async def open(cls, path: str | os.PathLike[str]) -> "History":
-        """Opens or makes the file, mode 0600. Raises DatabaseError when it cannot be used."""
-        return cls(*await asyncio.to_thread(_open, Path(path)))
+    async def open(cls, path: str | os.PathLike[str], turns: Turns | None = None) -> "History":
+        """Opens or makes the file, mode 0600; what it tells, it tells in ``turns``. Raises
+        DatabaseError when it cannot be used."""
+        return cls(*await asyncio.to_thread(_open, Path(path)), turns)
 
     async def close(self) -> None:
         """Commits what is waiting and closes the file."""
         await asyncio.to_thread(self._store.close)
+        self._queue.finish()
         self._ownership.close()
 
     async def take_over(self, seconds: float) -> list[table.HistoryMessage]:

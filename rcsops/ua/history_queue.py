@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeVar
 
@@ -16,6 +17,7 @@ from rcsops.database import Store
 from rcsops.database.failures import database_error
 from rcsops.database.store import MAX_WAITING, in_transaction
 from rcsops.errors import DatabaseError
+from rcsops.transport.turns import SLICE_SECONDS, Turns
 
 __all__ = ["HistoryQueue"]
 
@@ -35,14 +37,17 @@ class HistoryQueue:
     All that has gathered when the store's thread comes to it is one job there, and wakes the loop
     once, after its commit. There is one savepoint for all: a function is one statement, which
     SQLite undoes when it fails, or undoes by itself what it did. Made in the loop that hears of the
-    results.
+    results, in ``turns``.
     """
 
-    __slots__ = ("_asked", "_loop", "_store", "_waiting")
+    __slots__ = ("_asked", "_loop", "_slice_due", "_store", "_told", "_turns", "_waiting")
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, turns: Turns | None = None) -> None:
         self._store = store
         self._loop = asyncio.get_running_loop()
+        self._turns = turns if turns is not None else Turns()
+        self._told: deque[tuple[_Item, Any]] = deque()
+        self._slice_due = False
         self._waiting: deque[_Item] = deque()
         # Whether the store has been asked to come for what waits.
         self._asked = False
@@ -74,7 +79,7 @@ class HistoryQueue:
     def _put(self, item: _Item) -> None:
         if len(self._waiting) >= MAX_WAITING:
             error = DatabaseError("the history does not keep up", hint="is its disk slow?")
-            self._loop.call_soon(self._tell, [(item, error)])
+            self._loop.call_soon(self._tell, ((item, error),))
             return
         self._waiting.append(item)
         if self._asked:
@@ -120,7 +125,7 @@ class HistoryQueue:
     def _committed(self, taken: list[_Item], future: "Future[list[Any]]") -> None:
         error = future.exception()
         if error is None:
-            self._tell(list(zip(taken, future.result(), strict=True)))
+            self._tell(zip(taken, future.result(), strict=True))
             return
         if not taken:
             # It never came to it.
@@ -128,15 +133,43 @@ class HistoryQueue:
             taken.extend(self._waiting)
             self._waiting.clear()
         failure = self._failure(error)
-        self._tell([(item, failure) for item in taken])
+        self._tell((item, failure) for item in taken)
 
-    def _tell(self, results: "list[tuple[_Item, Any]]") -> None:
-        for item, result in results:
-            if item.done is None:
-                if isinstance(result, DatabaseError):
-                    logger.error("%s", result)
-                continue
-            try:
-                item.done(result)
-            except Exception:
-                logger.exception("what follows on a change of the history failed")
+    def _tell(self, results: "Iterable[tuple[_Item, Any]]") -> None:
+        self._told.extend(results)
+        if self._slice_due:
+            return
+        if self._turns.held:
+            self._slice_soon()
+        else:
+            self._slice()
+
+    def _slice_soon(self) -> None:
+        self._slice_due = True
+        self._turns.call(self._slice)
+
+    def _slice(self) -> None:
+        """Tells for a slice of time; the rest waits for its turn."""
+        self._slice_due = False
+        end = time.monotonic() + SLICE_SECONDS
+        while self._told:
+            self._tell_next()
+            if time.monotonic() >= end:
+                self._slice_soon()
+                break
+
+    def finish(self) -> None:
+        """Tells all that has not been told: the store is closed, nothing more comes."""
+        while self._told:
+            self._tell_next()
+
+    def _tell_next(self) -> None:
+        item, result = self._told.popleft()
+        if item.done is None:
+            if isinstance(result, DatabaseError):
+                logger.error("%s", result)
+            return
+        try:
+            item.done(result)
+        except Exception:
+            logger.exception("what follows on a change of the history failed")

@@ -30,6 +30,7 @@ from rcsops.transport.datagrams import UdpSocket
 from rcsops.transport.msrp import MsrpEndpoint, MsrpLimits
 from rcsops.transport.requester import find_targets, targets_of
 from rcsops.transport.resolver import resolve_numeric
+from rcsops.transport.turns import Turns
 from rcsops.ua.keep_alive import KeepAlive
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ class AgentHost:
         self._msrp: MsrpEndpoint | None = None
         self._agents: dict[str, AgentCore] = {}
         self._calls: dict[DialogId, Call] = {}
+        self.turns = Turns()
+        """Where what comes waits; who holds them has the loop to himself for a moment."""
         self.dialling: set[OutgoingInvite] = set()
         """The INVITEs that have no final answer."""
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -200,6 +203,7 @@ class AgentHost:
                 tokens=endpoint.tokens,
                 tap=endpoint.tap,
                 limits=self._msrp_limits,
+                turns=self.turns,
             )
         await self._msrp.start(secure=secure)
         return self._msrp

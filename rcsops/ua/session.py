@@ -261,7 +261,7 @@ class MsrpCall(CallUser):
         link = self.link
         if link is not None and not link.closed:
             # Hand on what has come before the link forgets its session.
-            link.deliver()
+            link.catch_up()
             session = link.session
             link.close()
             session.connection_lost("the session ended")

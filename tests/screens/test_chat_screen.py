@@ -711,3 +711,66 @@ async def test_a_wrong_password_is_said(stage: Stage, monkeypatch: pytest.Monkey
         await screen.shows("401", "/register tries again")
         await screen.until(lambda: screen.app.state.registration == "refused", "refused")
         await screen.shows("✗ alex, not registered")
+
+
+async def test_keys_come_before_what_pours_in_and_nothing_of_it_is_lost(stage: Stage) -> None:
+    async with talking(stage) as (screen, bob):
+        count = 600
+
+        async def pour() -> None:
+            receipts = [await bob.send(f"number {each}") for each in range(count)]
+            await receipts[-1].displayed(60)
+
+        pouring = asyncio.create_task(pour())
+        written = "while it pours"
+        holds = 0
+        turns = screen.app.room.agent.host.turns
+        for at in range(len(written)):
+            await screen.press("space" if written[at] == " " else written[at])
+            holds += turns.held or turns._next_hold > 0
+            # The screen's own pause does not wait for the rest of the messages.
+            await screen.shows(written[: at + 1].rstrip())
+        assert holds
+        await pouring
+        await screen.until(lambda: not turns.held, "let go")
+        await screen.shows(f"▌ number {count - 1}")
+        assert written in screen.text
+        history = screen.app.room.agent.history
+        assert history is not None
+        kept = await history.messages("sip:bob@rcs.example", limit=2 * count)
+        texts = [each.text for each in kept if each.direction == "in"]
+        assert texts == [f"number {each}" for each in range(count)]
+        shown = screen.app.state.shown
+        assert shown is not None
+        rows = [row.text for row in shown.rows or () if row.kind == "in"]
+        assert rows == texts[-len(rows) :]
+        assert len(rows) == count
+
+
+async def test_a_screen_that_is_left_in_the_midst_of_much_has_kept_what_it_acknowledged(
+    stage: Stage,
+) -> None:
+    async with stage.agent("bob") as bob, answering(bob) as chats:
+        async with stage.screen("alex", "bob") as screen:
+            chat = await chats.get()
+            await screen.shows("session open")
+            receipts = []
+
+            async def pour() -> None:
+                for number in range(2000):
+                    receipts.append(await chat.send(f"number {number}"))
+
+            pouring = asyncio.create_task(pour())
+            await screen.shows("▌ number ")
+            await screen.press("h", "i")
+        pouring.cancel()
+        await asyncio.gather(pouring, return_exceptions=True)
+        delivered = [each for each in receipts if each.status is MessageStatus.DISPLAYED]
+        assert delivered
+    async with stage.setup("alex").agent(tap=None) as alex:
+        assert alex.history is not None
+        kept = await alex.history.messages("sip:bob@rcs.example", limit=5000)
+        texts = [each.text for each in kept if each.direction == "in"]
+        numbers = [int(text.split()[1]) for text in texts]
+        assert numbers == list(range(len(numbers)))
+        assert {each.text for each in delivered} <= set(texts)

@@ -205,3 +205,109 @@ async def test_a_session_that_was_closed_does_not_wait_for_ever_for_its_reader()
             assert end.endpoint._streams
             await until(lambda: not end.endpoint._streams)
     await end.endpoint.close()
+
+
+def _texts(end: End) -> list[bytes]:
+    return [e.body for e in end.events if isinstance(e, MessageReceived)]
+
+
+async def test_what_comes_at_once_is_dealt_with_in_slices_and_in_order() -> None:
+    async with pair() as (a, one, b, _):
+        most = 0
+        turn = asyncio.get_running_loop().call_soon
+        watching = True
+
+        def watch(before: int) -> None:
+            nonlocal most
+            now = len(_texts(b))
+            most = max(most, now - before)
+            if watching:
+                turn(watch, now)
+
+        watch(0)
+        said = [b"number %d" % number for number in range(500)]
+        for text in said:
+            one.session.send("text/plain", text)
+        one.pump()
+        await until(lambda: sum(isinstance(e, MessageSent) for e in a.events) == 500)
+        watching = False
+        assert _texts(b) == said
+        # Between two of them the loop has looked at what else there is.
+        assert most < 250
+
+
+async def test_nothing_is_dealt_with_while_somebody_holds_it_and_all_after_that() -> None:
+    async with pair() as (a, one, b, two):
+        b.endpoint.turns.hold()
+        for number in range(50):
+            one.session.send("text/plain", b"%d" % number)
+        one.pump()
+        while b.endpoint.turns.held:
+            assert _texts(b) == []
+            await asyncio.sleep(0)
+        await until(lambda: sum(isinstance(e, MessageSent) for e in a.events) == 50)
+        assert _texts(b) == [b"%d" % number for number in range(50)]
+        assert two.connected
+
+
+async def test_what_was_said_before_a_connection_was_lost_is_heard() -> None:
+    async with pair() as (a, one, b, two):
+        b.endpoint.turns.hold()
+        for number in range(100):
+            one.session.send("text/plain", b"%d" % number)
+        one.pump()
+        # So that all of it is on its way; then it ends as the process of a peer that is killed.
+        await asyncio.sleep(0)
+        await a.endpoint.close()
+        await until(lambda: bool(b.lost))
+        assert _texts(b) == [b"%d" % number for number in range(100)]
+        assert not two.connected
+
+
+async def test_who_ends_a_session_gets_what_has_come_first() -> None:
+    async with pair() as (_, one, b, two):
+        b.endpoint.turns.hold()
+        for number in range(100):
+            one.session.send("text/plain", b"%d" % number)
+        one.pump()
+        stream = two._stream
+        assert stream is not None
+        await until(lambda: stream.machine.behind)
+        two.catch_up()
+        came = _texts(b)
+        two.close()
+        assert came
+        assert came == [b"%d" % number for number in range(len(came))]
+
+
+async def test_more_than_can_be_dealt_with_is_left_to_tcp() -> None:
+    async with pair() as (_, one, b, two):
+        stream = two._stream
+        assert stream is not None
+        most = 0
+        for number in range(400):
+            one.session.send("text/plain", b"%d " % number + b"x" * 8000)
+        one.pump()
+        while len(_texts(b)) < 400:
+            if not b.endpoint.turns.held:
+                b.endpoint.turns.hold()
+            most = max(most, stream._behind)
+            one.pump()
+            await asyncio.sleep(0)
+        assert [int(text.split()[0]) for text in _texts(b)] == list(range(400))
+        assert most < 1 << 20
+        assert stream._behind == 0
+
+
+async def test_what_is_sent_in_one_turn_leaves_together() -> None:
+    async with pair() as (a, one, b, _):
+        for number in range(5):
+            one.session.send("text/plain", b"%d" % number)
+            one.pump_soon()
+        await until(lambda: sum(isinstance(e, MessageSent) for e in a.events) == 5)
+        assert _texts(b) == [b"%d" % number for number in range(5)]
+        one.session.send("text/plain", b"the last")
+        one.pump_soon()
+        one.catch_up()
+        one.close()
+        await until(lambda: _texts(b)[-1] == b"the last")

@@ -1,6 +1,7 @@
 """What gathers for the history is one job of the store; what fails in it fails alone."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from sqlalchemy import Connection
 
 from rcsops.database import Store
 from rcsops.errors import DatabaseError
+from rcsops.transport.turns import Turns
 from rcsops.ua.history_queue import HistoryQueue
 
 
@@ -63,3 +65,44 @@ async def test_what_nobody_waits_for_any_more_is_not_done(tmp_path: Path) -> Non
         assert done == []
     finally:
         store.close()
+
+
+async def test_what_is_committed_is_told_in_order_and_not_while_somebody_holds_it(
+    tmp_path: Path,
+) -> None:
+    store = Store.open(f"sqlite:///{tmp_path / 'a.db'}", create=True)
+    turns = Turns()
+    queue = HistoryQueue(store, turns)
+    told: list[int] = []
+
+    def tell(number: int) -> Callable[[object], None]:
+        def telling(_result: object) -> None:
+            # As long as what an agent does for a message.
+            end = time.monotonic() + 0.0005
+            while time.monotonic() < end:
+                pass
+            told.append(number)
+
+        return telling
+
+    turns.hold()
+    for number in range(40):
+        queue.put(_statement("SELECT 1"), tell(number))
+    while turns.held:
+        assert told == []
+        await asyncio.sleep(0)
+    before = 0
+    async with asyncio.timeout(10):
+        while len(told) < 40:
+            await asyncio.sleep(0)
+            assert len(told) - before < 20
+            before = len(told)
+    assert told == list(range(40))
+    # At the end nothing is left untold, hold or not.
+    for number in range(40, 60):
+        queue.put(_statement("SELECT 1"), tell(number))
+    await asyncio.sleep(0.06)
+    turns.hold()
+    await asyncio.to_thread(store.close)
+    queue.finish()
+    assert told == list(range(60))
