@@ -1,30 +1,23 @@
-"""The chat screen with a long history, and while a peer writes as fast as it is told to.
+"""The chat screen with a long history.
 
 A history of 100,000 messages, 10,000 of them with bob, is made; then the real screen opens bob's
-conversation, scrolls through it, and is typed to: at rest, while a peer in another process sends
-one file after the other, and while it writes 1,000 messages a second in a session, or as many as
-get through. What came is printed beside each. The terminal is Textual's headless one, 200x50, which
-draws all and writes nothing.
+conversation, scrolls through it, and searches. The terminal is Textual's headless one, 200x50,
+which draws all and writes nothing. How long a key takes is measured by typing_latency.py.
 
-    python benchmarks/chat_screen.py [--rate N] [--seconds N]
+    python benchmarks/chat_screen.py
 """
 
 import argparse
 import asyncio
 import contextlib
-import itertools
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from sqlalchemy import insert
-from textual import events
 
 from rcsops.cli.agent_setup import AgentChoices, AgentSetup
 from rcsops.cli.chat_screen import screen_app
@@ -84,23 +77,7 @@ async def drawn(app: ChatApp) -> None:
     await done
 
 
-async def keystrokes(app: ChatApp, count: int) -> list[float]:
-    """Milliseconds from a key to its letter on the screen, for keys at a fast typist's pace."""
-    took = []
-    composer = app.view.composer
-    for _ in range(count):
-        length = len(composer.text)
-        begin = time.perf_counter()
-        app.post_message(events.Key("x", "x"))
-        await until(lambda length=length: len(composer.text) > length)
-        await drawn(app)
-        took.append((time.perf_counter() - begin) * 1000)
-        await asyncio.sleep(0.06)
-    composer.put_aside()
-    return took
-
-
-async def measure(directory: Path, project: Project, rate: int, seconds: float) -> None:
+async def measure(directory: Path, project: Project) -> None:
     alex = setup(project, "alex")
     wire = Wire("alex")
     room = partial(
@@ -111,7 +88,7 @@ async def measure(directory: Path, project: Project, rate: int, seconds: float) 
         directory=directory / "files",
     )
     app = screen_app(alex, room, wire, None)
-    async with app.run_test(size=(200, 50)) as pilot:
+    async with app.run_test(size=(200, 50)):
         await until(lambda: app.state.registration == "registered")
         begin = time.perf_counter()
         app.open("sip:bob@rcs.example")
@@ -138,127 +115,21 @@ async def measure(directory: Path, project: Project, rate: int, seconds: float) 
             f"search in 100,000 messages             {(time.perf_counter() - begin) * 1000:7.1f} ms"
         )
         assert len(found) == 1
-        timeline.action_last()
-        await pilot.pause()
-        show("a key, at rest", await keystrokes(app, 60))
-        try:
-            with peer(directory, "--send-files"):
-                await until(lambda: octets(directory / "files") > 0)
-                begin, had = time.perf_counter(), octets(directory / "files")
-                took = await keystrokes(app, int(seconds / 0.08))
-                mega = (octets(directory / "files") - had) / 1e6
-                spent = time.perf_counter() - begin
-                show(f"a key, with files at {mega / spent:.1f} MB a second", took)
-                assert mega > 0
-            with peer(directory, "--write", str(rate), str(seconds + 5)):
-                await until(
-                    lambda: app.state.shown is not None and app.state.shown.session == "open"
-                )
-                bob = app.state.conversation("sip:bob@rcs.example")
-                begin = time.perf_counter()
-                came = count_messages(app)
-                await asyncio.sleep(0.5)
-                took = await keystrokes(app, int(seconds / 0.08))
-                spent = time.perf_counter() - begin
-                show(f"a key, with {came() / spent:.0f} messages a second", took)
-                assert came() > 0
-                assert bob.index
-        finally:
-            app.leave()
-            app.leave()
-            with contextlib.suppress(TimeoutError):
-                await until(lambda: not app.is_running, 10)
-
-
-@contextlib.contextmanager
-def peer(directory: Path, *words: str) -> Iterator[None]:
-    """Bob, in a process of his own, for as long as the block goes."""
-    process = subprocess.Popen([sys.executable, __file__, *words], cwd=directory)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def octets(directory: Path) -> int:
-    """How much of files has come."""
-    total = 0
-    for each in directory.rglob("*"):
-        # One that is through gets its name while we look.
-        with contextlib.suppress(FileNotFoundError):
-            total += each.stat().st_size if each.is_file() else 0
-    return total
-
-
-def count_messages(app: ChatApp) -> Callable[[], int]:
-    """How many have been drawn or are gone by since now."""
-    seen = 0
-    hear = app._ear.hear
-
-    def counting(notice: object) -> None:
-        nonlocal seen
-        seen += getattr(notice, "event", "") == "message"
-        hear(notice)  # type: ignore[arg-type]
-
-    app._ear.hear = counting  # type: ignore[method-assign,assignment]
-    return lambda: seen
-
-
-def show(what: str, took: list[float]) -> None:
-    ordered = sorted(took)
-    high = ordered[int(len(ordered) * 0.95)]
-    print(f"{what}: median {statistics.median(ordered):.1f} ms, 95 % within {high:.1f} ms")
-
-
-async def write(project: Project, rate: int, seconds: float) -> None:
-    """The peer: so many messages a second."""
-    async with setup(project, "bob").agent(tap=None) as bob:
-        await bob.register()
-        chat = await bob.invite("alex")
-        begin = time.monotonic()
-        sent = 0
-        while time.monotonic() - begin < seconds:
-            due = int((time.monotonic() - begin) * rate)
-            while sent < due:
-                await chat.send(f"number {sent}: {TEXT.format(sent)}")
-                sent += 1
-            await asyncio.sleep(0.005)
-
-
-async def send_files(project: Project, directory: Path) -> None:
-    """The peer: one file after the other, until it is ended."""
-    async with setup(project, "bob").agent(tap=None) as bob:
-        await bob.register()
-        for number in itertools.count(1):
-            path = directory / f"film{number}.bin"
-            path.write_bytes(os.urandom(1 << 20) * 64)
-            transfer = await bob.send_file("alex", path)
-            await transfer.done()
-            path.unlink()
+        app.leave()
+        app.leave()
+        with contextlib.suppress(TimeoutError):
+            await until(lambda: not app.is_running, 10)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rate", type=int, default=1000)
-    parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--write", nargs=2, metavar=("RATE", "SECONDS"), help=argparse.SUPPRESS)
-    parser.add_argument("--send-files", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.write:
-        asyncio.run(write(Project.find(), int(given.write[0]), float(given.write[1])))
-        return
-    if given.send_files:
-        with tempfile.TemporaryDirectory() as name:
-            asyncio.run(send_files(Project.find(), Path(name)))
-        return
+    argparse.ArgumentParser(description=__doc__).parse_args()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         users = {"alex": "alex's secret", "bob": "bob's secret"}
         with EmbeddedServer(directory / "project", users) as server:
             project = Project.find(server.directory, environment={})
             history(project.make_agent_dir("alex@rcs.example") / "history.db", 100_000, 10_000)
-            asyncio.run(measure(server.directory, project, given.rate, given.seconds))
+            asyncio.run(measure(server.directory, project))
 
 
 if __name__ == "__main__":

@@ -219,9 +219,7 @@ def measure(directory: Path, only: str, rate: int, seconds: float) -> bool:
 
 def bob(project: Project) -> Agent:
     his = setup(project, "bob")
-    return Agent(
-        f"sip:{his.account}", server=his.server, credential=his.credential, bind=his.bind
-    )
+    return Agent(f"sip:{his.account}", server=his.server, credential=his.credential, bind=his.bind)
 
 
 async def write(project: Project, rate: int, seconds: float) -> None:

@@ -128,7 +128,7 @@ class MsrpStream(asyncio.Protocol):
         self._slice_due = False
         machine, endpoint = self.machine, self._endpoint
         end = time.monotonic() + SLICE_SECONDS
-        while not self._closing:
+        while not self._closing and not self._stopped:
             machine.receive_more(endpoint.now, _FEW_FRAMES)
             self.pump()
             if not machine.behind:
@@ -273,6 +273,8 @@ class MsrpStream(asyncio.Protocol):
 
     def resume_reading(self) -> None:
         self._stopped = False
+        if self.machine.behind and not self._slice_due:
+            self._slice_soon()
         self._read()
 
     def _read(self) -> None:
