@@ -128,9 +128,18 @@ class MsrpStream(asyncio.Protocol):
         self._slice_due = False
         machine, endpoint = self.machine, self._endpoint
         end = time.monotonic() + SLICE_SECONDS
+        is_first = True
         while not self._closing and not self._stopped:
             machine.receive_more(endpoint.now, _FEW_FRAMES)
-            self.pump()
+            if is_first:
+                self.pump()
+            else:
+                # The answers leave together.
+                self._pumping = True
+                try:
+                    self._deliver()
+                finally:
+                    self._pumping = False
             if not machine.behind:
                 self._behind = 0
                 self._read()
@@ -138,6 +147,9 @@ class MsrpStream(asyncio.Protocol):
             if time.monotonic() >= end:
                 self._slice_soon()
                 break
+            is_first = False
+        if not is_first and not self._closing:
+            self.pump()
 
     def catch_up(self) -> None:
         """Deals with all that has come, and sends all that waits: what it is for ends now."""
@@ -248,9 +260,7 @@ class MsrpStream(asyncio.Protocol):
             busy = True
             while busy:
                 self._write()
-                for link in self._links():
-                    link.attached(self)
-                    link.deliver()
+                self._deliver()
                 busy = self._writable and machine.has_data_to_send()
                 if self._transport is None or self._transport.is_closing():
                     break
@@ -266,6 +276,11 @@ class MsrpStream(asyncio.Protocol):
             self.pause_reading()
         elif not self._closing:
             self._alarm.set(machine.next_timer(), self._timer_due)
+
+    def _deliver(self) -> None:
+        for link in self._links():
+            link.attached(self)
+            link.deliver()
 
     def pause_reading(self) -> None:
         self._stopped = True

@@ -8,7 +8,7 @@ from functools import partial
 
 __all__ = ["SLICE_SECONDS", "Turns"]
 
-SLICE_SECONDS = 0.001
+SLICE_SECONDS = 0.002
 """For so long one source of work goes on in a turn of the loop."""
 
 _LONGEST_HOLD = 0.05

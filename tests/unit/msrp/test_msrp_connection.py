@@ -499,3 +499,29 @@ def test_forgotten_in_the_middle_of_a_chunk() -> None:
     peer.table.remove(peer.session)
     peer.connection.receive_data(frame(b"x" * 9000, "1-*/9000")[5000:], 0.0)
     assert peer.connection.sessions == ()
+
+
+@pytest.mark.parametrize("at_most", [1, 2, 5, None])
+def test_what_is_kept_is_dealt_with_a_few_frames_at_a_time(at_most: int | None) -> None:
+    peer = Peer()
+    data = b"".join(_text(number) for number in range(9))
+    peer.connection.keep_data(data[:1000])
+    peer.connection.keep_data(data[1000:])
+    assert peer.connection.behind
+    assert peer.messages() == []
+    heard: list[bytes] = []
+    while peer.connection.behind:
+        peer.connection.receive_more(0.0, at_most)
+        some = peer.messages()
+        assert at_most is None or len(some) <= at_most
+        heard += some
+    assert heard == [b"number %d" % number for number in range(9)]
+    assert len(check_stream(peer.connection.data_to_send(0.0, 1 << 20))) == 9
+
+
+def _text(number: int) -> bytes:
+    return (
+        f"MSRP id{number:04} SEND\r\nTo-Path: {OURS}\r\nFrom-Path: {THEIRS}\r\n"
+        f"Message-ID: m{number}\r\nByte-Range: 1-8/8\r\nContent-Type: text/plain\r\n\r\n"
+        f"number {number}\r\n-------id{number:04}$\r\n"
+    ).encode()
