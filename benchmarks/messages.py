@@ -8,7 +8,8 @@ SEND with its 200. A message counts when its sender knows that it was displayed.
 agents, once with a history at both sides as ``rcsops chat`` has it, where every message is on the
 disk before it is sent and before it is shown. Beside that two asyncio sockets that send the same
 octets, frame by frame, and find where each ends, but read nothing in them. All take turns, and the
-medians are compared.
+medians are compared. What a message costs each side in CPU time (all threads, user and system) is
+shown as well: on a machine that others use it says more than the rate.
 
 ``offline``: MESSAGEs for users who are away, which the embedded server has committed before its
 202, by bare sockets with credentials: one sender, and 32 with a message each under way. Beside
@@ -33,8 +34,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from call_setup import DOMAIN, Bare
 
@@ -50,6 +52,25 @@ UNDER_WAY = 64
 SENDERS = 32
 TEXT = "message {0}: nine is fine, and bring the map"
 _END = b"\r\n-------"
+
+
+class Taken(NamedTuple):
+    """Seconds by the clock, and of CPU time in this process."""
+
+    seconds: float
+    cpu: float
+
+
+class Watch:
+    """Measures from when it is made."""
+
+    def __init__(self) -> None:
+        self._started, self._used = time.perf_counter(), time.process_time()
+
+    @property
+    def taken(self) -> Taken:
+        """What has gone by since."""
+        return Taken(time.perf_counter() - self._started, time.process_time() - self._used)
 
 
 # --- the bare pair -------------------------------------------------------------------------------
@@ -98,12 +119,19 @@ async def bare_receive(directory: Path) -> None:
 
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Frames(heard), "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    await serve_until_told(server.sockets[0].getsockname()[1])
+
+
+async def serve_until_told(port: int) -> None:
+    """Says the port, waits for the end of the input, and says what CPU time was used meanwhile."""
+    print(port, flush=True)
+    used = time.process_time()
     await asyncio.to_thread(sys.stdin.read)
+    print(time.process_time() - used, flush=True)
 
 
-async def bare_send(port: int, directory: Path, count: int) -> float:
-    """The seconds until the last of ``count`` messages is known to be displayed."""
+async def bare_send(port: int, directory: Path, count: int) -> Taken:
+    """What it took until the last of ``count`` messages is known to be displayed."""
     frames = samples(directory)
     loop = asyncio.get_running_loop()
     done = loop.create_future()
@@ -123,14 +151,14 @@ async def bare_send(port: int, directory: Path, count: int) -> float:
                 done.set_result(None)
 
     transport, _ = await loop.create_connection(lambda: Frames(heard), "127.0.0.1", port)
-    started = time.perf_counter()
+    watch = Watch()
     for _ in range(min(UNDER_WAY, count)):
         sent += 1
         transport.write(frames["message"])
     await done
-    seconds = time.perf_counter() - started
+    taken = watch.taken
     transport.close()
-    return seconds
+    return taken
 
 
 # --- the agents ----------------------------------------------------------------------------------
@@ -144,7 +172,6 @@ def agent(name: str, directory: Path, *, kept: bool) -> Agent:
 async def agent_receive(directory: Path, kept: bool) -> None:
     """Takes every chat, and marks every message as displayed as soon as it is shown."""
     async with agent("bob", directory, kept=kept) as bob:
-        print(bob.host.addresses[0].port, flush=True)
 
         async def chats() -> None:
             async for invitation in bob.incoming():
@@ -156,12 +183,12 @@ async def agent_receive(directory: Path, kept: bool) -> None:
                     bob.mark_displayed(event)
 
         tasks = [asyncio.create_task(each) for each in (chats(), follow())]
-        await asyncio.to_thread(sys.stdin.read)
+        await serve_until_told(bob.host.addresses[0].port)
         for task in tasks:
             task.cancel()
 
 
-async def agent_send(port: int, directory: Path, count: int, kept: bool) -> float:
+async def agent_send(port: int, directory: Path, count: int, kept: bool) -> Taken:
     """The same as `bare_send`, by an agent."""
     async with agent("alex", directory, kept=kept) as alex:
         chat = await alex.invite(f"sip:bob@127.0.0.1:{port}")
@@ -172,9 +199,9 @@ async def agent_send(port: int, directory: Path, count: int, kept: bool) -> floa
                 receipt = await chat.send(TEXT.format(number))
                 await receipt.displayed(30)
 
-        started = time.perf_counter()
+        watch = Watch()
         await asyncio.gather(*(write() for _ in range(UNDER_WAY)))
-        return time.perf_counter() - started
+        return watch.taken
 
 
 async def take_samples(directory: Path) -> None:
@@ -227,23 +254,30 @@ def words(role: str, directory: Path, options: argparse.Namespace) -> list[str]:
     return made
 
 
-@contextlib.contextmanager
-def receiver(role: str, directory: Path, options: argparse.Namespace) -> Iterator[int]:
+def between(kind: str, directory: Path, options: argparse.Namespace) -> tuple[float, ...]:
+    """The seconds that all messages take from one process to the other, and the CPU time of both:
+    sender and receiver."""
     with subprocess.Popen(
-        words(role, directory, options), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        words(f"{kind}receive", directory, options),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdin is not None and process.stdout is not None
-        yield int(process.stdout.readline())
+        port = int(process.stdout.readline())
+        taken = sender(f"{kind}send", directory, port, options)
         process.stdin.close()
+        received = float(process.stdout.readline())
         process.wait(30)
+    return *taken, received
 
 
-def sender(role: str, directory: Path, port: int, options: argparse.Namespace) -> float:
+def sender(role: str, directory: Path, port: int, options: argparse.Namespace) -> Taken:
     more = ["--port", str(port), "--messages", str(options.messages)]
     done = subprocess.run(
         [*words(role, directory, options), *more], check=True, stdout=subprocess.PIPE, text=True
     )
-    return float(done.stdout)
+    return Taken(*map(float, done.stdout.split()))
 
 
 def play(options: argparse.Namespace) -> int:
@@ -255,11 +289,11 @@ def play(options: argparse.Namespace) -> int:
             case "bare-receive":
                 asyncio.run(bare_receive(directory))
             case "bare-send":
-                print(asyncio.run(bare_send(port, directory, count)))
+                print(*asyncio.run(bare_send(port, directory, count)))
             case "receive" | "kept-receive":
                 asyncio.run(agent_receive(directory, options.role == "kept-receive"))
             case _:
-                print(asyncio.run(agent_send(port, directory, count, options.role == "kept-send")))
+                print(*asyncio.run(agent_send(port, directory, count, options.role == "kept-send")))
     if isinstance(profile, cProfile.Profile):
         pstats.Stats(profile, stream=sys.stderr).sort_stats("tottime").print_stats(60)
     return 0
@@ -271,18 +305,23 @@ def play(options: argparse.Namespace) -> int:
 def rate(directory: Path, options: argparse.Namespace) -> bool:
     asyncio.run(take_samples(directory))
     ways = {"bare sockets": "bare-", "agents": "", "agents with histories": "kept-"}
-    found: dict[str, list[float]] = {name: [] for name in ways}
+    found: dict[str, list[tuple[float, ...]]] = {name: [] for name in ways}
     for number in range(options.rounds + 1):
         for name, kind in ways.items():
-            with receiver(f"{kind}receive", directory, options) as port:
-                seconds = sender(f"{kind}send", directory, port, options)
+            taken = between(kind, directory, options)
             # The first round warms up.
             if number or not options.rounds:
-                found[name].append(options.messages / seconds)
-    medians = {name: statistics.median(rates) for name, rates in found.items()}
-    for name, median in medians.items():
-        share = median / medians["bare sockets"]
-        print(f"{name:<22} {median:7,.0f} messages a second, both receipts known   {share:.2f}")
+                found[name].append(taken)
+    medians: dict[str, float] = {}
+    for name, rounds in found.items():
+        seconds, sent, received = (statistics.median(each) for each in zip(*rounds, strict=True))
+        medians[name] = options.messages / seconds
+        share = medians[name] / medians["bare sockets"]
+        microseconds = [f"{each / options.messages * 1e6:.0f}" for each in (sent, received)]
+        print(
+            f"{name:<22} {medians[name]:7,.0f} messages a second, both receipts known   {share:.2f}"
+            f"   CPU {' + '.join(microseconds)} µs each"
+        )
     print(f"(goal {GOAL:,}; load {os.getloadavg()[0]:.1f})")
     return min(medians.values()) >= GOAL
 
