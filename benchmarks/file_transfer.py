@@ -38,6 +38,7 @@ import psutil
 
 from rcsops import Agent
 from rcsops.settings import FileRules
+from rcsops.transport.loop import settle_collector
 from rcsops.ua import Chat, FileOffered, TextReceived
 
 GOAL = 0.5
@@ -150,6 +151,7 @@ def agent(name: str, directory: Path, chunk: int) -> Agent:
 
 async def agent_receive(directory: Path) -> None:
     """Takes every chat and every file; says on its output when a text was on its way how long."""
+    settle_collector()
     async with agent("bob", directory, BLOCK) as bob:
         address = bob.host.addresses[0]
         print(address.port, flush=True)
@@ -183,6 +185,7 @@ async def agent_send(port: int, directory: Path, path: Path, chunk: int) -> floa
 
 async def latencies(port: int, directory: Path, path: Path, busy: bool) -> None:
     """Chats while a file stands still, or while one after the other goes."""
+    settle_collector()
     async with agent("alex", directory, BLOCK) as alex:
         peer = f"sip:bob@127.0.0.1:{port}"
         chat = await alex.invite(peer)

@@ -6,6 +6,7 @@ how many messages an agent can take.
 
 import time
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, insert, literal, select, update
@@ -147,6 +148,47 @@ def advance(
     return None
 
 
+def progress(
+    connection: Connection,
+    peer: str,
+    message_id: str,
+    times: dict[str, float],
+    over: Sequence[str],
+    way: str = "",
+) -> None:
+    """Notes several states of a message of ours at once, as `advance` would one after the other.
+
+    ``times`` says when it came to which (none of them "failed"), the furthest last, and ``over``
+    are the states that this one may follow on.
+    """
+    at = [times.get(state) for state in _PROGRESS]
+    reached = next(reversed(times))
+    _cursor(connection).execute(
+        _progress_statement(len(over)), (*at, reached, way, peer, message_id, *over)
+    )
+
+
+_PROGRESS = tuple(state for state in TIMES if state != "failed")
+
+
+@cache
+def _progress_statement(over: int) -> str:
+    sets = [f"{TIMES[state]} = coalesce({TIMES[state]}, ?)" for state in _PROGRESS]
+    # Numbered from here on: what stands on the right side is the row as it was.
+    status, way, peer, message_id = range(len(sets) + 1, len(sets) + 5)
+    before = ", ".join(f"?{number}" for number in range(message_id + 1, message_id + 1 + over))
+    sets = [each.replace("?", f"?{number}") for number, each in enumerate(sets, 1)]
+    sets += [
+        f"status = CASE WHEN status IN ({before}) THEN ?{status} ELSE status END",
+        f"reason = CASE WHEN status IN ({before}) THEN '' ELSE reason END",
+        f"way = CASE WHEN ?{way} != '' AND status IN ({before}) THEN ?{way} ELSE way END",
+    ]
+    return (
+        f"UPDATE message SET {', '.join(sets)} "  # noqa: S608
+        f"WHERE peer = ?{peer} AND direction = 'out' AND message_id = ?{message_id}"
+    )
+
+
 def see(connection: Connection, peer: str, message_id: str, owe: bool) -> bool:
     """Notes that a message that came was seen; ``owe``: its sender is to be told, if it asked.
 
@@ -225,17 +267,13 @@ def owing(connection: Connection, own: int, limit: int = 1000) -> list[HistoryMe
     return [HistoryMessage(*row[:-1])._replace(id=row[-1]) for row in rows]
 
 
-def settle(connection: Connection, peer: str, message_id: str, kind: int) -> None:
-    """Notes that a notification about a message that came (DELIVERY, DISPLAY) is not owed any
-    more."""
-    if kind == DELIVERY:
-        change = "owed = owed & ~1, delivered_at = coalesce(delivered_at, ?)"
-        values: tuple[float, ...] = (time.time(),)
-    else:
-        change, values = "owed = owed & ~2", ()
+def settle(connection: Connection, peer: str, message_id: str, kinds: int, at: float) -> None:
+    """Notes that notifications about a message that came (DELIVERY, DISPLAY or both) are not owed
+    any more; ``at`` is when its sender had that of its delivery."""
     _cursor(connection).execute(
-        f"UPDATE message SET {change} WHERE {_THEIRS}",  # noqa: S608
-        (*values, peer, message_id),
+        "UPDATE message SET owed = owed & ~?, delivered_at = coalesce(delivered_at, ?) "  # noqa: S608
+        f"WHERE {_THEIRS}",
+        (kinds, at if kinds & DELIVERY else None, peer, message_id),
     )
 
 

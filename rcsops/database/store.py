@@ -68,9 +68,17 @@ class Store:
     in the store's thread; they must not keep the connection.
     """
 
-    def __init__(self, url: str, *, create: bool = False, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        create: bool = False,
+        max_waiting: int = MAX_WAITING,
+        watched: bool = True,
+    ) -> None:
         self.url = url
         self.snapshot = Snapshot(None, -1)
+        self._watched = watched
         self._path = sqlite_file(url)
         self._engine = open_engine(url, create=create, pooled=True)
         self._connection: Connection | None = None
@@ -88,14 +96,15 @@ class Store:
         create: bool = False,
         prepare: Callable[[Connection], object] | None = None,
         max_waiting: int = MAX_WAITING,
+        watched: bool = True,
     ) -> "Store":
         """Connects and starts the thread.
 
         ``prepare`` runs first, in a transaction of its own (to check or make tables). Raises
         `DatabaseError` when the database cannot be used; more than ``max_waiting`` functions at a
-        time are refused.
+        time are refused. Without ``watched`` there is no ``snapshot``.
         """
-        store = cls(url, create=create, max_waiting=max_waiting)
+        store = cls(url, create=create, max_waiting=max_waiting, watched=watched)
         store._thread.start()
         try:
             store.submit(prepare or _nothing).result()
@@ -275,7 +284,7 @@ class Store:
         self.snapshot = Snapshot(None, -1)
 
     def _look(self, connection: Connection) -> None:
-        if self._path is None:
+        if self._path is None or not self._watched:
             return
         # The file first: what another process commits in between shows in data_version, and what
         # it commits afterwards changes the file.

@@ -11,6 +11,7 @@ from rcsops.database import history as table
 from rcsops.database.history_sessions import HistorySession, add_session, end_session
 from rcsops.errors import DatabaseError
 from rcsops.transport.turns import Turns
+from rcsops.ua.history_notes import HistoryNotes
 from rcsops.ua.history_queue import HistoryQueue
 from rcsops.ua.notices import Notice
 from rcsops.ua.ownership import Ownership
@@ -22,11 +23,12 @@ __all__ = ["History"]
 class History:
     """The messages of one agent in an SQLite file; made by ``open``."""
 
-    __slots__ = ("_ownership", "_queue", "_store")
+    __slots__ = ("_notes", "_ownership", "_queue", "_store")
 
     def __init__(self, store: Store, ownership: Ownership, turns: Turns | None = None) -> None:
         self._store = store
         self._queue = HistoryQueue(store, turns)
+        self._notes = HistoryNotes(self._queue)
         self._ownership = ownership
 
     @classmethod
@@ -37,6 +39,8 @@ class History:
 
     async def close(self) -> None:
         """Commits what is waiting and closes the file."""
+        self._notes.flush()
+        self._queue.hand_over()
         await asyncio.to_thread(self._store.close)
         self._queue.finish()
         self._ownership.close()
@@ -51,6 +55,8 @@ class History:
         owners = await self._store.read(table.owners)
         gone = [number for number in owners if self._ownership.outlived(number)]
         own = self._ownership.number
+        self._notes.flush()
+        self._queue.hand_over()
         try:
             return await self._store.run(
                 lambda connection: table.take_over(connection, gone, own, since)
@@ -62,6 +68,7 @@ class History:
     def owing(self, done: Callable[[list[table.HistoryMessage]], None]) -> None:
         """Calls ``done`` with the messages about which this process still owes a notification."""
         own = self._ownership.number
+        self._notes.flush()
         self._queue.put(
             lambda connection: table.owing(connection, own),
             lambda result: done([] if isinstance(result, DatabaseError) else result),
@@ -220,18 +227,19 @@ class History:
 
     def settled(self, peer: str, message_id: str, kind: int) -> None:
         """Notes that a notification (`table.DELIVERY`, `DISPLAY`) is owed no longer."""
-        self._queue.put(
-            lambda connection: table.settle(
-                connection, _storable(peer), _storable(message_id), kind
-            )
-        )
+        self._notes.settled(_storable(peer), _storable(message_id), kind)
 
     def status(
         self, peer: str, message_id: str, status: str, reason: str = "", *, way: str = ""
     ) -> None:
         """Notes what became of a message of ours, unless it is known to have come further: another
         device of the user's may have been told, which writes here as well."""
-        over = states_before(MessageStatus(status))
+        state = MessageStatus(status)
+        if state not in (MessageStatus.QUEUED, MessageStatus.FAILED):
+            self._notes.status(_storable(peer), message_id, state, way)
+            return
+        over = states_before(state)
+        self._notes.flush()
         self._queue.put(
             lambda connection: table.advance(
                 connection,
@@ -252,6 +260,7 @@ class History:
         ``over`` are the states that it may follow on; ``peer`` None stands for any. Returns who
         the message went to, None when this is no news. Raises DatabaseError.
         """
+        self._notes.flush()
         return await self._queue.run(
             lambda connection: table.advance(
                 connection,
@@ -267,6 +276,7 @@ class History:
         self, peer: str | None = None, *, limit: int = 100
     ) -> list[table.HistoryMessage]:
         """The last messages, oldest first. Raises DatabaseError."""
+        self._notes.flush()
         return await self._queue.run(
             lambda connection: table.load(connection, peer=peer, limit=limit)
         )
@@ -277,7 +287,9 @@ def _open(path: Path) -> tuple[Store, Ownership]:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DatabaseError(f"{path.parent} cannot be made: {error.strerror}") from error
-    store = Store.open(f"sqlite:///{path.absolute()}", create=True, prepare=prepare_history)
+    store = Store.open(
+        f"sqlite:///{path.absolute()}", create=True, prepare=prepare_history, watched=False
+    )
     try:
         return store, Ownership(path.with_name(f"{path.name}-owners"))
     except OSError as error:

@@ -82,9 +82,16 @@ class HistoryQueue:
             self._loop.call_soon(self._tell, ((item, error),))
             return
         self._waiting.append(item)
-        if self._asked:
+        if not self._asked:
+            # Not yet: what comes in the same turn of the loop gathers before the thread wakes.
+            self._asked = True
+            self._loop.call_soon(self.hand_over)
+
+    def hand_over(self) -> None:
+        """Has the store come for what waits now; before it is closed, for instance."""
+        if not self._waiting:
+            self._asked = False
             return
-        self._asked = True
         taken: list[_Item] = []
 
         def committed(future: "Future[list[Any]]") -> None:

@@ -1,6 +1,7 @@
 """What became of a message: awaitable for scripts, and as a state."""
 
 import asyncio
+from collections.abc import Iterable
 from copy import copy
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -8,7 +9,7 @@ from enum import StrEnum
 from rcsops.errors import AgentError, DeliveryError, SessionClosed
 from rcsops.rcs import DeliveryReceived, FileInfo
 
-__all__ = ["MessageStatus", "Receipt", "failure_of", "state_of", "states_before"]
+__all__ = ["MessageStatus", "Receipt", "failure_of", "further", "state_of", "states_before"]
 
 
 class MessageStatus(StrEnum):
@@ -37,7 +38,12 @@ _RANK = {status: rank for rank, status in enumerate(_ORDER)}
 def states_before(status: MessageStatus) -> tuple[MessageStatus, ...]:
     """The states that ``status`` can follow on; a message that has arrived fails no more."""
     end = MessageStatus.DELIVERED if status is MessageStatus.FAILED else status
-    return _ORDER[: _ORDER.index(end)]
+    return _ORDER[: _RANK[end]]
+
+
+def further(states: Iterable[str]) -> MessageStatus:
+    """The one of several states, none of them FAILED, that includes the others."""
+    return max(map(MessageStatus, states), key=_RANK.__getitem__)
 
 
 _REPORTED = {

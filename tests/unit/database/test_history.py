@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from rcsops.database import history, open_engine, prepare_history, writing
 from rcsops.database.history import Attachment, HistoryMessage
+from rcsops.ua.receipts import MessageStatus, further, states_before
 
 ALEX, CAROL = "sip:alex@rcs.example", "sip:carol@rcs.example"
 
@@ -90,3 +91,40 @@ def test_each_state_has_its_time_and_none_goes_back(connection: Connection) -> N
     assert start <= kept.displayed_at <= kept.delivered_at
     assert history.advance(connection, "m1", "displayed", over=early, peer=ALEX) is None
     assert history.load(connection) == [kept]
+
+
+@pytest.mark.parametrize("before", ["queued", "stored", "sent", "delivered", "displayed", "failed"])
+@pytest.mark.parametrize(
+    "states",
+    [
+        ("sent",),
+        ("delivered", "sent"),
+        ("sent", "delivered", "displayed"),
+        ("stored", "displayed"),
+    ],
+    ids="-".join,
+)
+def test_states_noted_together_are_as_if_noted_one_by_one(
+    connection: Connection, before: str, states: tuple[str, ...]
+) -> None:
+    for name in ("one", "all"):
+        entry = message(name, direction="out")._replace(status=before, reason="r", way="message")
+        history.add(connection, entry)
+    for state in states:
+        over = states_before(MessageStatus(state))
+        history.advance(connection, "one", state, over=over, peer=ALEX, way="session")
+    last = further(states)
+    times = dict.fromkeys(sorted(states, key=lambda each: each == last), 20.0)
+    history.progress(connection, ALEX, "all", times, over=states_before(last), way="session")
+    one, together = history.load(connection)
+    assert (one.status, one.reason, one.way) == (together.status, together.reason, together.way)
+    assert set(one.times) == set(together.times)
+
+
+def test_notifications_are_settled_one_by_one_or_together(connection: Connection) -> None:
+    both = history.DELIVERY | history.DISPLAY
+    for name, kinds in (("m1", history.DELIVERY), ("m2", history.DISPLAY), ("m3", both)):
+        history.add(connection, message(name)._replace(wanted=both, owed=both))
+        history.settle(connection, ALEX, name, kinds, 20.0)
+    found = [(each.owed, each.delivered_at) for each in history.load(connection)]
+    assert found == [(history.DISPLAY, 20.0), (history.DELIVERY, None), (0, 20.0)]
