@@ -19,7 +19,8 @@ class HistoryNotes:
     The first goes to the disk at once; what comes within 50 ms of that goes together, each message
     with one statement. So a flood of receipts takes few commits from the messages that somebody
     does wait for. Of what a process that is killed has not noted it hears again: a message without
-    its receipt goes once more, and so does a notification that is owed.
+    its receipt goes once more, and so does a notification that is owed. Only of a message that was
+    displayed it is told once: its state may then stay "delivered", which is true as well.
     """
 
     __slots__ = ("_flushed_at", "_loop", "_queue", "_settled", "_states", "_timer", "_ways")

@@ -40,7 +40,16 @@ class HistoryQueue:
     results, in ``turns``.
     """
 
-    __slots__ = ("_asked", "_loop", "_slice_due", "_store", "_told", "_turns", "_waiting")
+    __slots__ = (
+        "_coming",
+        "_hand_over_due",
+        "_loop",
+        "_slice_due",
+        "_store",
+        "_told",
+        "_turns",
+        "_waiting",
+    )
 
     def __init__(self, store: Store, turns: Turns | None = None) -> None:
         self._store = store
@@ -49,8 +58,9 @@ class HistoryQueue:
         self._told: deque[tuple[_Item, Any]] = deque()
         self._slice_due = False
         self._waiting: deque[_Item] = deque()
-        # Whether the store has been asked to come for what waits.
-        self._asked = False
+        self._hand_over_due = False
+        # Whether the store has been asked to come for what waits, and has not begun.
+        self._coming = False
 
     def put(
         self,
@@ -82,16 +92,18 @@ class HistoryQueue:
             self._loop.call_soon(self._tell, ((item, error),))
             return
         self._waiting.append(item)
-        if not self._asked:
+        if not self._hand_over_due and not self._coming:
             # Not yet: what comes in the same turn of the loop gathers before the thread wakes.
-            self._asked = True
+            self._hand_over_due = True
             self._loop.call_soon(self.hand_over)
 
     def hand_over(self) -> None:
         """Has the store come for what waits now; before it is closed, for instance."""
-        if not self._waiting:
-            self._asked = False
+        self._hand_over_due = False
+        # Once only: asked again after it was closed, the store would have it fail.
+        if self._coming or not self._waiting:
             return
+        self._coming = True
         taken: list[_Item] = []
 
         def committed(future: "Future[list[Any]]") -> None:
@@ -105,7 +117,7 @@ class HistoryQueue:
 
     def _work(self, connection: Connection, taken: list[_Item]) -> list[Any]:
         # In the store's thread. This first: for what comes from now on it is asked again.
-        self._asked = False
+        self._coming = False
         results: list[Any] = []
         waiting = self._waiting
         for _ in range(len(waiting)):
@@ -136,7 +148,7 @@ class HistoryQueue:
             return
         if not taken:
             # It never came to it.
-            self._asked = False
+            self._coming = False
             taken.extend(self._waiting)
             self._waiting.clear()
         failure = self._failure(error)

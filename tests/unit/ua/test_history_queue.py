@@ -43,6 +43,27 @@ async def test_a_store_that_is_closed_is_told_to_everybody(tmp_path: Path) -> No
             await queue.run(_statement("SELECT 1"))
 
 
+async def test_what_was_put_just_before_the_close_is_done(tmp_path: Path) -> None:
+    """Also when the store is slow and the loop goes on before it comes to it."""
+    url = f"sqlite:///{tmp_path / 'a.db'}"
+    store = Store.open(url, create=True)
+    queue = HistoryQueue(store)
+    await queue.run(_statement("CREATE TABLE t (n INTEGER PRIMARY KEY)"))
+    told: list[object] = []
+    store.post(lambda _connection: time.sleep(0.2))
+    queue.put(_statement("INSERT INTO t VALUES (1)"), told.append)
+    queue.hand_over()
+    await asyncio.to_thread(store.close)
+    await asyncio.sleep(0)
+    queue.finish()
+    assert told == [1]
+    store = Store.open(url)
+    try:
+        assert await HistoryQueue(store).run(_statement("DELETE FROM t")) == 1
+    finally:
+        store.close()
+
+
 async def test_what_nobody_waits_for_any_more_is_not_done(tmp_path: Path) -> None:
     store = Store.open(f"sqlite:///{tmp_path / 'a.db'}", create=True)
     try:
