@@ -1,5 +1,6 @@
 """``rcsops chat`` as a full screen. Imported where it is shown, for that takes its time."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 
@@ -41,6 +42,9 @@ async def run_screen(
     setup: AgentSetup, make_room: Callable[..., ChatRoom], wire: Wire, peer: str | None
 ) -> int:
     """Shows it until the person leaves; the exit code."""
+    for name in ("COLUMNS", "LINES"):
+        # What a shell has put there stays as it is when the window changes its size.
+        os.environ.pop(name, None)
     app = screen_app(setup, make_room, wire, peer)
     with log_to(LogNotices(app)):
         code = app.outcome(await app.run_async())

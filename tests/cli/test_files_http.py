@@ -213,6 +213,7 @@ def test_an_offer_that_is_declined_after_a_restart_is_not_made_again(lab: Lab, p
     with lab.waiting(bob) as chat:
         chat.type("/decline")
         assert chat.wait("declined")["name"] == "beach.jpg"
+        assert chat.finish() == 0
     not_asked(lab, bob)
 
 

@@ -104,7 +104,13 @@ def test_a_terminal_that_does_not_tell_its_size(stage: Stage) -> None:
     chat = subprocess.Popen(
         [sys.executable, "-m", "rcsops", "chat", "bob"],
         cwd=stage.directory,
-        env={**stage.server.environment, "TERM": "xterm-256color", "LANG": "C.UTF-8"},
+        env={
+            **stage.server.environment,
+            "TERM": "xterm-256color",
+            "LANG": "C.UTF-8",
+            "COLUMNS": "80",
+            "LINES": "24",
+        },
         stdin=its,
         stdout=its,
         stderr=its,
