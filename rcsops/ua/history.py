@@ -95,6 +95,9 @@ class History:
             address=_storable(address),
             owner=self._ownership.number,
         )
+        # What is known by now is on the disk before the message leaves: who has said of another
+        # that it arrived gets this one again if its sender is killed, and others do not.
+        self._notes.flush()
         await self._queue.run(lambda connection: table.add(connection, entry))
 
     def incoming(

@@ -10,13 +10,13 @@ from rcsops.ua.receipts import MessageStatus, further, states_before
 
 __all__ = ["HistoryNotes"]
 
-_GATHER_SECONDS = 0.05
+_GATHER_SECONDS = 0.02
 
 
 class HistoryNotes:
     """States of our messages, and notifications that are owed no longer: nobody waits for these.
 
-    The first goes to the disk at once; what comes within 50 ms of that goes together, each message
+    The first goes to the disk at once; what comes within 20 ms of that goes together, each message
     with one statement. So a flood of receipts takes few commits from the messages that somebody
     does wait for. Of what a process that is killed has not noted it hears again: a message without
     its receipt goes once more, and so does a notification that is owed. Only of a message that was
