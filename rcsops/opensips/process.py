@@ -27,6 +27,7 @@ __all__ = [
     "command_line",
     "end_processes",
     "find_account",
+    "is_writing",
     "memory_of",
     "server_processes",
     "spawn",
@@ -116,6 +117,15 @@ def server_processes(run_dir: Path) -> Processes:
                 found.append(pid)
     leaders = [pid for pid in found if _group_of(pid) == pid]
     return Processes(leaders[0] if leaders else 0, tuple(found))
+
+
+def is_writing(processes: Processes) -> bool:
+    """Whether of a server that ends its main process alone is left, and goes on."""
+    if not processes.main or processes.pids != (processes.main,):
+        return False
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(processes.main).status() != psutil.STATUS_STOPPED
+    return False
 
 
 def _trusted(pid: int, run_dir: Path) -> bool:

@@ -12,7 +12,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from rcsops.database import check_tables, open_engine, reading
@@ -26,6 +25,7 @@ from rcsops.opensips.process import (
     Processes,
     end_processes,
     find_account,
+    is_writing,
     memory_of,
     server_processes,
 )
@@ -118,7 +118,7 @@ def stop(project: Project, timeout: float) -> Stopped:
     # Workers without a main process pay no heed to anything milder.
     for how, action, seconds in steps if main else steps[-1:]:
         action()
-        if wait_for(lambda: not server_processes(run), seconds) or _cleaned_up(run, main):
+        if wait_for(lambda: not server_processes(run), seconds) or _cleaned_up(files, main):
             _forget(files)
             return Stopped(main or processes.pids[0], how)
     raise EngineError(
@@ -297,13 +297,17 @@ def _kill_by_mi(files: RunFiles) -> None:
         MiClient(files, timeout=_KILL_ANSWER_SECONDS).call("kill")
 
 
-def _cleaned_up(run: Path, main: int) -> bool:
+def _cleaned_up(files: RunFiles, main: int) -> bool:
     """Whether a main process whose workers have gone ends by itself: it writes what it holds in
     memory, contacts and dialogs, to the database, and aborts when that takes too long
-    (``SHUTDOWN_TIMEOUT`` of OpenSIPS's config.h)."""
-    if not main or server_processes(run).pids != (main,):
+    (``SHUTDOWN_TIMEOUT`` of OpenSIPS's config.h). One that has not come so far as to have workers,
+    or stands still, has nothing to write."""
+    run = files.directory
+    if not main or _record(files).get("pid") != main or not is_writing(server_processes(run)):
         return False
-    return wait_for(lambda: not server_processes(run), _CLEANUP_SECONDS)
+    return wait_for(lambda: not is_writing(server_processes(run)), _CLEANUP_SECONDS) and (
+        not server_processes(run)
+    )
 
 
 def _terminate(pid: int) -> None:

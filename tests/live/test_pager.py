@@ -188,7 +188,8 @@ def test_a_recipient_who_is_killed_sees_nothing_twice(
     assert bob.finish() == 0
     shown += bob.messages
     assert len(shown) == len(set(shown))
-    assert [text for text, _ in bob.kept("in")] == texts
+    # What a kill left without an answer comes behind what msilo tried after it.
+    assert sorted(text for text, _ in bob.kept("in")) == sorted(texts)
 
 
 def test_twenty_messages_come_in_order(chat: StartChat, names: tuple[str, str]) -> None:
