@@ -39,11 +39,15 @@ class History:
 
     async def close(self) -> None:
         """Commits what is waiting and closes the file."""
-        self._notes.flush()
-        self._queue.hand_over()
+        self._hand_over()
         await asyncio.to_thread(self._store.close)
         self._queue.finish()
         self._ownership.close()
+
+    def _hand_over(self) -> None:
+        """Has the store come for all that was put, before what goes there by another way."""
+        self._notes.flush()
+        self._queue.hand_over()
 
     async def take_over(self, seconds: float) -> list[table.HistoryMessage]:
         """The texts that an earlier process had in hand when it ended, and that may not have
@@ -55,8 +59,7 @@ class History:
         owners = await self._store.read(table.owners)
         gone = [number for number in owners if self._ownership.outlived(number)]
         own = self._ownership.number
-        self._notes.flush()
-        self._queue.hand_over()
+        self._hand_over()
         try:
             return await self._store.run(
                 lambda connection: table.take_over(connection, gone, own, since)
