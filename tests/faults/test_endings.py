@@ -71,6 +71,14 @@ def test_what_is_under_way_to_one_who_reads_is_finished(lab: Lab, how: str) -> N
         assert set(shown(two).values()) == {1}
 
 
+def write_to_who_stands_still(one: ChatProcess, two: ChatProcess) -> None:
+    """A long text is on its way to a process that does not go on."""
+    talk(one, two)
+    two.signal(signal.SIGSTOP)
+    one.say(f"0 {LONG}")
+    one.wait("status", status="queued")
+
+
 @pytest.mark.parametrize(
     "how",
     [
@@ -81,10 +89,7 @@ def test_what_is_under_way_to_one_who_reads_is_finished(lab: Lab, how: str) -> N
 def test_a_long_text_to_one_who_stands_still_goes_again(lab: Lab, how: str) -> None:
     alex, bob = lab.users("alex", "bob")
     with lab.waiting(bob) as two, lab.start(alex, bob) as one:
-        talk(one, two)
-        two.signal(signal.SIGSTOP)
-        one.say(f"0 {LONG}")
-        one.wait("status", status="queued")
+        write_to_who_stands_still(one, two)
         end(one, how)
         if how == "bye":
             assert timed(lambda: one.wait("session-ended")) < _BOUND
@@ -178,10 +183,7 @@ def listed(chat: ChatProcess) -> list[dict[str, object]]:
 def test_a_second_signal_leaves_at_once(lab: Lab, number: signal.Signals) -> None:
     alex, bob = lab.users("alex", "bob")
     with lab.waiting(bob) as two, lab.start(alex, bob) as one:
-        talk(one, two)
-        two.signal(signal.SIGSTOP)
-        one.say(f"0 {LONG}")
-        one.wait("status", status="queued")
+        write_to_who_stands_still(one, two)
         one.signal(number)
         one.wait("ending")
         one.signal(number)
