@@ -70,6 +70,8 @@ class Receiver:
     replies: deque[bytes]
     # Whether success of a streamed message is reported only by ``confirm``.
     confirmed: bool = False
+    # Whether a message that is complete is answered only by ``answer``.
+    holding: bool = False
     _unfinished: dict[str, _Incoming] = field(default_factory=dict)
     # Message-ID -> 200 for a message that is complete, else the status it was refused with.
     _finished: OrderedDict[str, int] = field(default_factory=OrderedDict)
@@ -78,6 +80,8 @@ class Receiver:
     _accepted: str | None = None
     _buffered: int = 0
     _unconfirmed: dict[str, _Incoming] = field(default_factory=dict)
+    # By Message-ID, with the chunk that completed it.
+    _unanswered: dict[str, tuple[_Incoming, Request]] = field(default_factory=dict)
 
     def receive(self, request: Request) -> None:
         """Take a whole SEND."""
@@ -123,19 +127,18 @@ class Receiver:
         chunk, self._chunk = self._chunk, None
         if chunk is None:
             return
+        message = chunk.message
+        if message is not None and continuation != "#":
+            if continuation == "$":
+                message.final = chunk.offset
+            if message.final is not None and message.store.held >= message.final:
+                self._complete(message, chunk.request)
+                return
         if not chunk.answered:
             self._answer(chunk.request, 200)
-        message = chunk.message
-        if message is None:
-            return
-        if continuation == "#":
+        if message is not None and continuation == "#":
             self._drop(message)
             self.events.append(MessageAborted(message.message_id))
-            return
-        if continuation == "$":
-            message.final = chunk.offset
-        if message.final is not None and message.store.held >= message.final:
-            self._complete(message)
 
     def stop(self, message_id: str) -> bool:
         """Refuse the rest of a message that is under way: the peer is answered 413."""
@@ -210,8 +213,13 @@ class Receiver:
         if message.final is not None and end > message.final and more:
             raise RemoteProtocolError("octets after the end of the message", status=400)
 
-    def _complete(self, message: _Incoming) -> None:
+    def _complete(self, message: _Incoming, request: Request) -> None:
         size = message.store.held
+        holding = self.holding and message.store.end == message.final
+        if holding:
+            self._unanswered[message.message_id] = message, request
+        else:
+            self._answer(request, 200)
         if message.final is not None and message.store.end > message.final:
             self._drop(message)
             self._remember(message.message_id, 400)
@@ -226,12 +234,31 @@ class Receiver:
             )
         else:
             self.events.append(BodyComplete(message.message_id, message.content_type, size))
-        if not message.success_report:
+        if not message.success_report or holding:
             return
         if self.stream and self.confirmed:
             self._unconfirmed[message.message_id] = message
         else:
             self._report(message, size)
+
+    @property
+    def answered(self) -> bool:
+        """Whether no message waits for ``answer``."""
+        return not self._unanswered
+
+    def answer(self, message_id: str) -> bool:
+        """Answer a message that is complete; False when none of that name waits for it."""
+        message, request = self._unanswered.pop(message_id, (None, None))
+        if message is None or request is None:
+            return False
+        self._answer(request, 200)
+        if message.success_report:
+            self._report(message, message.store.held)
+        return True
+
+    def forget_unanswered(self) -> None:
+        """Nobody is there any more who could be answered."""
+        self._unanswered.clear()
 
     def confirm(self, message_id: str, status: int, text: str) -> bool:
         """Report what became of a message that is complete; False when no report is wanted."""

@@ -22,7 +22,8 @@ class MsrpSession:
     no answer has come, and is then set by ``set_remote_path``. ``active`` says that we open the
     connection and so send first. ``stream_incoming`` hands bodies on piece by piece (files)
     instead of keeping each message in memory until it is whole; with ``confirm_streams`` the REPORT
-    that its sender asked for waits for ``confirm``. ``accept_types`` and
+    that its sender asked for waits for ``confirm``. With ``hold_answers`` the 200 to the chunk that
+    completes a message, and a report on it, wait for ``answer``. ``accept_types`` and
     ``limits.max_size`` are what our SDP says, ``remote_max_size`` what the peer's says.
     ``direction`` is ours: sendrecv, sendonly or recvonly. ``window`` is how many chunks may await
     their answer.
@@ -42,6 +43,7 @@ class MsrpSession:
         remote_max_size: int | None = None,
         stream_incoming: bool = False,
         confirm_streams: bool = False,
+        hold_answers: bool = False,
         direction: str = "sendrecv",
         chunk_size: int = EXACT_CHUNK,
         window: int = 512,
@@ -77,6 +79,7 @@ class MsrpSession:
             self._events,
             self._replies,
             confirm_streams,
+            hold_answers,
         )
         self.direction = direction
         if remote_path:
@@ -132,7 +135,7 @@ class MsrpSession:
     @property
     def settled(self) -> bool:
         """Whether all that was sent is answered and nothing waits: the moment for a BYE."""
-        return self._sender.settled and not self._replies
+        return self._sender.settled and not self._replies and self._receiver.answered
 
     @property
     def answers_waiting(self) -> int:
@@ -160,6 +163,7 @@ class MsrpSession:
         """The connection is gone: every message without its 200 fails with status 0."""
         self._closed = True
         self._replies.clear()
+        self._receiver.forget_unanswered()
         self._sender.fail_all(0, reason)
 
     def send(
@@ -275,6 +279,11 @@ class MsrpSession:
     def refuse_rest(self) -> None:
         """The same for every message that is under way."""
         self._receiver.stop_all()
+
+    def answer(self, message_id: str) -> bool:
+        """Answer a message that is complete and has been dealt with; False when none of that name
+        waits for it, as when the connection is gone."""
+        return self._receiver.answer(message_id)
 
     def confirm(self, message_id: str, status: int = 200, text: str = "OK") -> bool:
         """Report what became of a streamed message that is complete: 200, or why it was not kept

@@ -299,6 +299,8 @@ class Chat(SessionUser):
         ``reason`` is what the SessionEnded event says on our side.
         """
         self._closing = True
+        if self._agent.history is not None:
+            self._agent.history.hasten()
         await self.session.end(reason or "closed", header='SIP;cause=200;text="Call completed"')
 
     def __aiter__(self) -> AsyncIterator[events.Event]:
@@ -438,6 +440,11 @@ class Chat(SessionUser):
 
     def _received(self, event: MessageReceived) -> None:
         message = self._codec.receive(event.content_type, event.body)
+        if isinstance(message, DeliveryReceived):
+            self._idle_watch.touch()
+            self._report_received(message, event.message_id)
+            return
+        self.session.session.answer(event.message_id)
         if isinstance(message, ComposingReceived):
             self._idle_watch.overlook()
             self._publish(events.Composing(self.peer, self.chat_id, message.active))
@@ -445,12 +452,31 @@ class Chat(SessionUser):
         self._idle_watch.touch()
         if isinstance(message, TextReceived):
             self._text_received(message, event.message_id)
-        elif isinstance(message, DeliveryReceived):
-            if not self.fates.take_report(message):
-                self._agent.pager.note_report(self.peer, message)
         elif isinstance(message, ContentReceived):
             # Neither shown nor kept, so no receipt may say that our user has it.
             logger.info("a message of type %.80s is not read here", message.content_type)
+
+    def _report_received(self, report: DeliveryReceived, msrp_id: str) -> None:
+        """Its 200 says that the history has it: what was answered is told only once."""
+        self._begin_storing(1)
+
+        def kept() -> None:
+            self._storing -= 1
+            self._storing_weight -= 1
+            link = self.session.link
+            if link is not None and link.session.answer(msrp_id):
+                link.pump_soon()
+            self.let_flow()
+            self._finish()
+
+        if not self.fates.take_report(report, kept):
+            self._agent.host.spawn(self._agent.pager.note_report(self.peer, report, kept))
+
+    def _begin_storing(self, weight: int) -> None:
+        self._storing += 1
+        self._storing_weight += weight
+        if self._storing_weight >= _HIGH_WATER:
+            self._hold_if_full()
 
     def _text_received(self, message: TextReceived, msrp_id: str) -> None:
         message_id = message.message_id or msrp_id
@@ -465,9 +491,7 @@ class Chat(SessionUser):
             self._agent.notifier.arrived(notice, again=not is_new)
             return
         weight = 1 + (len(message.text) >> 10)
-        self._storing += 1
-        self._storing_weight += weight
-        self._hold_if_full()
+        self._begin_storing(weight)
 
         def stored(result: bool | DatabaseError) -> None:
             self._storing -= 1

@@ -154,7 +154,11 @@ async def _invite(
         # What only the answer needs is made while the INVITE is on its way.
         nonlocal chat
         session.prepare(
-            msrp, stream.path, accept_types=stream.accept_types, limits=agent.receive_limits()
+            msrp,
+            stream.path,
+            accept_types=stream.accept_types,
+            limits=agent.receive_limits(),
+            hold_answers=True,
         )
         session.describe(offer)
         chat = agent.make_chat(

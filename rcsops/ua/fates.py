@@ -1,6 +1,7 @@
 """What becomes of the messages that went in a session."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from weakref import proxy
 
@@ -39,30 +40,39 @@ class Fates:
             _, old = self.receipts.popitem(last=False)
             old.end()
 
-    def take_report(self, report: DeliveryReceived) -> bool:
-        """The peer says what became of a message; False when it was not sent in this session."""
+    def take_report(self, report: DeliveryReceived, done: Callable[[], None] | None = None) -> bool:
+        """The peer says what became of a message; False when it was not sent in this session.
+
+        Calls ``done`` when the history has it, or does not keep it.
+        """
         if report.message_id not in self.receipts:
             return False
         self._reports_come = True
         status = state_of(report)
         if status is MessageStatus.FAILED:
-            self.failed(report.message_id, 0, failure_of(report))
-        elif status is not None:
-            self.advance(report.message_id, status)
-        elif report.kind == "display":
+            self.failed(report.message_id, 0, failure_of(report), done)
+            return True
+        if status is not None:
+            self.advance(report.message_id, status, done)
+            return True
+        if report.kind == "display":
             self.receipts[report.message_id].withhold()
+        if done is not None:
+            done()
         return True
 
-    def advance(self, message_id: str, status: MessageStatus) -> None:
-        """A message has come as far as ``status``."""
+    def advance(
+        self, message_id: str, status: MessageStatus, done: Callable[[], None] | None = None
+    ) -> None:
+        """A message has come as far as ``status``; ``done`` as in `take_report`."""
         receipt = self.receipts.get(message_id)
-        if receipt is None:
-            return
-        moved = receipt.advance(status)
-        chat = self._chat
-        if self._agent.history is not None:
+        moved = receipt is not None and receipt.advance(status)
+        chat, history = self._chat, self._agent.history
+        if receipt is not None and history is not None:
             # Also what comes late has its time.
-            self._agent.history.status(chat.peer, message_id, status.value, way="session")
+            history.status(chat.peer, message_id, status.value, way="session", done=done)
+        elif done is not None:
+            done()
         if not moved:
             return
         made = {
@@ -73,16 +83,24 @@ class Fates:
         }[status]
         chat.publish(made(chat.peer, chat.chat_id, message_id))
 
-    def failed(self, message_id: str, status: int, reason: str) -> None:
-        """A message does not get through; ``status`` is MSRP's, 0 without."""
+    def failed(
+        self,
+        message_id: str,
+        status: int,
+        reason: str,
+        done: Callable[[], None] | None = None,
+    ) -> None:
+        """A message does not get through; ``status`` is MSRP's, 0 without, ``done`` as in
+        `take_report`."""
         receipt, chat = self.receipts.get(message_id), self._chat
-        if receipt is None:
-            return
         error = DeliveryError(reason or f"MSRP {status}", status=status)
-        if not receipt.fail(error):
+        news = receipt is not None and receipt.fail(error)
+        if news and self._agent.history is not None:
+            self._agent.history.status(chat.peer, message_id, "failed", reason, done=done)
+        elif done is not None:
+            done()
+        if not news:
             return
-        if self._agent.history is not None:
-            self._agent.history.status(chat.peer, message_id, "failed", reason)
         chat.publish(events.Failed(chat.peer, chat.chat_id, message_id, status, reason))
 
     def let_go(self) -> None:

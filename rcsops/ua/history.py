@@ -11,7 +11,7 @@ from rcsops.database import history as table
 from rcsops.database.history_sessions import HistorySession, add_session, end_session
 from rcsops.errors import DatabaseError
 from rcsops.transport.turns import Turns
-from rcsops.ua.history_notes import HistoryNotes
+from rcsops.ua.history_notes import HistoryNotes, told
 from rcsops.ua.history_queue import HistoryQueue
 from rcsops.ua.notices import Notice
 from rcsops.ua.ownership import Ownership
@@ -231,18 +231,30 @@ class History:
         )
         self._queue.put(lambda connection: add_session(connection, entry))
 
+    def hasten(self) -> None:
+        """Has what was noted go to the disk now: somebody who waits for it wants to go."""
+        self._notes.flush()
+
     def settled(self, peer: str, message_id: str, kind: int) -> None:
         """Notes that a notification (`table.DELIVERY`, `DISPLAY`) is owed no longer."""
         self._notes.settled(_storable(peer), _storable(message_id), kind)
 
     def status(
-        self, peer: str, message_id: str, status: str, reason: str = "", *, way: str = ""
+        self,
+        peer: str,
+        message_id: str,
+        status: str,
+        reason: str = "",
+        *,
+        way: str = "",
+        done: Callable[[], None] | None = None,
     ) -> None:
         """Notes what became of a message of ours, unless it is known to have come further: another
-        device of the user's may have been told, which writes here as well."""
+        device of the user's may have been told, which writes here as well. Calls ``done`` when it
+        is on the disk, or cannot be, which the log then says."""
         state = MessageStatus(status)
         if state not in (MessageStatus.QUEUED, MessageStatus.FAILED):
-            self._notes.status(_storable(peer), message_id, state, way)
+            self._notes.status(_storable(peer), message_id, state, way, done)
             return
         over = states_before(state)
         self._notes.flush()
@@ -255,7 +267,8 @@ class History:
                 peer=_storable(peer),
                 reason=_storable(reason),
                 way=way,
-            )
+            ),
+            told((done,)) if done is not None else None,
         )
 
     async def advance(

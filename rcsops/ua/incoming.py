@@ -153,6 +153,7 @@ class Invitation(Pending):
             accept_types=stream.accept_types,
             limits=agent.receive_limits(),
             direction="sendrecv" if agreement is None else agreement.direction,
+            hold_answers=True,
         )
         call.describe(body)
         chat = agent.make_chat(

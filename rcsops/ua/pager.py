@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -76,7 +76,6 @@ class Pager:
         self._receipts: OrderedDict[str, tuple[str, Receipt]] = OrderedDict()
         self._threads: OrderedDict[str, str] = OrderedDict()
         self._reports = 0
-        self._noting = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -339,19 +338,15 @@ class Pager:
         if went_to is not None:
             self._publish(went_to, message_id, status, 0, reason)
 
-    def note_report(self, peer: str, report: DeliveryReceived) -> None:
-        """The same for a notification that nobody waits to have kept."""
-        if self._noting < _MAX_REPORTS:
-            self._noting += 1
-            self._agent.host.spawn(self._note_report(peer, report))
-
-    async def _note_report(self, peer: str, report: DeliveryReceived) -> None:
+    async def note_report(
+        self, peer: str, report: DeliveryReceived, done: Callable[[], None]
+    ) -> None:
+        """The same; calls ``done`` when it is on the disk, or cannot be: the log then says so."""
         try:
             await self.take_report(peer, report)
         except DatabaseError as error:
             logger.error("a notification could not be kept: %s", error)
-        finally:
-            self._noting -= 1
+        done()
 
     def remember(self, peer: str, receipt: Receipt) -> None:
         """Follows what becomes of a message."""

@@ -124,8 +124,10 @@ class MsrpCall(CallUser):
         direction: str = "sendrecv",
         limits: ReceiveLimits | None = None,
         stream_incoming: bool = False,
+        hold_answers: bool = False,
     ) -> None:
-        """Makes the MSRP session known under our path, before that is told to the peer.
+        """Makes the MSRP session known under our path, before that is told to the peer; see
+        `MsrpSession`.
 
         Raises InviteError when the call has ended meanwhile.
         """
@@ -139,6 +141,7 @@ class MsrpCall(CallUser):
             limits=limits if limits is not None else ReceiveLimits(),
             stream_incoming=stream_incoming,
             confirm_streams=stream_incoming,
+            hold_answers=hold_answers,
             direction=direction,
         )
         self.link = msrp.add(session, self._msrp_event, self._msrp_lost)

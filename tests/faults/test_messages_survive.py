@@ -6,6 +6,8 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -55,6 +57,23 @@ def all_delivered(lab: Lab, user: str) -> int:
         assert time.monotonic() < deadline, late
         time.sleep(0.2)
     return len(states)
+
+
+@contextmanager
+def listening(lab: Lab, user: str) -> Iterator[None]:
+    """``rcsops listen``, to which a message is displayed as soon as it is there."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "rcsops", "listen", user, "--exec", "true"],
+        cwd=lab.directory,
+        env=lab.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            wait_until(lambda: lab.is_registered(user), PATIENCE)
+            yield
+        finally:
+            process.terminate()
 
 
 def test_the_receiver_is_killed_among_messages(lab: Lab) -> None:
@@ -126,6 +145,29 @@ def test_what_is_owed_is_told_at_the_next_start(lab: Lab) -> None:
             finally:
                 owed.close()
         assert one.finish() == 0
+
+
+def test_what_is_displayed_is_told_again_to_who_was_killed(lab: Lab) -> None:
+    """The sender hears that its message was displayed, which is told once, and is killed within a
+    moment: before it has noted that, it has not answered either."""
+    chance = random.Random(6)
+    alex, bob = lab.users("alex", "bob")
+    with listening(lab, bob):
+        for number in range(5):
+            with lab.waiting(alex) as one:
+                one.type(f"/invite {bob}")
+                one.wait("session")
+                one.say(f"{number} seen?")
+                one.wait("status", status="displayed", text=f"{number} seen?")
+                time.sleep(chance.random() * 0.02)
+                one.kill()
+        with lab.waiting(alex):
+            wait_until(
+                lambda: set(status_of(lab, alex).values()) == {"displayed"},
+                PATIENCE,
+                what="the sender knows all that its peer told",
+            )
+    assert len(status_of(lab, alex)) == 5
 
 
 def test_a_sender_without_a_server_sends_when_it_is_back(lab: Lab) -> None:

@@ -364,6 +364,39 @@ def test_the_same_message_again_is_answered_and_dropped() -> None:
     assert len([f for f in pair.bob.frames() if f.kind == "REPORT"]) == 1
 
 
+def test_an_answer_that_is_held_leaves_when_the_message_is_dealt_with() -> None:
+    pair = Pair(bob={"hold_answers": True})
+    session = pair.alice.session
+    # Five chunks, of which the last one waits.
+    long = session.send("text/plain", b"x" * 9000, success_report=True)
+    short = session.send("text/plain", b"short")
+    pair.run()
+    assert {event.message_id for event in pair.bob.of(MessageReceived)} == {long, short}
+    assert pair.alice.of(MessageSent) == pair.alice.of(SuccessReported) == []
+    assert not pair.bob.session.settled
+    answers = len([frame for frame in pair.bob.frames() if frame.kind == "response"])
+    # Out of order, and each once.
+    assert pair.bob.session.answer(long)
+    assert not pair.bob.session.answer(long)
+    pair.run()
+    assert [event.message_id for event in pair.alice.of(MessageSent)] == [long]
+    assert [event.message_id for event in pair.alice.of(SuccessReported)] == [long]
+    assert pair.bob.session.answer(short)
+    pair.run()
+    assert [event.message_id for event in pair.alice.of(MessageSent)] == [long, short]
+    assert pair.bob.session.settled
+    assert len([frame for frame in pair.bob.frames() if frame.kind == "response"]) == answers + 2
+
+
+def test_an_answer_that_is_held_goes_with_the_connection() -> None:
+    pair = Pair(bob={"hold_answers": True})
+    message_id = pair.alice.session.send("text/plain", b"told")
+    pair.run()
+    pair.bob.session.connection_lost("reset")
+    assert not pair.bob.session.answer(message_id)
+    assert not pair.bob.session.has_data_to_send()
+
+
 def test_what_cannot_be_sent() -> None:
     pair = Pair(alice={"remote_max_size": 10})
     session = pair.alice.session
