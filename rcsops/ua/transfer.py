@@ -200,7 +200,7 @@ class Transfer(FileTransfer, SessionUser):
             if not how.retry or self.paused or delay is None:
                 self.interrupted(how.reason, None)
                 return
-            self.interrupted(how.reason, delay)
+            self.interrupted(how.reason, delay, patience.left)
             await self._sleep(delay)
             if self.status is not TransferStatus.INTERRUPTED:
                 # The peer was faster.

@@ -109,6 +109,7 @@ def test_a_receiver_that_is_killed_gets_the_rest_when_it_is_back(
         bob.kill()
     interrupted = alex.wait("file-interrupted")
     assert interrupted["retry_in"] is not None
+    assert 290 < interrupted["gives_up_in"] <= 300
     with lab.waiting(*words) as bob:
         resumed = bob.wait("file-resumed")
         assert 8 << 20 <= resumed["octets"] < SIZE
