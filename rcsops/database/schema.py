@@ -130,7 +130,9 @@ session = Table(
     # Seconds since 1970, UTC. Without an end it is open, or its process was killed.
     Column("began_at", Float, nullable=False),
     Column("ended_at", Float),
-    # "us", "peer" (who said BYE), "idle", "replaced", "broken", "not reached"; "" before the end.
+    # "us", "peer" (who said BYE), "idle", "replaced", "broken"; "" before the end. Of invitations
+    # that no session came of: "declined", "busy", "not reached"; ours: "no answer", "cancelled";
+    # the peer's: "missed", "elsewhere" (another device of the user's has answered).
     Column("ended", Text, nullable=False, server_default=text("''")),
     Column("reason", Text, nullable=False, server_default=text("''")),
     Index("session_time_idx", "began_at"),

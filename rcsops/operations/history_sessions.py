@@ -12,6 +12,21 @@ from rcsops.text import visible
 __all__ = ["Entry", "Mark", "session_record", "with_sessions"]
 
 
+# Why no session came of an invitation, by whether it was ours.
+_NO_SESSION = {
+    (True, "declined"): "{peer} declined",
+    (True, "busy"): "{peer} was busy",
+    (True, "no answer"): "{peer} did not answer",
+    (True, "cancelled"): "you took it back",
+    (True, "not reached"): "{reason}",
+    (False, "declined"): "you declined",
+    (False, "busy"): "you were busy",
+    (False, "missed"): "you did not answer",
+    (False, "elsewhere"): "another device of yours answered",
+    (False, "not reached"): "{reason}",
+}
+
+
 class Mark(NamedTuple):
     """The begin or end of a session in words, ``at`` a Unix time."""
 
@@ -66,10 +81,14 @@ def session_record(session: HistorySession) -> dict[str, Any]:
 
 def _marks(session: HistorySession, domain: str) -> Iterator[Mark]:
     peer = short_name(session.peer, domain)
-    if session.ended == "not reached":
-        yield Mark(session.began_at, f"no session with {peer}: {session.reason}")
+    ours = session.direction == "out"
+    why = _NO_SESSION.get((ours, session.ended))
+    if why is not None:
+        invited = "" if ours else f", {peer} invited"
+        reason = why.format(peer=peer, reason=session.reason)
+        yield Mark(session.began_at, f"no session with {peer}{invited}: {reason}")
         return
-    who = "you" if session.direction == "out" else peer
+    who = "you" if ours else peer
     yield Mark(session.began_at, f"session with {peer}, {who} invited")
     if session.ended_at is not None:
         how = {

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Attempt", "invite"]
 
 _CROSSING_SECONDS = 2.0
+# What the history calls an invitation of ours that is refused so.
+_ENDED = {408: "no answer", 486: "busy", 600: "busy", 603: "declined"}
 
 
 class Attempt:
@@ -109,11 +111,23 @@ async def invite(
         )
 
     begun = wall_clock()
+
+    def ended(how: str, reason: str = "") -> None:
+        if agent.history is not None:
+            agent.history.no_session(uri.aor, thread, begun, how, reason, outgoing=True)
+
     try:
         return await offer_securely(agent.options.msrp_security, targets[0].flow, offer)
     except InviteError as error:
-        if agent.history is not None:
-            agent.history.not_reached(uri.aor, thread, begun, str(error))
+        how = _ENDED.get(error.status, "not reached")
+        rang = (wall_clock() - begun).total_seconds()
+        if error.status == 487 and rang >= agent.options.invite_seconds:
+            # We took it back, since it had rung for long enough.
+            how = "no answer"
+        ended(how, str(error))
+        raise
+    except asyncio.CancelledError:
+        ended("cancelled")
         raise
 
 

@@ -217,16 +217,27 @@ class History:
             )
         )
 
-    def not_reached(self, peer: str, conversation_id: str, since: datetime, reason: str) -> None:
-        """Notes that no session came of an invitation of ours, made at ``since``."""
+    def no_session(
+        self,
+        peer: str,
+        conversation_id: str,
+        since: datetime,
+        ended: str,
+        reason: str = "",
+        *,
+        outgoing: bool,
+        chat_id: str = "",
+    ) -> None:
+        """Notes that no session came of an invitation, made at ``since``: ``ended`` as in
+        `rcsops.database.schema`."""
         entry = HistorySession(
             _storable(peer),
-            "out",
-            "",
+            "out" if outgoing else "in",
+            _storable(chat_id),
             since.timestamp(),
             _storable(conversation_id),
             datetime.now(UTC).timestamp(),
-            "not reached",
+            ended,
             _storable(reason),
         )
         self._queue.put(lambda connection: add_session(connection, entry))

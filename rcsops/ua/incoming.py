@@ -9,8 +9,10 @@ from rcsops.rcs import Agreement, chat_accepted, chat_answer, safe_name
 from rcsops.rcs import FileOffer as OfferedFile
 from rcsops.sdp import MsrpMedia, SessionDescription
 from rcsops.settings import FileVerdict
+from rcsops.transport import wall_clock
 from rcsops.ua import events
 from rcsops.ua.own_side import make_next, take_own_side
+from rcsops.ua.refusals import ELSEWHERE
 from rcsops.ua.security import is_secured
 from rcsops.ua.session import MsrpCall, SessionUser
 from rcsops.ua.taking import receive_file
@@ -82,7 +84,7 @@ class Invitation(Pending):
     The peer hears it ringing until it is accepted or rejected.
     """
 
-    __slots__ = ("_found", "_offer", "contribution_id", "conversation_id")
+    __slots__ = ("_found", "_invited_at", "_offer", "contribution_id", "conversation_id")
 
     def __init__(
         self,
@@ -97,8 +99,35 @@ class Invitation(Pending):
         request = call.call.request
         self._offer = offer
         self._found = found
+        self._invited_at = wall_clock()
         self.conversation_id = request.get("Conversation-ID") or agent.tokens.uuid()
         self.contribution_id = request.get("Contribution-ID") or agent.tokens.uuid()
+
+    def reject(self, status: int = 603, reason: str = "") -> bool:
+        refused = super().reject(status, reason)
+        if refused:
+            # An agent that is closed has not asked its user.
+            declined = "missed" if self._agent.is_closing else "declined"
+            self._note("busy" if status in (486, 600) else declined)
+        return refused
+
+    def session_ended(self, reason: str, *, by_peer: bool) -> None:
+        if not self._answered:
+            self._note("elsewhere" if reason == ELSEWHERE else "missed", reason)
+        super().session_ended(reason, by_peer=by_peer)
+
+    def _note(self, ended: str, reason: str = "") -> None:
+        """No session comes of it."""
+        if self._agent.history is not None:
+            self._agent.history.no_session(
+                self.peer,
+                self.conversation_id,
+                self._invited_at,
+                ended,
+                reason,
+                outgoing=False,
+                chat_id=self.chat_id,
+            )
 
     def reject_as_crossed(self) -> None:
         """Refuses it, unless it has been answered, because an INVITE of ours is the session."""
@@ -116,6 +145,9 @@ class Invitation(Pending):
         self._take()
         try:
             return await self._accept()
+        except InviteError as error:
+            self._note("not reached", str(error))
+            raise
         finally:
             self._agent.forget_pending(self)
 

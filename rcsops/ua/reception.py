@@ -8,6 +8,7 @@ from rcsops.rcs import find_chat, read_file_offer, safe_name
 from rcsops.sdp import MsrpMedia, SessionDescription
 from rcsops.settings import FileVerdict
 from rcsops.sip import Flow, Request
+from rcsops.transport import wall_clock
 from rcsops.ua import events
 from rcsops.ua.incoming import CROSSED, UNKNOWN_TYPE, FileOffer, Invitation
 from rcsops.ua.security import check_security
@@ -66,6 +67,11 @@ def _receive_chat(
     # One that replaces a chat takes its place.
     if agent.is_busy() and crossing is None and not any(c.peer == peer for c in agent.chats):
         agent.host.refuse(request, flow, 486)
+        if agent.history is not None:
+            thread, call_id = request.get("Conversation-ID") or "", request.call_id
+            agent.history.no_session(
+                peer, thread, wall_clock(), "busy", outgoing=False, chat_id=call_id
+            )
         return
     call = _ring(agent, request, flow)
     if call is None:

@@ -93,6 +93,45 @@ def test_a_session_that_breaks_one_that_is_killed_and_one_that_never_was(lab: La
     assert lines(lab, alex, "--sessions")[-1].startswith("-- no session with nobody-at-all: ")
 
 
+def test_how_invitations_ended_that_no_session_came_of(lab: Lab) -> None:
+    alex, bob, carol = lab.users("alex", "bob", "carol")
+    with lab.waiting(alex, "--ask") as one, lab.waiting(bob) as two, lab.waiting(carol) as three:
+        two.type(f"/invite {alex}")
+        one.wait("invited")
+        one.type("/decline")
+        two.wait("error", status=603)
+        two.type(f"/invite {alex}")
+        one.wait("invited")
+        two.type("/bye")
+        one.wait("invite-cancelled")
+        three.type(f"/invite {alex}")
+        one.wait("invited")
+        one.type("/accept")
+        one.wait("session")
+        two.type(f"/invite {alex}")
+        two.wait("error", status=486)
+        for each in (one, two, three):
+            each.finish()
+    assert ended(lab, bob) == [("out", "declined"), ("out", "cancelled"), ("out", "busy")]
+    assert lines(lab, bob, "--sessions") == [
+        f"-- no session with {alex}: {alex} declined",
+        f"-- no session with {alex}: you took it back",
+        f"-- no session with {alex}: {alex} was busy",
+    ]
+    assert [each for each in lines(lab, alex, "--sessions") if bob in each] == [
+        f"-- no session with {bob}, {bob} invited: you declined",
+        f"-- no session with {bob}, {bob} invited: you did not answer",
+        f"-- no session with {bob}, {bob} invited: you were busy",
+    ]
+    theirs = [each for each in sessions(lab, alex) if bob in each["peer"]]
+    assert [(each["direction"], each["ended"]) for each in theirs] == [
+        ("in", "declined"),
+        ("in", "missed"),
+        ("in", "busy"),
+    ]
+    assert all(each["chat_id"] and each["began_at"] <= each["ended_at"] for each in theirs)
+
+
 def test_what_makes_no_sense_is_refused(lab: Lab) -> None:
     (alex,) = lab.users("alex")
     assert rcsops(lab, "history", alex, "--sessions", "--search", "x").code == 2

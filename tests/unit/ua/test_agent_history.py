@@ -1,6 +1,8 @@
 """Stored before shown, once, and honestly when it cannot be."""
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 
 from rcsops import Agent
-from rcsops.errors import DatabaseError
+from rcsops.errors import DatabaseError, InviteError
 from rcsops.msrp import MsrpSession
 from rcsops.rcs import ChatCodec, FileSelector
 from rcsops.sip import Flow
@@ -275,3 +277,31 @@ async def test_progress_that_is_none_is_not_told() -> None:
     for _ in range(3):
         transfer._progress(5)
     assert len(told) == 1
+
+
+async def test_an_invitation_that_rings_for_too_long_is_not_answered_here_and_missed_there(
+    tmp_path: Path,
+) -> None:
+    async with (
+        Agent("sip:alex@rcs.example", history=tmp_path / "alex.db", invite_seconds=0.3) as alex,
+        Agent("sip:bob@rcs.example", history=tmp_path / "bob.db") as bob,
+    ):
+        with pytest.raises(InviteError):
+            await alex.invite(f"sip:bob@127.0.0.1:{bob.host.addresses[0].port}")
+    for name, row in (("alex", ("out", "no answer")), ("bob", ("in", "missed"))):
+        with contextlib.closing(sqlite3.connect(tmp_path / f"{name}.db")) as kept:
+            assert kept.execute("SELECT direction, ended FROM session").fetchall() == [row]
+
+
+async def test_an_agent_that_is_closed_has_missed_what_rang(tmp_path: Path) -> None:
+    async with Agent("sip:alex@rcs.example", history=tmp_path / "alex.db") as alex:
+        async with Agent("sip:bob@rcs.example", history=tmp_path / "bob.db") as bob:
+            port = bob.host.addresses[0].port
+            inviting = asyncio.create_task(alex.invite(f"sip:bob@127.0.0.1:{port}"))
+            async for _ in bob.incoming():
+                break
+        with pytest.raises(InviteError):
+            await inviting
+    for name, row in (("alex", ("out", "not reached")), ("bob", ("in", "missed"))):
+        with contextlib.closing(sqlite3.connect(tmp_path / f"{name}.db")) as kept:
+            assert kept.execute("SELECT direction, ended FROM session").fetchall() == [row]
