@@ -2,11 +2,12 @@
 
 import asyncio
 import contextvars
+import os
 import time
 from collections.abc import Callable
 from functools import partial
 
-__all__ = ["SLICE_SECONDS", "Turns"]
+__all__ = ["SLICE_SECONDS", "Turns", "give_way"]
 
 SLICE_SECONDS = 0.002
 """For so long one source of work goes on in a turn of the loop."""
@@ -82,3 +83,10 @@ class Turns:
 def _wake(waiter: "asyncio.Future[None]") -> None:
     if not waiter.done():
         waiter.set_result(None)
+
+
+def give_way() -> None:
+    """Lets others have the processor; for a thread that computes on and on, every millisecond or
+    two: a loop that wakes up would else wait until the system's clock ticks, 4 ms in most kernels.
+    """
+    os.sched_yield()

@@ -12,10 +12,11 @@ from rcsops.database.history import Attachment
 from rcsops.errors import TransferError, UsageError
 from rcsops.msrp.outgoing import Read
 from rcsops.rcs import FileInfo, FileSelector
+from rcsops.transport.turns import give_way
 
 __all__ = ["OutgoingFile", "attachment_of", "check_room", "read_thumbnail"]
 
-_BLOCK = 1 << 20
+_BLOCK = 512 << 10
 _MAX_THUMBNAIL = 1 << 16
 # How far ahead of what is read the system is told to fetch.
 _AHEAD = 8 << 20
@@ -89,6 +90,7 @@ class OutgoingFile:
             sha1.update(view[:count])
             sha256.update(view[:count])
             self.size += count
+            give_way()
         self.sha1, self.sha256 = sha1.hexdigest(), sha256.hexdigest()
 
     @classmethod

@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +15,16 @@ from typing import NamedTuple
 
 from rcsops.errors import TransferError
 from rcsops.rcs import FileSelector
+from rcsops.transport.turns import give_way
 
 __all__ = ["Checkpoint", "IncomingFile", "is_whole"]
 
-_BLOCK = 1 << 20
+# What is written and hashed at a time, a millisecond's work or two. The system takes so many pieces
+# in one call at most (IOV_MAX), and some fewer.
+_BLOCK = 512 << 10
+_MAX_PIECES = 256
 _MAX_COPIES = 10_000
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-# The system takes so many pieces in one call at most (IOV_MAX), and some fewer.
-_MAX_PIECES = 256
 _CHECKPOINT_OCTETS = 8 << 20
 _CHECKPOINT_SECONDS = 1.0
 _HIGH_WATER = 4 << 20
@@ -52,6 +55,7 @@ class IncomingFile:
     __slots__ = (
         "_descriptor",
         "_disordered",
+        "_done",
         "_error",
         "_marked_at",
         "_name",
@@ -60,8 +64,8 @@ class IncomingFile:
         "_sha1",
         "_sha256",
         "_size",
+        "_taken",
         "_working",
-        "backlog",
         "checkpoint",
         "directory",
         "modified",
@@ -86,7 +90,6 @@ class IncomingFile:
         self.modified: float | None = None
         self.partial = kept or directory / f".rcsops-{secrets.token_hex(8)}.part"
         self.written = 0
-        self.backlog = 0
         self.checkpoint = Checkpoint(0, hashlib.sha1(usedforsecurity=False).hexdigest())
         self._marked_at = time.monotonic()
         self.on_written: Callable[[], None] = _nothing
@@ -98,7 +101,9 @@ class IncomingFile:
         self._sha256 = hashlib.sha256() if promised.sha256 else None
         # Octets came in another order than that of the file: the hashes are made at the end.
         self._disordered = False
-        self._queue: list[tuple[int, bytes | memoryview]] = []
+        self._queue: deque[tuple[int, bytes | memoryview]] = deque()
+        # Octets that were taken, and that the thread is through with: each is changed by one only.
+        self._taken = self._done = 0
         self._working: asyncio.Future[None] | None = None
         self._error: TransferError | None = None
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -129,12 +134,12 @@ class IncomingFile:
     @property
     def is_full(self) -> bool:
         """Whether so much waits to be written that no more should be taken for now."""
-        return self.backlog > _HIGH_WATER
+        return self._taken - self._done > _HIGH_WATER
 
     @property
     def has_room(self) -> bool:
         """Whether more should be taken again."""
-        return self.backlog < _LOW_WATER
+        return self._taken - self._done < _LOW_WATER
 
     async def verify(self, checkpoint: Checkpoint) -> None:
         """Takes what is there up to ``checkpoint`` as received, off the event loop.
@@ -163,26 +168,26 @@ class IncomingFile:
         if offset + len(data) > self._size:
             raise TransferError("more came than was promised")
         self._queue.append((offset, data))
-        self.backlog += len(data)
+        self._taken += len(data)
         if self._working is None:
             self._work()
 
     def _work(self) -> None:
-        batch, self._queue = self._queue, []
         loop = asyncio.get_running_loop()
-        self._working = loop.run_in_executor(None, self._write, batch)
-        self._working.add_done_callback(lambda done: self._worked(done, batch))
+        self._working = loop.run_in_executor(None, self._write, loop)
+        self._working.add_done_callback(self._worked)
 
-    def _worked(
-        self, done: "asyncio.Future[None]", batch: list[tuple[int, bytes | memoryview]]
-    ) -> None:
+    def _worked(self, done: "asyncio.Future[None]") -> None:
         self._working = None
-        self.backlog -= sum(len(data) for _, data in batch)
         if not done.cancelled() and isinstance(error := done.exception(), OSError):
             self._error = TransferError(f"{self._name} cannot be written: {error.strerror}")
             self._queue.clear()
+            self._done = self._taken
         elif self._queue:
             self._work()
+        self._tell_written()
+
+    def _tell_written(self) -> None:
         self.on_written()
 
     def rewind(self) -> int:
@@ -266,30 +271,42 @@ class IncomingFile:
 
     # --- in a thread -------------------------------------------------------------------------
 
-    def _write(self, batch: list[tuple[int, bytes | memoryview]]) -> None:
+    def _write(self, loop: asyncio.AbstractEventLoop) -> None:
         descriptor = self._descriptor
-        if descriptor < 0:
-            return
-        index = 0
-        while index < len(batch):
-            start = end = batch[index][0]
-            pieces: list[bytes | memoryview] = []
-            while index < len(batch) and batch[index][0] == end and len(pieces) < _MAX_PIECES:
-                pieces.append(batch[index][1])
-                end += len(batch[index][1])
-                index += 1
-            _write_all(descriptor, pieces, start)
+        while descriptor >= 0 and (pieces := self._next_pieces()):
+            start, octets = pieces[0][0], [data for _, data in pieces]
+            end = start + sum(map(len, octets))
+            _write_all(descriptor, octets, start)
             if start != self.written:
                 self._disordered = True
             if not self._disordered:
-                for piece in pieces:
+                for piece in octets:
                     self._hash(piece)
                 self.written = end
-        new = 0 if self._disordered else self.written - self.checkpoint.octets
-        if new >= _CHECKPOINT_OCTETS or (
-            new and time.monotonic() - self._marked_at >= _CHECKPOINT_SECONDS
-        ):
-            self.mark()
+            new = 0 if self._disordered else self.written - self.checkpoint.octets
+            if new >= _CHECKPOINT_OCTETS or (
+                new and time.monotonic() - self._marked_at >= _CHECKPOINT_SECONDS
+            ):
+                self.mark()
+            had_room = self.has_room
+            self._done += end - start
+            if self.has_room and not had_room:
+                loop.call_soon_threadsafe(self._tell_written)
+            give_way()
+
+    def _next_pieces(self) -> list[tuple[int, bytes | memoryview]]:
+        """What waits and is to stand in a row; nothing when nothing waits."""
+        queue, size = self._queue, 0
+        pieces: list[tuple[int, bytes | memoryview]] = []
+        # It is emptied by the loop when the file is closed.
+        with contextlib.suppress(IndexError):
+            while size < _BLOCK and len(pieces) < _MAX_PIECES:
+                if pieces and queue[0][0] != pieces[0][0] + size:
+                    break
+                piece = queue.popleft()
+                pieces.append(piece)
+                size += len(piece[1])
+        return pieces
 
     def mark(self) -> None:
         """Makes a checkpoint of what has been written; called while nothing is being written."""
@@ -310,6 +327,7 @@ class IncomingFile:
                 return
             self._hash(block)
             self.written += len(block)
+            give_way()
 
     def _commit(self, descriptor: int) -> tuple[Path, str]:
         self._descriptor = descriptor

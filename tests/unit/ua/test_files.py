@@ -1,5 +1,6 @@
 """Files are written whole or not at all."""
 
+import asyncio
 import errno
 import hashlib
 import os
@@ -73,6 +74,26 @@ async def test_the_second_hash_counts_as_well(tmp_path: Path) -> None:
             with pytest.raises(TransferError, match="hash"):
                 await file.commit()
     assert os.listdir(tmp_path) == ["a.bin"]
+
+
+async def test_who_writes_faster_than_the_disk_is_told_when_there_is_room(tmp_path: Path) -> None:
+    piece = bytes(range(256)) * 256
+    count = 512
+    file = incoming(tmp_path, "a.bin", count * len(piece), hashlib.sha1(piece * count).hexdigest())
+    told = asyncio.Event()
+    file.on_written = told.set
+    waits = 0
+    for number in range(count):
+        file.write(number * len(piece), piece)
+        if file.is_full:
+            waits += 1
+            while not file.has_room:
+                told.clear()
+                await asyncio.wait_for(told.wait(), 10)
+            assert file.written
+    path, _ = await file.commit()
+    assert waits > 2
+    assert path.read_bytes() == piece * count
 
 
 async def test_what_is_written_twice_is_hashed_as_it_is_in_the_end(tmp_path: Path) -> None:
