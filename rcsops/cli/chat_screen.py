@@ -10,7 +10,8 @@ from rcsops.cli.agent_setup import AgentSetup
 from rcsops.logs import log_to
 from rcsops.operations.chat import ChatRoom
 from rcsops.operations.chat_memory import ChatMemory
-from rcsops.tui.app import ChatApp, LogNotices, ScreenSetup
+from rcsops.tui.app import ChatApp, ScreenSetup
+from rcsops.tui.desk import LogNotices
 from rcsops.tui.wire import Wire
 
 __all__ = ["run_screen", "screen_app"]

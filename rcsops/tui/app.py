@@ -1,11 +1,7 @@
 """The program around the chat screen: it runs the room beside it, and does what is asked of it."""
 
 import asyncio
-import logging
-import os
-import shutil
 import signal
-import threading
 import time
 import webbrowser
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -14,12 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from textual import events
-from textual.app import App
 from textual.binding import Binding, BindingType
-from textual.driver import Driver
-from textual.geometry import Size
-from textual.message import Message
 from textual.screen import Screen
 
 from rcsops.errors import DatabaseError, RcsopsError
@@ -31,7 +22,6 @@ from rcsops.operations.wording import amount
 from rcsops.settings.chat import CHAT_KEYS
 from rcsops.text import visible
 from rcsops.transport.loop import settle_collector
-from rcsops.transport.turns import Turns
 from rcsops.tui.desk import AlertDesk
 from rcsops.tui.exporting import EXPORT_COMMAND
 from rcsops.tui.hearing import Ear
@@ -46,21 +36,21 @@ from rcsops.tui.screens.search import SearchScreen
 from rcsops.tui.screens.words import WordsScreen
 from rcsops.tui.security import Security, security_words
 from rcsops.tui.state import ChatState, Conversation
+from rcsops.tui.terminal import TerminalApp
 from rcsops.tui.themes import NAMES, THEMES
 from rcsops.tui.wire import Wire
 from rcsops.ua import Invitation
 
 __all__ = ["ChatApp", "ScreenSetup"]
 
-# What comes within this time is drawn together; when very much comes, more of it.
+# What comes within this time is drawn together; when very much comes, more of it, and more again
+# while the person types: a key that comes just then waits for it.
 _DRAW_SECONDS = 0.04
 _BUSY_SECONDS = 0.2
 _BUSY_NOTICES = 8
-# What a person does and waits for.
-_INPUT = (events.Key, events.Paste, events.Click, events.MouseScrollDown, events.MouseScrollUp)
+_TYPING_SECONDS = 0.4
+_TYPES_SECONDS = 1.0
 _SEEN_SECONDS = 1.0
-_SIZE_SECONDS = 1.0
-_GOODBYE_SECONDS = 15.0
 _NOT_OFFERED = ("commands", "leave", "page-up", "page-down")
 _OFFERED_PEERS = 200
 _COMMANDS = {**COMMANDS, **EXPORT_COMMAND}
@@ -82,7 +72,7 @@ class ScreenSetup:
     keys: Mapping[str, str] | None = None
 
 
-class ChatApp(App[int], inherit_bindings=False):
+class ChatApp(TerminalApp, inherit_bindings=False):
     """The chat screen of one user. ``make_room`` gets where notices go, and makes the room.
 
     ``run_async`` returns the exit code of the room.
@@ -110,11 +100,13 @@ class ChatApp(App[int], inherit_bindings=False):
         self._bound = dict(setup.keys or {})
         super().__init__()
         self.room = make_room(self._notify)
+        self.turns = self.room.agent.host.turns
         self._setup = setup
         self._peer = peer
         teller = self.room.teller
         self.state = ChatState(teller.short(self.room.agent.aor), setup.server, teller.short)
-        self._ear = Ear(self.state, self._is_watched)
+        self._watched = ""
+        self._ear = Ear(self.state, lambda peer: peer == self._watched)
         self._heard: list[Notice] = []
         self._draw_due = False
         self._drawn_at = 0.0
@@ -122,7 +114,6 @@ class ChatApp(App[int], inherit_bindings=False):
         self._desk = AlertDesk(self, setup.notifications)
         self._reader = Reader(setup.memory, self.state, lambda: self.view, self._complain)
         self._seen_due = False
-        self._mouse_on = True
         self.farewell = ""
         self._fault: Exception | None = None
         for theme in THEMES:
@@ -146,54 +137,16 @@ class ChatApp(App[int], inherit_bindings=False):
         assert isinstance(screen, ChatScreen)
         return screen
 
-    # --- keys come first -----------------------------------------------------------------------
-
-    @property
-    def _turns(self) -> Turns:
-        return self.room.agent.host.turns
-
-    def get_driver_class(self) -> type[Driver]:
-        """The terminal's driver, which has what others send wait as soon as a key is read."""
-        app, base = self, super().get_driver_class()
-
-        class PromptDriver(base):  # type: ignore[misc,valid-type]
-            def process_message(self, message: Message) -> None:
-                # In the thread that reads the terminal.
-                if isinstance(message, _INPUT):
-                    app._turns.hold()
-                super().process_message(message)
-
-        return PromptDriver
-
-    async def on_event(self, event: events.Event) -> None:
-        """Has what others send wait until what a key changes is drawn."""
-        if not isinstance(event, _INPUT) or event.is_forwarded:
-            await super().on_event(event)
-            return
-        self._turns.hold()
-        await super().on_event(event)
-        # Behind the key in the same queue, so after it; then behind what it made known there.
-        widget = self.focused or self.screen
-        widget.call_after_refresh(widget.call_after_refresh, self._turns.let_go)
-
     # --- life --------------------------------------------------------------------------------
 
     def on_ready(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.leave)
-        loop.add_signal_handler(signal.SIGHUP, self.lose_terminal)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         if self._setup.mouse == "off":
             self.toggle_mouse(quiet=True)
-        if not self.is_headless:
-            self.set_interval(_SIZE_SECONDS, self._fit)
         self.run_worker(self._live(), exit_on_error=False)
-
-    def _fit(self) -> None:
-        """Takes the size of a terminal whose change no signal told of, as in a container."""
-        size = Size(*shutil.get_terminal_size((0, 0)))
-        if size and size != self.size:
-            self.post_message(events.Resize(size, size))
 
     async def _live(self) -> None:
         code = 1
@@ -237,19 +190,9 @@ class ChatApp(App[int], inherit_bindings=False):
         """Ends the chat with its good-byes; asked again, without."""
         self.room.stop()
 
-    def lose_terminal(self) -> None:
-        """The terminal is gone: says the good-byes, and ends whatever comes.
-
-        What would still be written to it goes nowhere instead: the thread that writes would end at
-        its error, and who puts things into its queue then wait for ever.
-        """
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for number in range(3):
-            os.dup2(nowhere, number)
-        os.close(nowhere)
-        last = threading.Timer(_GOODBYE_SECONDS, os._exit, (1,))
-        last.daemon = True
-        last.start()
+    def _hang_up(self) -> None:
+        """The terminal is gone: says the good-byes."""
+        self.lose_terminal()
         self.leave()
 
     async def _remember(self) -> None:
@@ -270,7 +213,7 @@ class ChatApp(App[int], inherit_bindings=False):
         if not self._draw_due and self.is_running:
             self._draw_due = True
             wait = self._drawn_at + self._pace - time.monotonic()
-            self.set_timer(max(wait, 0.001), partial(self._turns.call, self._draw_if_there))
+            self.set_timer(max(wait, 0.001), partial(self.turns.call, self._draw_if_there))
 
     def _draw_if_there(self) -> None:
         if self.is_running:
@@ -280,7 +223,12 @@ class ChatApp(App[int], inherit_bindings=False):
         self._draw_due = False
         self._drawn_at = time.monotonic()
         heard, self._heard = self._heard, []
-        self._pace = _BUSY_SECONDS if len(heard) > _BUSY_NOTICES else _DRAW_SECONDS
+        if len(heard) <= _BUSY_NOTICES:
+            self._pace = _DRAW_SECONDS
+        else:
+            self._pace = _TYPING_SECONDS if self.was_busy(_TYPES_SECONDS) else _BUSY_SECONDS
+        # Asked once: nothing moves meanwhile, and asking takes as long as hearing.
+        self._watched = self.state.current if self._is_watched(self.state.current) else ""
         for notice in heard:
             self._ear.hear(notice)
             if notice.event == "ended":
@@ -512,17 +460,6 @@ class ChatApp(App[int], inherit_bindings=False):
         at = names.index(self.theme) if self.theme in names else -1
         self.theme = names[(at + 1) % len(names)]
 
-    def toggle_mouse(self, *, quiet: bool = False) -> None:
-        """Gives the mouse to the terminal, whose own marking and copying then work, or back."""
-        self._mouse_on = not self._mouse_on
-        change = "_enable_mouse_support" if self._mouse_on else "_disable_mouse_support"
-        act = getattr(self._driver, change, None)
-        if act is not None:
-            act()
-        if not quiet:
-            words = "the mouse is the chat's again" if self._mouse_on else "the mouse is free"
-            self.notify(words, timeout=3, markup=False)
-
     # --- the palette ---------------------------------------------------------------------------
 
     def offers(self) -> Iterable[Offer]:
@@ -543,16 +480,3 @@ class ChatApp(App[int], inherit_bindings=False):
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-class LogNotices(logging.Handler):
-    """Log lines as notices of the screen, which owns the terminal."""
-
-    def __init__(self, app: ChatApp) -> None:
-        super().__init__(logging.WARNING)
-        self._app = app
-
-    def emit(self, record: logging.LogRecord) -> None:
-        words = visible(record.getMessage())
-        if self._app.is_running:
-            self._app.notify(words, severity="warning", markup=False)

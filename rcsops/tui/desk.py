@@ -1,5 +1,6 @@
 """Telling a person what happens elsewhere: a note on the screen, the bell, the desktop."""
 
+import logging
 import time
 
 from textual.app import App
@@ -8,7 +9,7 @@ from rcsops.text import visible
 from rcsops.tui.alerts import desktop_notice
 from rcsops.tui.hearing_rows import Alert
 
-__all__ = ["AlertDesk"]
+__all__ = ["AlertDesk", "LogNotices"]
 
 # One conversation speaks up once in so long; more would be noise.
 _ALERT_SECONDS = 5.0
@@ -52,3 +53,16 @@ class AlertDesk:
         if self._notifications == "desktop" and driver is not None:
             driver.write(desktop_notice(alert.title, alert.body))
             driver.flush()
+
+
+class LogNotices(logging.Handler):
+    """Log lines as notices of the screen, which owns the terminal."""
+
+    def __init__(self, app: App[int]) -> None:
+        super().__init__(logging.WARNING)
+        self._app = app
+
+    def emit(self, record: logging.LogRecord) -> None:
+        words = visible(record.getMessage())
+        if self._app.is_running:
+            self._app.notify(words, severity="warning", markup=False)

@@ -1,0 +1,102 @@
+"""An app and its terminal: keys before all else, its size, its mouse, and when it is gone."""
+
+import os
+import shutil
+import threading
+import time
+
+from textual import events
+from textual.app import App
+from textual.driver import Driver
+from textual.geometry import Size
+from textual.message import Message
+
+from rcsops.transport.turns import Turns
+
+__all__ = ["TerminalApp"]
+
+# What a person does and waits for.
+_INPUT = (events.Key, events.Paste, events.Click, events.MouseScrollDown, events.MouseScrollUp)
+_SIZE_SECONDS = 1.0
+_GOODBYE_SECONDS = 15.0
+
+
+class TerminalApp(App[int], inherit_bindings=False):
+    """An app whose person comes before what others send: that waits in ``turns``, of which who
+    makes the app says which they are, before it runs."""
+
+    turns: Turns
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._mouse_on = True
+        self._input_at = float("-inf")
+
+    # --- keys come first -----------------------------------------------------------------------
+
+    def get_driver_class(self) -> type[Driver]:
+        """The terminal's driver, which has what others send wait as soon as a key is read."""
+        app, base = self, super().get_driver_class()
+
+        class PromptDriver(base):  # type: ignore[misc,valid-type]
+            def process_message(self, message: Message) -> None:
+                # In the thread that reads the terminal.
+                if isinstance(message, _INPUT):
+                    app.turns.hold()
+                super().process_message(message)
+
+        return PromptDriver
+
+    async def on_event(self, event: events.Event) -> None:
+        """Has what others send wait until what a key changes is drawn."""
+        if not isinstance(event, _INPUT) or event.is_forwarded:
+            await super().on_event(event)
+            return
+        self._input_at = time.monotonic()
+        self.turns.hold()
+        await super().on_event(event)
+        # Behind the key in the same queue, so after it; then behind what it made known there.
+        widget = self.focused or self.screen
+        widget.call_after_refresh(widget.call_after_refresh, self.turns.let_go)
+
+    def was_busy(self, seconds: float) -> bool:
+        """Whether the person has done something within so many seconds."""
+        return time.monotonic() - self._input_at < seconds
+
+    # --- the terminal itself -------------------------------------------------------------------
+
+    def on_ready(self) -> None:
+        if not self.is_headless:
+            self.set_interval(_SIZE_SECONDS, self._fit)
+
+    def _fit(self) -> None:
+        """Takes the size of a terminal whose change no signal told of, as in a container."""
+        size = Size(*shutil.get_terminal_size((0, 0)))
+        if size and size != self.size:
+            self.post_message(events.Resize(size, size))
+
+    def toggle_mouse(self, *, quiet: bool = False) -> None:
+        """Gives the mouse to the terminal, whose own marking and copying then work, or back."""
+        self._mouse_on = not self._mouse_on
+        change = "_enable_mouse_support" if self._mouse_on else "_disable_mouse_support"
+        act = getattr(self._driver, change, None)
+        if act is not None:
+            act()
+        if not quiet:
+            words = "the mouse is the chat's again" if self._mouse_on else "the mouse is free"
+            self.notify(words, timeout=3, markup=False)
+
+    def lose_terminal(self) -> None:
+        """The terminal is gone: what would still be written to it goes nowhere, and the process
+        ends within 15 s, whatever comes.
+
+        Else the thread that writes would end at its error, and who puts things into its queue then
+        wait for ever.
+        """
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for number in range(3):
+            os.dup2(nowhere, number)
+        os.close(nowhere)
+        last = threading.Timer(_GOODBYE_SECONDS, os._exit, (1,))
+        last.daemon = True
+        last.start()
