@@ -108,12 +108,13 @@ class Story:
         self._challenged: dict[tuple[str, str], int] = {}
         self._forwarded: dict[tuple[str, str], int] = {}
         self._final: dict[tuple[str, str], int] = {}
+        self._hung_up: dict[str, set[str]] = {}
 
     def tell(self, arrow: Arrow) -> Explained:
         """The explanation of the next message."""
         number, self._number = self._number, self._number + 1
         for table in (self._first, self._requests, self._hops, self._last_time, self._challenged,
-                      self._forwarded, self._final):  # fmt: skip
+                      self._forwarded, self._final, self._hung_up):  # fmt: skip
             forget_oldest(table, _REMEMBERED)
         before = self._last_time.get(arrow.call_id)
         self._last_time[arrow.call_id] = arrow.timestamp
@@ -150,6 +151,8 @@ class Story:
         method = arrow.summary.method or ""
         if not arrow.retransmission:
             self._requests[("sip", branch, method)] = number, arrow
+        if method == "BYE":
+            self._hung_up.setdefault(arrow.call_id, set()).add(_from_tag(message))
         call = (arrow.call_id, f"{arrow.summary.cseq} {method}")
         follows = self._forwarded.get(call) if hops > 1 else None
         self._forwarded[call] = number
@@ -210,6 +213,9 @@ class Story:
                 key += " answer"
             elif method == "REGISTER" and request is not None and "remove" in request.label:
                 key += " remove"
+        elif status == 481 and method == "BYE":
+            crossed = self._hung_up.get(arrow.call_id, set()) - {_from_tag(message)}
+            key = "481 BYE crossed" if crossed else "481 BYE"
         text = words.STATUS.get(key) or words.STATUS.get(str(status))
         text = text or words.CLASSES.get(str(status)[:1], words.UNKNOWN)
         text = text.format(source=arrow.source, target=arrow.target, path=_path(message.body))
@@ -263,6 +269,11 @@ def _send_kind(arrow: Arrow, message: Dissected, receipt: str) -> str:
 
 def _has_credentials(message: Dissected) -> bool:
     return bool(message.first("authorization") or message.first("proxy-authorization"))
+
+
+def _from_tag(message: Dissected) -> str:
+    """What tells the two ends of a call apart in its requests, and in their answers."""
+    return message.first("from").lower().rpartition("tag=")[2].partition(";")[0].strip()
 
 
 def _path(body: str) -> str:

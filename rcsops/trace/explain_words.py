@@ -86,6 +86,11 @@ STATUS: dict[str, str] = {
     "423": "The registration is too short; Min-Expires says how long it must be.",
     "480": "The user is known and not reached now: not registered, or nobody answers.",
     "481": "There is no such call here (any more).",
+    "481 BYE": "There is no such call here (any more): for a BYE that is as good as a 200, and no "
+    "failure.",
+    "481 BYE crossed": "Both ends hung up in the same moment, and their BYEs crossed on the way: "
+    "whoever answers has ended the session by its own BYE already. The session is over, as both "
+    "wanted; it is no failure.",
     "482": "The request has come back to where it has been: a loop.",
     "483": "Max-Forwards is used up.",
     "486": "The user is busy, or declined.",

@@ -57,8 +57,11 @@ class Arrow:
         """How it is coloured: ``again`` is what was sent again or lost, ``failed`` a refusal."""
         if self.retransmission or self.lost:
             return "again"
-        # A challenge is an ordinary step, not a failure.
-        if (self.summary.status or 0) >= 400 and self.summary.status not in (401, 407):
+        status = self.summary.status or 0
+        # A challenge is an ordinary step, not a failure; and a BYE has what it is for when there is
+        # no such call any more (RFC 3261 §15.1.1), as where both ends hang up at once.
+        over = status == 481 and self.summary.cseq_method == "BYE"
+        if status >= 400 and status not in (401, 407) and not over:
             return "failed"
         return "msrp" if self.protocol == "msrp" else "sip"
 

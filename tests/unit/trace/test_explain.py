@@ -53,6 +53,20 @@ def test_a_registration() -> None:
     assert round(words[1].waited or 0, 3) == 0.1
 
 
+def test_a_call_that_is_gone_is_a_failure_but_for_a_bye() -> None:
+    alex, bob = ("alex", ALEX), ("bob", BOB)
+    arrows, words = told(
+        sent(0.0, alex, bob, request("BYE", branch="1")),
+        sent(0.1, bob, alex, response(481, "Gone", "BYE", branch="1")),
+        sent(0.2, alex, bob, request("INVITE", branch="2", cseq=2)),
+        sent(0.3, bob, alex, response(481, "Gone", "INVITE", branch="2")),
+    )
+    assert [arrow.kind for arrow in arrows] == ["sip", "sip", "sip", "failed"]
+    assert "as good as a 200" in words[1].text
+    assert "crossed" not in words[1].text
+    assert "no such call" in words[3].text
+
+
 def test_a_wrong_password_is_not_an_ordinary_step() -> None:
     alex, server = ("alex", ALEX), ("server", SERVER)
     _, words = told(

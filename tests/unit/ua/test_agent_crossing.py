@@ -10,6 +10,7 @@ import pytest
 from rcsops import Agent
 from rcsops.errors import InviteError, SessionClosed
 from rcsops.testing.embedded import EmbeddedServer
+from rcsops.tui.wire import Wire
 from rcsops.ua import Chat, InviteCancelled, TextReceived
 from tests.unit.ua.test_agent_embedded import accept_one, agent, take
 
@@ -158,3 +159,28 @@ async def test_of_several_devices_the_one_that_accepts_wins(server: EmbeddedServ
         await (await other.send("from the tablet")).delivered(timeout=20)
         assert len(work.chats) == len(home.chats) == 1
         assert not ours.ended
+
+
+async def test_byes_that_cross_are_told_of_as_no_failure(server: EmbeddedServer) -> None:
+    """As when the timers of both ends say at once that nobody uses the session."""
+    for _ in range(ROUNDS):
+        wire = Wire("alex")
+        async with agent(server, "alex", tap=wire) as alex, agent(server, "bob") as bob:
+            await asyncio.gather(alex.register(), bob.register())
+            welcoming = asyncio.create_task(welcome(bob))
+            chat = await alex.invite("bob")
+            await until(lambda bob=bob: bob.chats, "his side of the session")
+            await asyncio.gather(chat.close(), bob.chats[0].close())
+            welcoming.cancel()
+        gone = [
+            step
+            for step in wire.steps()
+            if (step.arrow.summary.cseq_method, step.arrow.summary.status) == ("BYE", 481)
+        ]
+        if gone:
+            break
+    assert gone, "no two BYEs crossed"
+    for step in gone:
+        assert step.arrow.kind == "sip"
+        assert "crossed on the way" in step.told.text
+        assert "no failure" in step.told.text
