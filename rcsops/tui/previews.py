@@ -1,7 +1,8 @@
 """Pictures as half-blocks: two pixels to a character. They need Pillow, which may be missing.
 
-What peers send is hostile: only common formats are read, no larger than some megapixels, in a
-thread, and what cannot be read has no preview.
+What peers send is hostile: only common formats are read, no larger than some megapixels, one after
+the other in a thread, of an animation the first picture alone, and what cannot be read has no
+preview.
 """
 
 import asyncio
@@ -27,6 +28,8 @@ _FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP")
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp"})
 _MAX_OCTETS = 32 << 20
 _MAX_PIXELS = 50_000_000
+# Once it is decoded, which a JPEG is in a smaller size; with what is made of it some 200 MB.
+_MAX_DECODED = 25_000_000
 _MAX_KEPT = 64
 _MOST_LINES = 14
 # The tag of EXIF, and its values from which on width and height change places.
@@ -42,6 +45,8 @@ class Previews:
         self._ready = ready
         self._kept: OrderedDict[tuple[Path, int], Lines] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
+        # Several large ones at once would add up.
+        self._one = asyncio.Lock()
         # Without colours a picture is a grey square.
         self._wanted = not os.environ.get("NO_COLOR") and _has_pillow()
 
@@ -64,7 +69,8 @@ class Previews:
         return self._kept[key]
 
     async def _make(self, row: Row, key: tuple[Path, int]) -> None:
-        lines = await asyncio.to_thread(half_blocks, *key)
+        async with self._one:
+            lines = await asyncio.to_thread(half_blocks, *key)
         if lines:
             self._kept[key] = lines
             self._ready(row)
@@ -89,7 +95,9 @@ def half_blocks(path: Path, width: int) -> Lines:
             if image.width * image.height > _MAX_PIXELS or min(image.size) < 1:
                 return []
             image.draft("RGB", (width * 4, _MOST_LINES * 8))
-            small = image.convert("RGBA")
+            if image.width * image.height > _MAX_DECODED:
+                return []
+            small = image if image.mode == "RGBA" else image.convert("RGBA")
             room = (width, _MOST_LINES * 2)
             # A camera's picture says which way up it is; the small one is turned, not the large.
             lies = image.getexif().get(_ORIENTATION, 1) >= _ON_ITS_SIDE
