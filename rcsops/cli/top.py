@@ -73,8 +73,12 @@ def _print_once(snapshot: "Snapshot", *, as_json: bool) -> None:
     console = Console(highlight=False, markup=False, emoji=False, width=width)
     if not _unicode() and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
-    for part in _parts(snapshot, {}):
-        console.print(part)
+    with console.capture() as capture:
+        for part in _parts(snapshot, {}):
+            console.print(part)
+    for line in capture.get().splitlines():
+        # A table fills its lines up.
+        click.echo(line.rstrip())
 
 
 def _print_line(snapshot: "Snapshot", *, as_json: bool) -> None:

@@ -65,6 +65,8 @@ def test_once_for_people(server: EmbeddedServer) -> None:
     assert shown.startswith("embedded rcsops (")
     for word in ("registered", "messages/s", "transactions", "pid", "SIP server udp:127.0.0.1:"):
         assert word in shown
+    lines = shown.splitlines()
+    assert [line for line in lines if line != line.rstrip()] == []
     assert top(server, "--once", "--interval", "0.2", PYTHONIOENCODING="ascii").isascii()
 
 

@@ -13,8 +13,11 @@ from textual import events
 from textual.widgets import Input
 
 from rcsops.database.history import Attachment
+from rcsops.operations.chat import COMMANDS
 from rcsops.rcs import FileInfo, StoredFile, fthttp
 from rcsops.trace import read_trace
+from rcsops.tui.exporting import EXPORT_COMMAND
+from rcsops.tui.widgets.bars import HintLine
 from rcsops.ua import Agent, Chat, FileOffer, HttpOffer, MessageStatus
 from rcsops.ua.events import FileOffered, TextReceived
 from rcsops.ua.history import History
@@ -412,6 +415,30 @@ async def test_keys_commands_and_completion(stage: Stage) -> None:
         assert screen.app.farewell == "unregistered; good bye"
 
 
+async def test_the_list_of_commands_says_that_there_are_more(stage: Stage) -> None:
+    async with stage.screen("alex", size=(60, 20)) as screen:
+        hint = screen.app.view.query_one(HintLine)
+
+        def offered() -> str:
+            return screen.text.splitlines()[hint.region.y].strip()
+
+        await screen.type("/")
+        await screen.until(lambda: offered().endswith("   …"), "more than fit")
+        words = offered().split()
+        assert words[0].startswith("/")
+        # Whole ones only: the last is a command, no part of one.
+        assert set(words[:-1]) <= {command.split()[0] for command in {**COMMANDS, **EXPORT_COMMAND}}
+        # Where all fit, nothing says so.
+        await screen.type("re")
+        await screen.until(lambda: len(offered().split()) > 1 and "…" not in offered(), "all")
+        await screen.press("backspace", "backspace")
+        await screen.until(lambda: offered().endswith("   …"), "more than fit again")
+        await screen.pilot.resize_terminal(250, 20)
+        await screen.type("r")
+        await screen.press("backspace")
+        await screen.until(lambda: "…" not in offered() and "/who" in offered(), "all of them")
+
+
 async def test_the_keymap_of_the_settings(tmp_path: Path) -> None:
     settings = '[chat]\ntheme = "contrast"\n[chat.keys]\nhelp = "f9"\nquit = "ctrl+x"\n'
     with Stage(tmp_path, "alex", "bob", settings=settings) as stage:
@@ -587,6 +614,30 @@ async def test_two_messages_are_compared(stage: Stage) -> None:
         assert not beside.search(screen.text)
         await screen.press("m", "home", "c")
         await screen.shows("it is no new form of an earlier message")
+
+
+async def test_two_messages_are_chosen_on_a_low_terminal(stage: Stage) -> None:
+    """Where what is opened has all the room, a comparison leaves some of the ladder to choose."""
+    async with talking(stage, size=(60, 20)) as (screen, _bob):
+        await screen.press("f2", "a", "home", "m")
+        await screen.shows("held: the arrow keys mark another")
+        ladder = screen.app.view.protocol.query_one("#ladder")
+
+        def arrows() -> list[int]:
+            top, rows = ladder.region.y, ladder.region.height
+            lines = screen.text.splitlines()[top + 1 : top + rows]
+            return [int(line.split()[0]) for line in lines]
+
+        # The one that is marked, and what stands around it.
+        await screen.until(lambda: arrows() == [1, 2, 3, 4], "the first four")
+        await screen.press("down", "down")
+        await screen.shows("1 REGISTER  →  3 REGISTER", "Authorization is added")
+        assert {2, 3, 4} <= set(arrows())
+        await screen.press("down", "down")
+        await screen.until(lambda: {4, 5, 6} <= set(arrows()), "those around the fifth")
+        # Nothing is compared any more: what is opened has the room again.
+        await screen.press("m")
+        await screen.until(lambda: arrows() == [5], "one")
 
 
 async def test_what_says_least_of_a_message_stands_back(stage: Stage) -> None:

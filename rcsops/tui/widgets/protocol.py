@@ -54,6 +54,7 @@ class ProtocolPanel(Vertical):
         }
         #message { height: auto; }
         &.-opened #ladder { height: 2; }
+        &.-opened.-compares #ladder { height: 5; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -108,7 +109,7 @@ class ProtocolPanel(Vertical):
     def turn(self, peer: str) -> None:
         """Another conversation is shown."""
         if peer != self._peer:
-            self.query_one(Ladder).hold(None)
+            self._hold(None)
         self._peer = peer
         if self.display:
             self.refresh_steps()
@@ -183,12 +184,19 @@ class ProtocolPanel(Vertical):
 
     def action_hold(self) -> None:
         """Holds the marked message, so that what is opened next is compared with it; again: not."""
-        ladder = self.query_one(Ladder)
-        ladder.hold(self._step if ladder.held is None else None)
+        held = self._step if self.query_one(Ladder).held is None else None
+        self._hold(held)
         self._states = False
         self._open()
-        if ladder.held is not None:
+        if held is not None:
             self._make_room()
+
+    def _hold(self, step: Step | None) -> None:
+        """What is opened is compared with this one; with all the room for it the ladder has some
+        lines, for another to be found."""
+        self.query_one(Ladder).hold(step)
+        self.set_class(step is not None, "-compares")
+        self.call_after_refresh(self.refresh_steps)
 
     def action_origin(self) -> None:
         """Compares with the message that this one is a new form of: without credentials, or as it
@@ -204,7 +212,7 @@ class ProtocolPanel(Vertical):
                 markup=False,
             )
             return
-        self.query_one(Ladder).hold(found)
+        self._hold(found)
         self._states = False
         self._open()
         self._make_room()
@@ -360,10 +368,12 @@ class Ladder(ScrollView, can_focus=True, inherit_bindings=False):
         step = self._steps[self._marked] if self._steps else None
         line = self._marked + 1
         height = max(1, self.scrollable_content_region.height)
-        if line < self.scroll_offset.y + 1:
-            self.scroll_to(y=max(0, line - 1), animate=False)
-        elif line >= self.scroll_offset.y + height:
-            self.scroll_to(y=line - height + 1, animate=False)
+        # With the one below and above, where there are so many.
+        beside = 1 if height > 3 else 0
+        if line < self.scroll_offset.y + 1 + beside:
+            self.scroll_to(y=max(0, line - 1 - beside), animate=False)
+        elif line + beside >= self.scroll_offset.y + height:
+            self.scroll_to(y=line + beside - height + 1, animate=False)
         self.post_message(self.Opened(step, chosen))
         self.refresh()
 
