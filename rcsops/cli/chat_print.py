@@ -104,10 +104,17 @@ def wrapped(text: str, columns: int) -> Iterator[str]:
 
 
 class JsonPrinter:
-    """Notices as JSON lines: ``event``, ``time`` (RFC 3339) and what belongs to the event."""
+    """Notices as JSON lines: ``event``, ``time`` (RFC 3339) and what belongs to the event.
+
+    Without ``stream`` they go to standard output.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream
 
     def __call__(self, notice: Notice) -> None:
         time = notice.time.astimezone().isoformat(timespec="milliseconds")
         line = {"event": notice.event, "time": time, **plain(notice.data)}
-        sys.stdout.write(json.dumps(line, ensure_ascii=True) + "\n")
-        sys.stdout.flush()
+        stream = self._stream or sys.stdout
+        stream.write(json.dumps(line, ensure_ascii=True) + "\n")
+        stream.flush()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rcsops.cli.agent_setup import AgentChoices, AgentSetup, agent_options
-from rcsops.cli.chat_print import PlainPrinter
+from rcsops.cli.chat_print import JsonPrinter, PlainPrinter
 from rcsops.cli.chat_setup import open_standard_files, tap_to
 from rcsops.cli.context import Context, complete_user
 from rcsops.cli.output import json_option, print_json, say
@@ -91,6 +91,9 @@ def send(
     there is one, and waits there for TO; else from device to device. Chats of FROM that run
     meanwhile go on, and what others write to FROM is left to them.
 
+    With --json the result is one object on standard output; what happens until then is on standard
+    error, a JSON object a line, as `rcsops chat --json` has them.
+
     The exit code is 0 when it came as far as --wait says, 1 when it did not, or not within
     --timeout, 2 when the command made no sense.
 
@@ -128,7 +131,9 @@ def send(
     setup = AgentSetup.of(context.project, sender, choices)
     teller = Teller(setup.domain, setup.server)
     received: list[Any] = []
-    shown = PlainPrinter(colour=False, stream=sys.stderr)
+    shown: JsonPrinter | PlainPrinter = JsonPrinter(sys.stderr)
+    if not as_json:
+        shown = PlainPrinter(colour=False, stream=sys.stderr)
 
     with (
         terminations(),
@@ -140,11 +145,11 @@ def send(
             told = teller.tell(event, "")
             if told is None:
                 return
-            if isinstance(event, FileProgress):
+            if isinstance(event, FileProgress) and not as_json:
                 progress.show(f"sent {event.octets * 100 // max(event.total, 1)} %")
-            elif not as_json:
-                shown(Notice(*told))
-            elif isinstance(event, TextReceived) and len(received) < _MAX_RECEIVED:
+                return
+            shown(Notice(*told))
+            if isinstance(event, TextReceived) and len(received) < _MAX_RECEIVED:
                 received.append(told[2])
 
         courier = Courier(
@@ -153,6 +158,7 @@ def send(
             teller=teller,
             tell=tell,
             seconds=timeout or (_TEXT_SECONDS if file is None else None),
+            thorough=as_json,
         )
         if file is None:
             outcome = asyncio.run(courier.text(said, wait=wait or "", session=session))

@@ -28,7 +28,26 @@ __all__ = ["Courier", "Outcome", "Posting"]
 # Without a wish, a peer that has the message is given so long to say so.
 _RECEIPT_SECONDS = 5.0
 _LAST_EVENTS_SECONDS = 2.0
+# What is told of one that is not over: for people what they would not expect, for programs all.
 _TOLD = (events.TextReceived, events.FileProgress, events.FileInterrupted, events.FileResumed)
+_TOLD_TO_PROGRAMS = (
+    *_TOLD,
+    events.Registered,
+    events.RegistrationLost,
+    events.Trying,
+    events.Ringing,
+    events.SessionOpened,
+    events.SessionEnded,
+    events.Stored,
+    events.Sent,
+    events.Delivered,
+    events.Displayed,
+    events.Failed,
+    events.FilePaused,
+    events.FileUploaded,
+    events.FileSent,
+    events.FileFailed,
+)
 # So many characters of any script go in a MESSAGE.
 _SURELY_FITS = 80
 # A peer that does not say for so long what it can do gets the message all the same.
@@ -98,7 +117,8 @@ class Posting:
                     return self.receipt
         self.way = "session"
         try:
-            self._own = await self._agent.invite(self._peer)
+            # How that goes is told to all who follow the agent.
+            self._own = await self._agent.invite(self._peer, on_progress=_nobody)
         except InviteError as error:
             if self._session or refused or error.status not in _ABSENT:
                 raise
@@ -157,7 +177,8 @@ class Courier:
 
     The agent takes no messages, invitations or files meanwhile, which are for those devices of the
     user that somebody looks at; what the peer writes in the session made for the text is told.
-    ``tell`` gets that, as TextReceived, and how a file goes. ``seconds`` bounds the whole.
+    ``tell`` gets that, as TextReceived, and how a file goes; with ``thorough``, for a program, all
+    steps of either. ``seconds`` bounds the whole.
     """
 
     def __init__(
@@ -168,6 +189,7 @@ class Courier:
         teller: Teller,
         tell: Callable[[events.Event], None],
         seconds: float | None,
+        thorough: bool = False,
     ) -> None:
         uri = agent.peer_uri(peer)
         if uri.aor == agent.aor:
@@ -178,6 +200,7 @@ class Courier:
         self._teller = teller
         self._tell = tell
         self._seconds = seconds
+        self._told = _TOLD_TO_PROGRAMS if thorough else _TOLD
 
     @property
     def peer(self) -> str:
@@ -313,7 +336,7 @@ class Courier:
 
         async def follow() -> None:
             async for event in feed:
-                if isinstance(event, _TOLD):
+                if isinstance(event, self._told):
                     self._tell(event)
 
         follower = asyncio.create_task(follow())
@@ -323,6 +346,10 @@ class Courier:
         finally:
             await asyncio.wait((follower,), timeout=_LAST_EVENTS_SECONDS)
             follower.cancel()
+
+
+def _nobody(event: events.Event) -> None:
+    """Waits for no news of its own."""
 
 
 async def _reach(receipt: Receipt, wait: str) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -128,6 +129,33 @@ def test_to_one_who_is_there(lab: Lab) -> None:
         listener.sees(f"{alex} (no session): hello")
         assert listener.end() == 0
     assert not lab.is_registered(bob)
+
+
+def test_a_program_hears_how_it_goes(lab: Lab, tmp_path: Path) -> None:
+    """On standard error an object a line, as `rcsops chat --json` has them; the result stays alone
+    on standard output."""
+
+    def told(*words: str) -> list[dict[str, Any]]:
+        done = send(lab, alex, bob, *words, "--json")
+        assert json.loads(done.out)["done"] is True and done.code == 0
+        notices = [json.loads(line) for line in done.err.splitlines()]
+        assert all("time" in each for each in notices)
+        assert notices[0]["event"] == "registered"
+        return notices[1:]
+
+    alex, bob = lab.users("alex", "bob")
+    file = tmp_path / "film.bin"
+    file.write_bytes(os.urandom(3_000_000))
+    answers = ("--exec", "echo yes", "--files", str(tmp_path / "in"))
+    with listening(lab, bob, *answers) as listener:
+        statuses = [each["status"] for each in told("hello", "--wait", "displayed")]
+        assert statuses == ["sent", "delivered", "displayed"]
+        events = [each["event"] for each in told("hello", "--session", "--wait", "displayed")]
+        assert events[:3] == ["progress", "progress", "session"]
+        assert {"status", "message"} <= set(events) and events[-1] == "session-ended"
+        progress = [each for each in told("--file", str(file)) if each["event"] == "file-progress"]
+        assert progress and all(each["total"] == 3_000_000 for each in progress)
+        assert listener.end() == 0
 
 
 def test_to_one_who_is_away_and_comes_back(lab: Lab) -> None:
