@@ -2,10 +2,11 @@
 
 import json
 import os
+import re
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -18,9 +19,10 @@ from rcsops.errors import EngineError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from rcsops.operations.top import Snapshot
+    from rcsops.operations.top import ProcessUse, Snapshot
 
-_HISTORY = 60
+_HISTORY = 240
+_VERSION = re.compile(r"(\S+) \((\d[\w.-]*)")
 _ROWS = 20
 
 
@@ -74,7 +76,7 @@ def _print_once(snapshot: "Snapshot", *, as_json: bool) -> None:
     if not _unicode() and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
     with console.capture() as capture:
-        for part in _parts(snapshot, {}):
+        for part in _parts(snapshot, {}, console.width):
             console.print(part)
     for line in capture.get().splitlines():
         # A table fills its lines up.
@@ -99,16 +101,18 @@ def _figures(snapshot: "Snapshot") -> list[tuple[str, str, float | None]]:
     """Name, value in words, and the value where it is worth a line of bars."""
     rate = snapshot.messages_per_second
     dialogs = snapshot.dialogs
-    return [
+    figures = [
         ("registered", str(snapshot.registered), snapshot.registered),
         ("contacts", str(snapshot.contacts), None),
         ("registrations/s", _number(snapshot.registrations_per_second),
          snapshot.registrations_per_second),
         ("messages/s", _number(rate), rate),
         ("transactions", str(snapshot.transactions), snapshot.transactions),
-        ("dialogs", "-" if dialogs is None else str(dialogs), dialogs),
+        ("dialogs", str(dialogs), dialogs),
         ("stored", str(snapshot.stored), None),
     ]  # fmt: skip
+    # A server that keeps no list of calls has none to show.
+    return [each for each in figures if each[0] != "dialogs" or dialogs is not None]
 
 
 def _number(value: float | None) -> str:
@@ -116,50 +120,97 @@ def _number(value: float | None) -> str:
 
 
 def _parts(
-    snapshot: "Snapshot", history: "dict[str, deque[float]]", height: int | None = None
+    snapshot: "Snapshot",
+    history: "dict[str, deque[float]]",
+    width: int,
+    height: int | None = None,
 ) -> "Iterable[RenderableType]":
-    """What is shown; in a screen of so many lines the processes leave room for the errors."""
-    from rich.table import Table
+    """What is shown; in a screen of so many lines the processes leave room for the errors, and what
+    is left parts the lists."""
     from rich.text import Text
 
-    state = "" if snapshot.answers else "  does not answer" if snapshot.running else "  has ended"
-    head = f"{snapshot.engine} {snapshot.version}".strip()
-    up = "" if snapshot.uptime is None else f"  up {_duration(snapshot.uptime)}"
-    yield Text.assemble(
-        (visible(head), "bold"), up, f"  {snapshot.memory / (1 << 20):.0f} MiB", (state, "bold red")
-    )
     shown = _figures(snapshot)
-    figures = Table(box=None, pad_edge=False, show_header=False)
-    figures.add_column(style="cyan")
-    figures.add_column(justify="right")
-    figures.add_column(no_wrap=True, style="green")
-    for name, value, number in shown:
-        values = history.get(name, deque())
-        bars = sparkline(list(values), ascii_only=not _unicode()) if number is not None else ""
-        figures.add_row(name, value, bars)
-    yield figures
-    processes = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("pid", "load", "MiB"):
-        processes.add_column(column, justify="right")
-    processes.add_column("process", overflow="ellipsis", no_wrap=True)
     busiest = sorted(snapshot.processes, key=lambda each: -(each.load or 0))
-    rows = _ROWS
+    rows, gap = _ROWS, True
     if height is not None:
         # The first line, the heads of both lists, and the line that counts the others.
         rows = height - 2 - len(shown) - (len(snapshot.errors) + 1 if snapshot.errors else 0)
+        gap = rows - len(busiest) >= 3
         rows = max(rows if rows >= len(busiest) else rows - 1, 1)
-    for each in busiest[:rows]:
-        load = "-" if each.load is None else f"{each.load:.0%}"
-        memory = f"{each.memory / (1 << 20):.0f}"
-        processes.add_row(str(each.pid), load, memory, Text(visible(each.what)))
-    yield processes
+    yield _headline(snapshot, leaves=height is not None)
+    if gap:
+        yield ""
+    yield _figure_table(shown, history, width)
+    if gap:
+        yield ""
+    yield _process_table(busiest[:rows])
     left = len(busiest) - rows
     if left > 0:
         yield Text(f"{left} more processes", style="dim")
     if snapshot.errors:
+        if gap:
+            yield ""
         yield Text("recent errors", style="bold")
         for line in snapshot.errors:
             yield Text(visible(line), style="red", no_wrap=True, overflow="ellipsis")
+
+
+def _headline(snapshot: "Snapshot", *, leaves: bool) -> "RenderableType":
+    """What serves, for how long, and how one ``leaves`` a screen."""
+    from rich.text import Text
+
+    state = "" if snapshot.answers else "  does not answer" if snapshot.running else "  has ended"
+    # "OpenSIPS (3.6.8 (x86_64/linux))"
+    found = _VERSION.match(snapshot.version)
+    version = f"{found[1]} {found[2]}" if found else snapshot.version
+    if snapshot.engine.lower() not in version.lower():
+        version = f"{version} ({snapshot.engine})"
+    up = "" if snapshot.uptime is None else f"  up {_duration(snapshot.uptime)}"
+    return Text.assemble(
+        (visible(version.strip()), "bold"),
+        up,
+        f"  {snapshot.memory / (1 << 20):.0f} MiB",
+        (state, "bold red"),
+        ("  Ctrl-C ends" if leaves else "", "dim"),
+        no_wrap=True,
+        overflow="ellipsis",
+    )
+
+
+def _figure_table(
+    shown: Sequence[tuple[str, str, float | None]], history: "dict[str, deque[float]]", width: int
+) -> "RenderableType":
+    from rich.table import Table
+
+    names = max(len(name) for name, _, _ in shown)
+    values = max(len(value) for _, value, _ in shown)
+    # The last that there is room for.
+    room = max(width - names - values - 4, 1)
+    figures = Table(box=None, pad_edge=False, show_header=False)
+    figures.add_column(style="cyan", no_wrap=True)
+    figures.add_column(justify="right", no_wrap=True)
+    figures.add_column(no_wrap=True, style="green")
+    for name, value, number in shown:
+        before = list(history.get(name, ()))[-room:] if number is not None else []
+        figures.add_row(name, value, sparkline(before, ascii_only=not _unicode()))
+    return figures
+
+
+def _process_table(processes: "Sequence[ProcessUse]") -> "RenderableType":
+    from rich.table import Table
+    from rich.text import Text
+
+    # The name of the process gives way, never a number.
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
+    digits = max((len(str(each.pid)) for each in processes), default=0)
+    for column, width in (("pid", max(digits, 3)), ("load", 5), ("MiB", 4)):
+        table.add_column(column, justify="right", width=width, no_wrap=True)
+    table.add_column("process", overflow="ellipsis", no_wrap=True, ratio=1)
+    for each in processes:
+        load = "-" if each.load is None else f"{each.load:.0%}"
+        memory = f"{each.memory / (1 << 20):.0f}"
+        table.add_row(str(each.pid), load, memory, Text(visible(each.what)))
+    return table
 
 
 def _duration(seconds: int) -> str:
@@ -189,7 +240,7 @@ class _Screen:
                 for name, _, number in _figures(snapshot):
                     if number is not None:
                         self._history.setdefault(name, deque(maxlen=_HISTORY)).append(number)
-                parts = _parts(snapshot, self._history, console.size.height)
+                parts = _parts(snapshot, self._history, *console.size)
                 live.update(Group(*parts), refresh=True)
                 time.sleep(self._interval)
                 snapshot = self._take()

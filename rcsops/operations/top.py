@@ -23,6 +23,7 @@ _TAIL = 65536
 _MOST_ERRORS = 5
 # What both engines write before the text: the level, then who says it.
 _ERROR = re.compile(r"\b(?:ERROR|CRITICAL|ALERT|EMERG):\s*(.*)")
+_STAMP = re.compile(r"(\d{4}-\d\d-\d\d|[A-Z][a-z]{2} [ \d]\d) (\d\d:\d\d:\d\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class ProcessUse:
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """How the server stands. Rates are since the snapshot before, None for the first; ``dialogs``
-    is None where the server keeps no list of calls. ``errors`` are the last ones of its log."""
+    is None where the server keeps no list of calls. ``errors`` are the last ones of its log, each
+    with its time."""
 
     time: float
     engine: str
@@ -154,5 +156,14 @@ def _errors(log: Path) -> tuple[str, ...]:
             text = stream.read(_TAIL).decode("utf-8", "surrogateescape")
     except OSError:
         return ()
-    found = [match[0] for line in text.splitlines() if (match := _ERROR.search(line))]
-    return tuple(found[-_MOST_ERRORS:])
+    found = [(line, match[0]) for line in text.splitlines() if (match := _ERROR.search(line))]
+    return tuple(_when(line) + error for line, error in found[-_MOST_ERRORS:])
+
+
+def _when(line: str) -> str:
+    """The time of a line of the log, with its date unless that is today."""
+    stamp = _STAMP.match(line)
+    if stamp is None:
+        return ""
+    today = time.strftime("%Y-%m-%d"), time.strftime("%b %d"), time.strftime("%b %e")
+    return f"{stamp[2]} " if stamp[1] in today else f"{stamp[0]} "

@@ -10,6 +10,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
+import rcsops
 from rcsops.settings import Project
 from rcsops.testing.embedded import EmbeddedServer
 
@@ -62,7 +63,9 @@ def test_once_for_programs(server: EmbeddedServer) -> None:
 
 def test_once_for_people(server: EmbeddedServer) -> None:
     shown = top(server, "--once", "--interval", "0.2", PYTHONIOENCODING="utf-8")
-    assert shown.startswith("embedded rcsops (")
+    assert shown.startswith(f"rcsops {rcsops.__version__} (embedded)  up 0:")
+    # It keeps no list of calls, and shows none.
+    assert "dialogs" not in shown
     for word in ("registered", "messages/s", "transactions", "pid", "SIP server udp:127.0.0.1:"):
         assert word in shown
     lines = shown.splitlines()
@@ -92,9 +95,37 @@ def test_the_screen(server: EmbeddedServer) -> None:
         encoding="utf-8",
         timeout=30,
     )
-    child.expect("embedded rcsops")
+    child.expect(r"rcsops \S+ \(embedded\)")
     child.expect(r"messages/s +0\.0 +▁")
-    child.expect(r"ERROR:rcsops.server: a \\x1b\[31mbad")
+    child.expect(r"2026-11-26 00:00:00 ERROR:rcsops.server: a \\x1b\[31mbad")
+    child.sendintr()
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+
+
+def test_a_small_screen_keeps_the_numbers_and_the_last_bars(server: EmbeddedServer) -> None:
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "rcsops", "-C", str(server.directory), "top", "--interval", "0.2"],
+        env={**os.environ, "TERM": "xterm", "LANG": "C.UTF-8", "NO_COLOR": "1"},  # type: ignore[arg-type]
+        dimensions=(20, 34),
+        encoding="utf-8",
+        timeout=20,
+    )
+    # The name of the process is what gives way.
+    child.expect(r"\d+ +\d+% +\d+ +SIP.*…")
+    # Of more measurements than there is room for, the last stand there, and nothing is cut.
+    for _ in range(25):
+        child.expect(r"messages/s +0\.0 +(▁+) *\r")
+        assert child.match is not None
+        if len(child.match[1]) >= 12:
+            break
+    for _ in range(5):
+        child.expect(r"messages/s +0\.0 +([^\r]*)\r")
+        assert child.match is not None
+        assert set(child.match[1].strip()) == {"▁"}
+        assert len(child.match[1].strip()) <= 34 - len("registrations/s  0.0  ")
     child.sendintr()
     child.expect(pexpect.EOF)
     child.close()
