@@ -1,6 +1,5 @@
 """``rcsops capabilities``."""
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import click
@@ -52,6 +51,7 @@ def capabilities(
     from rcsops.logs import log_to_stderr
     from rcsops.operations.capabilities import ask, remembered
     from rcsops.operations.names import parse_user
+    from rcsops.operations.terminations import run_to_its_end
     from rcsops.ua import Agent
 
     log_to_stderr("WARNING")
@@ -66,7 +66,7 @@ def capabilities(
         setup = AgentSetup.of(context.project, user, choices)
         account, domain = setup.account, setup.domain
         with tap_to(choices.trace, account.username) as tap:
-            found = asyncio.run(ask(setup.agent(tap=tap), peer, seconds=timeout))
+            found = run_to_its_end(ask(setup.agent(tap=tap), peer, seconds=timeout))
     if as_json:
         _print_json(f"sip:{account}", found)
     else:

@@ -1,6 +1,5 @@
 """``rcsops send``."""
 
-import asyncio
 import os
 import sys
 from pathlib import Path
@@ -104,7 +103,7 @@ def send(
     from rcsops.operations.chat_notices import Notice
     from rcsops.operations.places import Said, typed_place
     from rcsops.operations.send import Courier
-    from rcsops.operations.terminations import terminations
+    from rcsops.operations.terminations import run_to_its_end, terminations
     from rcsops.ua import FileProgress, TextReceived
 
     open_standard_files()
@@ -161,9 +160,9 @@ def send(
             thorough=as_json,
         )
         if file is None:
-            outcome = asyncio.run(courier.text(said, wait=wait or "", session=session))
+            outcome = run_to_its_end(courier.text(said, wait=wait or "", session=session))
         else:
-            outcome = asyncio.run(courier.file(file, via=via, wait=wait or ""))
+            outcome = run_to_its_end(courier.file(file, via=via, wait=wait or ""))
     if as_json:
         _print_json(setup, courier.peer, words, file, outcome, received)
         return 0 if outcome.done else 1

@@ -29,6 +29,7 @@ from rcsops.operations.demo_peer import DemoFailed, Notice, Peer
 from rcsops.operations.demo_result import DemoFile, DemoMessage, DemoResult
 from rcsops.operations.init import initialise
 from rcsops.operations.server import start, stop
+from rcsops.operations.terminations import run_to_its_end
 from rcsops.settings import Project
 from rcsops.trace import TraceEntry, merge, read_trace
 
@@ -69,11 +70,7 @@ def demonstrate(
     ``problems``. Raises :class:`~rcsops.errors.UsageError` for a ``keep`` that cannot be used.
     """
     with _directory(keep) as directory:
-        try:
-            return asyncio.run(_demonstrate(directory, report, opensips))
-        except asyncio.CancelledError:
-            # SIGTERM and SIGHUP end it as Ctrl-C does.
-            raise KeyboardInterrupt from None
+        return run_to_its_end(_demonstrate(directory, report, opensips))
 
 
 @contextlib.contextmanager
@@ -112,13 +109,6 @@ async def _demonstrate(
     demo = _Demo(directory, report, opensips)
     result = demo.result
     begun = time.monotonic()
-    task = asyncio.current_task()
-    assert task is not None
-    # A demo that is ended from outside takes its processes with it, as on Ctrl-C.
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        with contextlib.suppress(ValueError, RuntimeError):
-            loop.add_signal_handler(number, task.cancel)
     try:
         await demo.run()
     except RcsopsError as error:

@@ -1,23 +1,39 @@
 """SIGTERM and a closed terminal, as two more ways to interrupt what is half done."""
 
+import asyncio
+import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any, TypeVar
 
-__all__ = ["terminations"]
+__all__ = ["run_to_its_end", "terminations"]
+
+_T = TypeVar("_T")
+
+# `timeout` and some supervisors send the signal to the process and to its group: it comes twice.
+_SAME_SECONDS = 1.0
 
 
 @contextmanager
 def terminations() -> Iterator[None]:
-    """They raise KeyboardInterrupt in the block, as Ctrl-C does, so that it can tidy up."""
+    """They raise KeyboardInterrupt in the block, as Ctrl-C does, so that it can tidy up.
+
+    One that comes again within a second is the same one.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    last = -_SAME_SECONDS
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        nonlocal last
+        before, last = last, time.monotonic()
+        if last - before >= _SAME_SECONDS:
+            raise KeyboardInterrupt
 
     old = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
@@ -25,3 +41,37 @@ def terminations() -> Iterator[None]:
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
+
+
+def run_to_its_end(main: Coroutine[Any, Any, _T]) -> _T:
+    """What ``main`` returns, run in a loop of its own.
+
+    SIGINT, SIGTERM and SIGHUP cancel it, once, however often they come: what it does to tidy up
+    goes to its end, and must take no long time. Raises KeyboardInterrupt then, and what ``main``
+    raises.
+    """
+    interrupted = False
+
+    async def run() -> _T:
+        task = asyncio.current_task()
+        assert task is not None
+
+        def interrupt() -> None:
+            nonlocal interrupted
+            if not interrupted:
+                interrupted = True
+                task.cancel()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # Only the main thread may.
+            with contextlib.suppress(ValueError, RuntimeError):
+                loop.add_signal_handler(number, interrupt)
+        return await main
+
+    try:
+        return asyncio.run(run())
+    except asyncio.CancelledError:
+        if interrupted:
+            raise KeyboardInterrupt from None
+        raise

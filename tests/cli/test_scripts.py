@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -181,6 +182,28 @@ def test_what_does_not_come_in_time(lab: Lab) -> None:
     done = send(lab, alex, bob, "hello?", "--wait", "sent", "--timeout", "2")
     assert done.code == 1
     assert "error: the message was not sent within 2 s" in done.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("gap", [0.0, 0.004])
+def test_a_signal_that_comes_twice(lab: Lab, number: signal.Signals, gap: float) -> None:
+    """As `timeout` sends it, to the process and to its group."""
+    alex, bob = lab.users("alex", "bob")
+    with subprocess.Popen(
+        [*RCSOPS, "send", alex, bob, "are you there?", "--wait", "delivered"],
+        cwd=lab.directory,
+        env=lab.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
+        wait_until(lambda: lab.is_registered(alex), PATIENCE)
+        process.send_signal(number)
+        time.sleep(gap)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out, err.strip()) == (130, b"", b"")
+    assert not lab.is_registered(alex)
 
 
 def test_a_long_text_goes_in_a_session(lab: Lab) -> None:
