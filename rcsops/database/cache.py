@@ -1,8 +1,8 @@
 """Accounts held in memory for a server that asks at every request.
 
 Another process (``rcsops user passwd``) may write at any time, and what it wrote must count from
-the next request on. SQLite tells: as long as the database's files look as they did when this
-process last read ``PRAGMA data_version``, nobody wrote. The look costs two stat calls, no driver.
+the next request on. SQLite tells: as long as the index of the database's log is as it was when this
+process last read ``PRAGMA data_version``, nobody wrote. The look costs one system call, no driver.
 """
 
 import time
@@ -98,13 +98,13 @@ class SubscriberCache:
         self._lacking.clear()
 
     def _fresh(self) -> bool:
-        state, version, stable = self._store.snapshot
-        if state is None:
+        state, version = self._store.snapshot
+        if not state:
             return (
                 not self._store.is_sqlite
                 and time.monotonic() - self._read_at < _OTHER_DATABASE_SECONDS
             )
-        return stable and version == self._data_version and self._store.file_state() == state
+        return version == self._data_version and self._store.file_state() == state
 
     async def _checked(
         self, memory: MutableMapping[_K, _V], key: _K, read: Callable[[Subscribers], _V]

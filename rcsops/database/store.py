@@ -7,10 +7,8 @@ commits once for all. What must be on the disk before an answer goes out awaits 
 
 import contextlib
 import logging
-import os
 import sqlite3
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
@@ -21,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from rcsops.database.engine import begin_statement, open_engine, savepoint, translated
 from rcsops.database.failures import database_error
+from rcsops.database.wal_index import WalIndex
 from rcsops.errors import DatabaseError, RcsopsError
 from rcsops.settings import sqlite_file
 
@@ -29,29 +28,18 @@ _T = TypeVar("_T")
 
 MAX_WAITING = 100_000
 _GROUP = 1000
-# A kernel stamps files with a clock that moves every 1 to 10 ms: two writes closer together than
-# that may leave the same time, so a stamp as fresh as this proves nothing later on.
-_UNSTABLE_NS = 20_000_000
-
-
-class FileState(NamedTuple):
-    """What tells whether an SQLite database changed: size and time of the file and its log."""
-
-    sizes: tuple[int, int]
-    times: tuple[int, int]
 
 
 class Snapshot(NamedTuple):
-    """The file's state as it stood just before its ``data_version`` was read.
+    """The state of an SQLite file as it stood just before its ``data_version`` was read; empty when
+    it is not known.
 
-    While the file still looks so, nobody but this store's own thread has written, provided that it
-    was ``stable``: its time stamps were old enough for a later write to change them.
-    ``data_version`` is SQLite's count of what *other* connections committed.
+    While the state is still that, nobody but this store's own thread has written. ``data_version``
+    is SQLite's count of what *other* connections committed.
     """
 
-    file: FileState | None
+    state: bytes
     data_version: int
-    stable: bool = False
 
 
 class _Job(NamedTuple):
@@ -77,9 +65,9 @@ class Store:
         watched: bool = True,
     ) -> None:
         self.url = url
-        self.snapshot = Snapshot(None, -1)
-        self._watched = watched
+        self.snapshot = Snapshot(b"", -1)
         self._path = sqlite_file(url)
+        self._index = None if self._path is None or not watched else WalIndex(self._path)
         self._engine = open_engine(url, create=create, pooled=True)
         self._connection: Connection | None = None
         self._jobs: deque[_Job] = deque()
@@ -171,19 +159,10 @@ class Store:
         """How many functions wait for the thread."""
         return len(self._jobs)
 
-    def file_state(self) -> FileState | None:
-        """The SQLite file's state now; None for another database, or when the file is gone."""
-        if self._path is None:
-            return None
-        try:
-            main = os.stat(self._path)
-        except OSError:
-            return None
-        try:
-            log = os.stat(f"{self._path}-wal")
-        except OSError:
-            return FileState((main.st_size, -1), (main.st_mtime_ns, 0))
-        return FileState((main.st_size, log.st_size), (main.st_mtime_ns, log.st_mtime_ns))
+    def file_state(self) -> bytes:
+        """The SQLite file's state now, which is another after each commit; empty when it cannot be
+        known, and for another database."""
+        return self._index.header() if self._index is not None else b""
 
     def _put(self, job: _Job) -> DatabaseError | None:
         with self._wake:
@@ -281,17 +260,18 @@ class Store:
                 self._connection.invalidate()
                 self._connection.close()
             self._connection = None
-        self.snapshot = Snapshot(None, -1)
+        if self._index is not None:
+            self._index.close()
+        self.snapshot = Snapshot(b"", -1)
 
     def _look(self, connection: Connection) -> None:
-        if self._path is None or not self._watched:
+        if self._index is None:
             return
+        self._index.open()
         # The file first: what another process commits in between shows in data_version, and what
         # it commits afterwards changes the file.
         state = self.file_state()
-        newest = max(state.times) if state is not None else 0
-        stable = time.time_ns() - newest > _UNSTABLE_NS
-        self.snapshot = Snapshot(state, data_version(connection), stable)
+        self.snapshot = Snapshot(state, data_version(connection))
 
 
 def data_version(connection: Connection) -> int:
