@@ -2,7 +2,8 @@
 
 ``rcsops chat`` runs as a person has it, in a terminal of 200x50 whose other end is this program: it
 writes a key and reads until the letter is drawn. First at rest; then beside one file after the
-other; then beside messages in a session, as many a second as it is told. Both come from a peer in a
+other; then beside messages in a session, as many a second as it is told, and beside these with the
+protocol panel open (F2). They come from a peer in a
 process of its own without a history, so that it is never what limits them. What came is counted in
 the history, where in the end every message must be, once and in order.
 
@@ -40,6 +41,7 @@ from rcsops.settings import Project
 from rcsops.testing import EmbeddedServer
 
 GOAL_MS = 50.0
+F2, ESCAPE = "\x1bOQ", "\x1b"
 LETTERS = "αβγδεζηθικλμνξοπρστυφχψ"
 _GAP = (0.06, 0.14)
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -172,18 +174,28 @@ def beside_files(person: Person, directory: Path, seconds: float) -> None:
     person.read(b"", 3.0)
 
 
-def beside_messages(person: Person, directory: Path, rate: int, seconds: float) -> bool:
+def beside_messages(
+    person: Person, directory: Path, rate: int, seconds: float, *, panel: bool = False
+) -> bool:
     """False when it is not as it must be."""
     came = Came(directory)
+    before = came.messages()
+    if panel:
+        # The keys are the ladder's then, until they are given back to what is written.
+        person.press(F2)
+        person.wait("SIP and MSRP")
+        person.press(ESCAPE)
+        person.read(b"", 1.0)
     with peer(directory, "--write", str(rate), str(seconds + 15.0)) as bob:
-        while came.messages() < rate:
+        while came.messages() - before < rate:
             person.read(b"", 0.1)
         had, begin, cpu = came.messages(), time.perf_counter(), person.cpu_seconds
         took = person.types(int(seconds / 0.12))
         spent = time.perf_counter() - begin
         got = came.messages() - had
         cost = (person.cpu_seconds - cpu) / got * 1e6
-        high = show(f"beside {got / spent:.0f} messages a second", took)
+        what = "messages a second" + (", with the panel" if panel else "")
+        high = show(f"beside {got / spent:.0f} {what}", took)
         print(f"{'':44} a message costs {cost:.0f} µs of processor time")
         assert bob.stdin is not None
         assert bob.stdout is not None
@@ -192,11 +204,13 @@ def beside_messages(person: Person, directory: Path, rate: int, seconds: float) 
         while not select.select([bob.stdout], [], [], 0)[0]:
             person.read(b"", 0.1)
         sent = int(bob.stdout.readline())
-    numbers = [int(re.match(r"number (\d+):", text)[1]) for text in came.texts()]  # type: ignore[index]
+    numbers = [int(re.match(r"number (\d+):", text)[1]) for text in came.texts()[before:]]  # type: ignore[index]
     if numbers != list(range(sent)):
         print(f"of {sent} messages there are {len(numbers)}, {len(set(numbers))} of them different")
         return False
     print(f"{'':44} all {sent} are in the history, once and in order")
+    if panel:
+        person.press(F2)
     return high <= GOAL_MS
 
 
@@ -209,7 +223,12 @@ def measure(directory: Path, only: str, rate: int, seconds: float) -> bool:
             show("at rest", person.types(int(seconds / 0.12)))
         if only in ("", "files"):
             beside_files(person, directory, seconds)
-        return only not in ("", "messages") or beside_messages(person, directory, rate, seconds)
+        good = True
+        if only in ("", "messages"):
+            good = beside_messages(person, directory, rate, seconds)
+        if only in ("", "panel"):
+            good &= beside_messages(person, directory, rate, seconds, panel=True)
+        return good
     finally:
         person.leave()
 
@@ -261,7 +280,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--only", choices=["rest", "files", "messages"], default="")
+    parser.add_argument("--only", choices=["rest", "files", "messages", "panel"], default="")
     parser.add_argument("--write", nargs=2, metavar=("RATE", "SECONDS"), help=argparse.SUPPRESS)
     parser.add_argument("--send-files", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()

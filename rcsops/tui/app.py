@@ -155,6 +155,7 @@ class ChatApp(TerminalApp, inherit_bindings=False):
             await self.room.agent.start()
             # A look at every row that is loaded would be felt in the keys.
             settle_collector()
+            self.collect_in_pauses()
             if self._peer:
                 self.open(self.room.agent.peer_uri(self._peer).aor)
             elif self.state.ordered() and self.state.ordered()[0].known:

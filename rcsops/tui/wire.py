@@ -1,7 +1,9 @@
 """What the agent of a screen says on the wire, kept for who wants to look at it."""
 
 import re
+import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -15,6 +17,8 @@ _MOST = 3000
 _OCTETS = 8 << 20
 _HEAD = 4096
 _USERS = 8
+# Messages between two looks at the clock.
+_FEW = 16
 _ADDRESS = re.compile(r"^(?:From|To|f|t)\s*:.*?sips?:([^@<>;\s]{1,128}@[\w.-]{1,128})", re.I | re.M)
 
 
@@ -53,12 +57,26 @@ class Wire:
             self._octets -= len(self._waiting.popleft().data)
 
     @property
-    def waiting(self) -> bool:
-        """Whether there is anything that `steps` has not seen."""
-        return bool(self._waiting)
+    def waiting(self) -> int:
+        """How many messages `steps` has not seen."""
+        return len(self._waiting)
 
     def steps(self) -> "deque[Step]":
         """The messages that are kept, the oldest first; credentials are masked."""
+        self.take()
+        return self._steps
+
+    def take(self, seconds: float = float("inf")) -> bool:
+        """Makes steps of what waits, for so long; whether some still waits."""
+        end = time.monotonic() + seconds
+        while self._waiting:
+            few = min(len(self._waiting), _FEW)
+            self._add([self._waiting.popleft() for _ in range(few)])
+            if time.monotonic() >= end:
+                break
+        return bool(self._waiting)
+
+    def _add(self, records: Sequence[TapRecord]) -> None:
         entries = [
             TraceEntry(
                 time=record.time,
@@ -70,17 +88,15 @@ class Wire:
                 node=self.node,
                 data=mask_secrets(record.data),
             )
-            for record in self._waiting
+            for record in records
         ]
-        self._waiting.clear()
-        self._octets = 0
+        self._octets -= sum(len(record.data) for record in records)
         for arrow in self._merger.add(entries):
             if arrow.protocol == "sip":
                 self._note_call(arrow)
             shown = self._named(arrow)
             self._number += 1
             self._steps.append(Step(self._number, shown, self._story.tell(shown)))
-        return self._steps
 
     def _named(self, arrow: Arrow) -> Arrow:
         """The other end of an MSRP connection is who the call is with."""

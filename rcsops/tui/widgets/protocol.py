@@ -1,7 +1,8 @@
 """The protocol beside the chat: the ladder of SIP and MSRP, and each message opened."""
 
+import time
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from rich.segment import Segment
 from textual import events
@@ -18,17 +19,23 @@ from textual.widgets import Static
 from rcsops.errors import UsageError
 from rcsops.text import visible
 from rcsops.trace import BOTH_TIMES, Arrow, DrawnLine, draw_ladder, order_nodes, times_between
+from rcsops.transport.turns import SLICE_SECONDS
 from rcsops.tui.comparing import compared
 from rcsops.tui.exporting import export_ladder
 from rcsops.tui.opened import opened
 from rcsops.tui.standing import standing
 from rcsops.tui.styles import MUTED, background, ink
+from rcsops.tui.terminal import TerminalApp
 from rcsops.tui.wire import Step, Wire
 from rcsops.ua import AgentSnapshot
 
 __all__ = ["ProtocolPanel"]
 
 _STATES_SECONDS = 0.5
+# While somebody types, very much is drawn only so often.
+_MANY = 100
+_TYPING_SECONDS = 1.0
+_TYPES_SECONDS = 1.0
 # So many lines must what is opened have, or it gets all the room.
 _READABLE = 12
 # What the footer does not say.
@@ -93,6 +100,8 @@ class ProtocolPanel(Vertical):
         self._peer = ""
         self._all = False
         self._states = False
+        self._taking = False
+        self._drawn_at = 0.0
         self._step: Step | None = None
         self._open_of: tuple[object, ...] = ()
 
@@ -115,7 +124,25 @@ class ProtocolPanel(Vertical):
             self.refresh_steps()
 
     def _look(self) -> None:
-        if self.display and self._wire.waiting:
+        """Takes what has come, a slice of time in a turn of the loop, and then draws it."""
+        if not self.display or not self._wire.waiting or self._taking:
+            return
+        app = cast(TerminalApp, self.app)
+        fresh = time.monotonic() - self._drawn_at < _TYPING_SECONDS
+        if fresh and self._wire.waiting > _MANY and app.was_busy(_TYPES_SECONDS):
+            return
+        self._taking = True
+        app.turns.call(self._take)
+
+    def _take(self) -> None:
+        self._taking = False
+        if not self.is_attached or not self.display:
+            return
+        if self._wire.take(SLICE_SECONDS):
+            self._taking = True
+            cast(TerminalApp, self.app).turns.call(self._take)
+        else:
+            self._drawn_at = time.monotonic()
             self.refresh_steps()
 
     def _look_at_states(self) -> None:
