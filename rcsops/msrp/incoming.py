@@ -80,8 +80,8 @@ class Receiver:
     _accepted: str | None = None
     _buffered: int = 0
     _unconfirmed: dict[str, _Incoming] = field(default_factory=dict)
-    # By Message-ID, with the chunk that completed it.
-    _unanswered: dict[str, tuple[_Incoming, Request]] = field(default_factory=dict)
+    # What is to be sent by ``answer``, by Message-ID.
+    _unanswered: dict[str, list[bytes]] = field(default_factory=dict)
 
     def receive(self, request: Request) -> None:
         """Take a whole SEND."""
@@ -215,11 +215,10 @@ class Receiver:
 
     def _complete(self, message: _Incoming, request: Request) -> None:
         size = message.store.held
-        holding = self.holding and message.store.end == message.final
-        if holding:
-            self._unanswered[message.message_id] = message, request
-        else:
-            self._answer(request, 200)
+        replies: deque[bytes] | list[bytes] = self.replies
+        if self.holding and message.store.end == message.final:
+            replies = self._unanswered[message.message_id] = []
+        self._answer(request, 200, replies)
         if message.final is not None and message.store.end > message.final:
             self._drop(message)
             self._remember(message.message_id, 400)
@@ -234,12 +233,12 @@ class Receiver:
             )
         else:
             self.events.append(BodyComplete(message.message_id, message.content_type, size))
-        if not message.success_report or holding:
+        if not message.success_report:
             return
         if self.stream and self.confirmed:
             self._unconfirmed[message.message_id] = message
         else:
-            self._report(message, size)
+            self._report(message, size, replies=replies)
 
     @property
     def answered(self) -> bool:
@@ -248,12 +247,10 @@ class Receiver:
 
     def answer(self, message_id: str) -> bool:
         """Answer a message that is complete; False when none of that name waits for it."""
-        message, request = self._unanswered.pop(message_id, (None, None))
-        if message is None or request is None:
+        replies = self._unanswered.pop(message_id, None)
+        if replies is None:
             return False
-        self._answer(request, 200)
-        if message.success_report:
-            self._report(message, message.store.held)
+        self.replies += replies
         return True
 
     def forget_unanswered(self) -> None:
@@ -268,7 +265,14 @@ class Receiver:
         self._report(message, message.store.held, status, text)
         return True
 
-    def _report(self, message: _Incoming, size: int, status: int = 200, text: str = "OK") -> None:
+    def _report(
+        self,
+        message: _Incoming,
+        size: int,
+        status: int = 200,
+        text: str = "OK",
+        replies: deque[bytes] | list[bytes] | None = None,
+    ) -> None:
         paths = {name.lower(): value for name, value in message.headers}
         headers = [
             ("To-Path", paths["from-path"]),
@@ -277,7 +281,8 @@ class Receiver:
             ("Byte-Range", f"1-{size}/{size}"),
             ("Status", f"000 {status} {text}"),
         ]
-        self.replies.append(bytes(Request(self.tokens.transact_id(), "REPORT", headers)))
+        report = Request(self.tokens.transact_id(), "REPORT", headers)
+        (self.replies if replies is None else replies).append(bytes(report))
 
     def _drop(self, message: _Incoming) -> None:
         if self._unfinished.pop(message.message_id, None) is not None and not self.stream:
@@ -302,11 +307,13 @@ class Receiver:
             self._remember(message_id[:MAX_MESSAGE_ID], status)
         chunk.message = None
 
-    def _answer(self, request: Request, status: int) -> None:
+    def _answer(
+        self, request: Request, status: int, replies: deque[bytes] | list[bytes] | None = None
+    ) -> None:
         wanted = (request.get("failure-report") or "yes").lower()
         if wanted == "no" or (wanted == "partial" and status == 200):
             return
-        self.replies.append(response_to(request, status))
+        (self.replies if replies is None else replies).append(response_to(request, status))
 
 
 def accepts(patterns: tuple[str, ...], content_type: str) -> bool:
