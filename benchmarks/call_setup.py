@@ -490,8 +490,9 @@ def main() -> int:
             url = database(stack.enter_context(MariaDbServer()))
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rcsops-")))
         # Room for all calls: the limits are not what is measured.
-        limits = {"flood": 100_000, "user_rate": 100_000}
-        server = OpenSipsServer(found[0], place, database_url=url, memory=256, **limits)
+        server = OpenSipsServer(
+            found[0], place, database_url=url, memory=256, flood=100_000, user_rate=100_000
+        )
         for user in ("alice", "bob", "carol", "dave"):
             server.add_user(user, f"of {user}")
         stack.enter_context(server)

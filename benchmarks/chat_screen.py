@@ -72,9 +72,9 @@ async def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
 
 async def drawn(app: ChatApp) -> None:
     """Waits until what has changed is on the screen."""
-    done = asyncio.get_running_loop().create_future()
-    app.view.call_after_refresh(lambda: done.done() or done.set_result(None))
-    await done
+    done = asyncio.Event()
+    app.view.call_after_refresh(done.set)
+    await done.wait()
 
 
 async def measure(directory: Path, project: Project) -> None:

@@ -32,7 +32,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -405,7 +405,7 @@ def main() -> int:
         return play(options)
     with tempfile.TemporaryDirectory(prefix="rcsops-") as place:
         directory = Path(place)
-        tests = {
+        tests: dict[str, Callable[[], bool]] = {
             "rate": lambda: compare(directory, options.size, options.rounds),
             "memory": lambda: memory(directory, options.large),
             "chat": lambda: chat(directory, options.size),

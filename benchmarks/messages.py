@@ -395,13 +395,14 @@ def offline(directory: Path, options: argparse.Namespace) -> bool:
             contextlib.closing(sqlite3.connect(bare_file)) as target,
         ):
             source.backup(target)
+        figures: dict[str, Callable[[], float]] = {
+            "SQLite, one by one": lambda: committed(bare_file, count, 1),
+            "server, one sender": lambda: stored(server, senders[:1], count),
+            f"SQLite, {SENDERS} at a time": lambda: committed(bare_file, count, SENDERS),
+            f"server, {SENDERS} senders": lambda: stored(server, senders, count),
+        }
         for _ in range(max(options.rounds, 1)):
-            for name, figure in (
-                ("SQLite, one by one", lambda: committed(bare_file, count, 1)),
-                ("server, one sender", lambda: stored(server, senders[:1], count)),
-                (f"SQLite, {SENDERS} at a time", lambda: committed(bare_file, count, SENDERS)),
-                (f"server, {SENDERS} senders", lambda: stored(server, senders, count)),
-            ):
+            for name, figure in figures.items():
                 found.setdefault(name, []).append(figure())
     medians = {name: statistics.median(rates) for name, rates in found.items()}
     for name, median in medians.items():

@@ -204,6 +204,7 @@ class Sipmessage:
         message = self._parse(data)
         from_, to = message.from_address, message.to_address
         credentials = message.authorization
+        given = credentials.parameters if credentials else None
         return (
             [(via.host, via.parameters.get("branch")) for via in message.via],
             (from_.uri.host, from_.parameters.get("tag")),
@@ -212,7 +213,7 @@ class Sipmessage:
             message.call_id,
             [contact.uri.host for contact in message.contact],
             [route.uri.host for route in message.route],
-            [credentials.parameters.get("username")] if credentials else [],
+            [given.get("username")] if given else [],
         )
 
 

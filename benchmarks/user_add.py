@@ -70,7 +70,7 @@ def ways(root: Path, server: MariaDbServer) -> dict[str, Callable[[str], tuple[l
         login = [f"--user={server.user}", f"--socket={server.socket}", "bench"]
         return [client or "", "--no-defaults", *login], statement
 
-    found = {OURS: ours}
+    found: dict[str, Callable[[str], tuple[list[str], str]]] = {OURS: ours}
     cli = Path(sys.executable).with_name("opensips-cli")
     if cli.exists():
         (root / "opensips-cli.cfg").write_text(

@@ -8,6 +8,6 @@ say "lint"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 say "types"
-.venv/bin/mypy --strict
+.venv/bin/mypy --strict rcsops benchmarks
 say "layers"
 .venv/bin/lint-imports

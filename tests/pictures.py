@@ -68,7 +68,7 @@ def screen(session: Path, target: Path) -> None:
         sys.executable,
         ["-m", "rcsops", *SCREEN],
         cwd=session,
-        env=environment,  # type: ignore[arg-type]
+        env=environment,
         dimensions=(60, _WIDTH),
         encoding="utf-8",
         timeout=60,

@@ -298,7 +298,7 @@ class Terminal:
             CHAT[0],
             [*CHAT[1:], *words],
             cwd=str(lab.directory),
-            env=lab.environment,  # type: ignore[arg-type]
+            env=lab.environment,
             encoding="utf-8",
             codec_errors="replace",  # a terminal echoes what it is given
             timeout=PATIENCE,

@@ -84,7 +84,7 @@ class Shell:
             sys.executable,
             ["-m", "rcsops", *words],
             cwd=str(self.directory),
-            env=self.environment,  # type: ignore[arg-type]
+            env=self.environment,
             encoding="utf-8",
             timeout=30,
         )

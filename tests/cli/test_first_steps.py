@@ -55,7 +55,7 @@ def terminal(place: Path, environment: dict[str, str]) -> Iterator[Terminal]:
             sys.executable,
             ["-m", "rcsops", *words],
             cwd=place,
-            env=environment,  # type: ignore[arg-type]
+            env=environment,
             encoding="utf-8",
             timeout=20,
             dimensions=(24, 100),

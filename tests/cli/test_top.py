@@ -90,7 +90,7 @@ def test_the_screen(server: EmbeddedServer) -> None:
     child = pexpect.spawn(
         sys.executable,
         ["-m", "rcsops", "-C", str(server.directory), "top", "--interval", "0.3"],
-        env={**os.environ, "TERM": "xterm", "LANG": "C.UTF-8", "NO_COLOR": "1"},  # type: ignore[arg-type]
+        env={**os.environ, "TERM": "xterm", "LANG": "C.UTF-8", "NO_COLOR": "1"},
         dimensions=(30, 100),
         encoding="utf-8",
         timeout=30,

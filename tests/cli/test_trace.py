@@ -136,7 +136,7 @@ def test_two_stand_side_by_side_where_the_terminal_is_wide(traces: list[str], co
     child = pexpect.spawn(
         sys.executable,
         ["-m", "rcsops", "trace", *traces, "--compare", "1", "3"],
-        env={**os.environ, "NO_COLOR": "1", "COLUMNS": str(columns)},  # type: ignore[arg-type]
+        env={**os.environ, "NO_COLOR": "1", "COLUMNS": str(columns)},
         dimensions=(40, columns),
         encoding="utf-8",
         timeout=60,

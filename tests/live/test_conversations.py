@@ -153,7 +153,7 @@ async def test_the_other_device_hears_that_it_was_answered_elsewhere(
         async with asyncio.timeout(PATIENCE):
             while not (home.invitations and work.invitations):
                 await asyncio.sleep(0.02)
-            await asyncio.gather(home.invitations[0].accept(), ringing)  # type: ignore[union-attr]
+            await asyncio.gather(home.invitations[0].accept(), ringing)
         gone = await next_of(told, events.InviteCancelled)
         assert gone.reason == "Call completed elsewhere"
         assert not work.invitations

@@ -55,7 +55,7 @@ async def call(caller: Agent, callee: Agent) -> None:
 
 def messages(seen: list[TapRecord]) -> list[tuple[str, Request | Response]]:
     return [
-        (record.direction, parse_message(record.data))  # type: ignore[misc]
+        (record.direction, parse_message(record.data))
         for record in seen
         if record.protocol == "sip"
     ]

@@ -173,7 +173,7 @@ def test_a_lock_that_stays_is_reported(file: Path, monkeypatch: pytest.MonkeyPat
 def _impatient(url: str, **options: bool) -> object:
     from rcsops.database import open_engine
 
-    return open_engine(url, busy_timeout=0.05, **options)  # type: ignore[arg-type]
+    return open_engine(url, busy_timeout=0.05, **options)
 
 
 def test_what_nobody_waits_for_goes_to_the_log(

@@ -67,7 +67,7 @@ def test_a_directory_where_a_file_should_be_is_missing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("release", RELEASES, ids=lambda each: each.version)
 def test_every_known_release_has_its_list(release: tree.NamedTuple) -> None:
-    listed = tree.manifest(release.version)  # type: ignore[attr-defined]
+    listed = tree.manifest(release.version)
     assert listed is not None
     for path in ("Makefile", "Makefile.defs", "main.c", "modules/usrloc/Makefile"):
         assert listed[path].mode in ("100644", "100755")

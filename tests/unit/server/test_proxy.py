@@ -201,7 +201,7 @@ async def test_all_contacts_ring_and_the_first_answer_cancels_the_others(lab: La
     one = await lab.registered("bob")
     two = await lab.registered("bob", "tcp")
     for phone in (one, two):
-        phone.answer = lambda request, phone=phone: phone.reply(request, 180)  # type: ignore[misc]
+        phone.answer = lambda request, phone=phone: phone.reply(request, 180)
     alex = await lab.phone("alex")
     queue = await alex.ringing(alex.make("INVITE", one.aor, ("Contact", f"<{alex.contact}>")))
     _, first = await one.received()

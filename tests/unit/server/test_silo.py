@@ -167,7 +167,7 @@ async def test_who_registers_while_the_old_contact_fails_waits_no_longer(idle_la
         if not silent.done():
             silent.set_result(None)
 
-    old.answer = answer  # type: ignore[assignment]
+    old.answer = answer
     asking = asyncio.create_task(alex.ask(text(alex, "bob", "between")))
     async with asyncio.timeout(5):
         await silent

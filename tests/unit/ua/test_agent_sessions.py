@@ -232,7 +232,7 @@ def redirect(peer: Peer, status: int, contact: str) -> None:
         response = original(request, status, to_tag="p", headers=headers)
         peer.endpoint.respond(peer.endpoint.accept(request, event.flow), response)
 
-    peer.endpoint._on_event = answer  # type: ignore[assignment]
+    peer.endpoint._on_event = answer
 
 
 # --- refusals -------------------------------------------------------------------------------------
