@@ -1,8 +1,7 @@
-"""The parts of a MySQL URL, and the URL as OpenSIPS reads it."""
+"""The parts of a MySQL URL."""
 
 import re
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -113,23 +112,3 @@ def parsed_url(url: str) -> URL:
         ) from error
     # The dialect called mariadb would not see what is said of tables for mysql.
     return parsed.set(drivername="mysql+mysqldb") if sqlite_file(url) is None else parsed
-
-
-def opensips_url(url: str) -> str:
-    """The URL as OpenSIPS's own drivers read it: ``mysql://user:password@host/name`` or
-    ``sqlite:///path``.
-
-    Raises `DatabaseError` for what they have no words for.
-    """
-    file = sqlite_file(url)
-    if file is not None:
-        return f"sqlite://{file.absolute()}"
-    parts = MysqlUrl.parse(url)
-    if parts.socket:
-        raise DatabaseError(
-            "OpenSIPS cannot be told the path of a MySQL socket",
-            hint="write localhost (the default socket) or 127.0.0.1:PORT into database.url",
-        )
-    parts.check_names()
-    password = "" if parts.password is None else f":{quote(parts.password, safe='')}"
-    return f"mysql://{parts.user}{password}@{parts.place}/{parts.database}"

@@ -26,7 +26,7 @@ from rcsops.opensips.releases import (
 )
 from rcsops.opensips.source import Kind, Origin, origin_of, version_of
 from rcsops.opensips.stage import check_prefix, read_record
-from rcsops.settings import Project
+from rcsops.settings import Project, refuse_socket
 
 ALL = "all"
 MINIMAL = "minimal"
@@ -120,7 +120,9 @@ class Plan:
 
 
 def plan_install(project: Project, options: InstallOptions) -> Plan:
-    """Decides what to do; changes nothing. Raises `UsageError` or `EngineError`."""
+    """Decides what to do; changes nothing. Raises `UsageError`, `EngineError`, or `SettingsError`
+    for a database that no OpenSIPS could use."""
+    refuse_socket(chosen_url(project))
     origin = origin_of(options.source, options.base) if options.source else None
     release = _release(project, options, origin)
     prefix = _prefix(project, options, release)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from rcsops.errors import SettingsError
 from rcsops.settings.listen import Listen, parse_listen
+from rcsops.settings.values import choice, listen_address, string, whole
 
 __all__ = ["CONTENT_CHECKS", "CONTENT_PATH", "Content", "content_url"]
 
@@ -93,14 +94,7 @@ def _listen_of(text: str) -> Listen:
 
 
 def _listen(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError("must be a string")
-    if not value.strip():
-        return ""
-    try:
-        return str(_listen_of(value.strip()))
-    except SettingsError as error:
-        raise ValueError(f"{error}; {error.hint}" if error.hint else str(error)) from None
+    return listen_address(_listen_of)(value) if string(value) else ""
 
 
 def _base(value: object) -> str:
@@ -110,34 +104,15 @@ def _base(value: object) -> str:
     return text
 
 
-def _downloads(value: object) -> str:
-    if value not in DOWNLOADS:
-        raise ValueError(f"{value!r} is not one of {', '.join(DOWNLOADS)}")
-    return str(value)
-
-
-def _whole(least: int, most: int) -> Callable[[object], int]:
-    def check(value: object) -> int:
-        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
-            value = int(value)
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise ValueError("must be a whole number")
-        if not least <= value <= most:
-            raise ValueError(f"{value} is not between {least} and {most}")
-        return value
-
-    return check
-
-
 CONTENT_CHECKS: dict[str, Callable[[object], object]] = {
     "listen": _listen,
     "url": _base,
-    "downloads": _downloads,
-    "max_file": _whole(1, _MOST_OCTETS),
-    "per_user": _whole(1, _MOST_OCTETS),
-    "total": _whole(1, _MOST_OCTETS),
-    "expires": _whole(1, _YEAR),
-    "unfinished": _whole(1, _YEAR),
-    "connections": _whole(1, 100_000),
-    "idle_seconds": _whole(1, 3600),
+    "downloads": choice(DOWNLOADS),
+    "max_file": whole(1, _MOST_OCTETS),
+    "per_user": whole(1, _MOST_OCTETS),
+    "total": whole(1, _MOST_OCTETS),
+    "expires": whole(1, _YEAR),
+    "unfinished": whole(1, _YEAR),
+    "connections": whole(1, 100_000),
+    "idle_seconds": whole(1, 3600),
 }

@@ -4,12 +4,15 @@ import re
 from pathlib import Path
 from urllib.parse import quote
 
+from rcsops.errors import SettingsError
+
 
 def masked_url(url: str) -> str:
     """A database URL with its password hidden, fit for a person's eyes and for logs."""
     return re.sub(r"(://[^:@/]*):.*@", r"\1:***@", url)
 
 
+_SOCKET = re.compile(r"[?&](unix_socket=[^&]*)")
 _AUTHORITY = re.compile(r"(?P<scheme>[^:/]+://)(?P<user>[^:@/]*)(?::(?P<password>[^/]*))?@")
 
 
@@ -27,9 +30,20 @@ def secret_name(url: str) -> str:
     if match is not None:
         rest = f"{match['user']}@{url[match.end() :]}"
     server, _, tail = rest.partition("/")
-    socket = re.search(r"[?&](unix_socket=[^&]*)", tail)
+    socket = _SOCKET.search(tail)
     kind = "sqlite" if scheme.lower() == "sqlite" else "mysql"
     return f"{kind}://{server}{f'/?{socket[1]}' if socket else ''}"
+
+
+def refuse_socket(url: str) -> None:
+    """Raises `SettingsError` when the URL says by which Unix socket a MySQL server is reached: an
+    OpenSIPS cannot be told."""
+    if sqlite_file(url) is None and _SOCKET.search(url.rpartition("@")[2]):
+        raise SettingsError(
+            "database.url names a unix_socket, which OpenSIPS cannot be told",
+            hint="leave unix_socket out: with localhost OpenSIPS takes the usual socket, with "
+            "127.0.0.1:PORT it goes over TCP",
+        )
 
 
 def url_with_password(url: str, password: str) -> str:

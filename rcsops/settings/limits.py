@@ -4,6 +4,8 @@ import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
+from rcsops.settings.values import whole
+
 __all__ = ["LIMIT_CHECKS", "Limits"]
 
 _MOST = 10_000_000
@@ -35,19 +37,6 @@ class Limits:
     trusted: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
 
 
-def _number(least: int) -> Callable[[object], int]:
-    def check(value: object) -> int:
-        if isinstance(value, str) and value.strip().isdecimal() and len(value) < 12:
-            value = int(value)
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise ValueError("must be a whole number")
-        if not least <= value <= _MOST:
-            raise ValueError(f"{value} is not between {least} and {_MOST}")
-        return value
-
-    return check
-
-
 def _networks(value: object) -> tuple[str, ...]:
     items = [value] if isinstance(value, str) else value
     if not isinstance(items, (list, tuple)):
@@ -66,7 +55,7 @@ def _networks(value: object) -> tuple[str, ...]:
 _MAY_BE_OFF = ("rate", "login_failures", "queue_milliseconds")
 
 LIMIT_CHECKS: dict[str, Callable[[object], object]] = {
-    field.name: _number(0 if field.name in _MAY_BE_OFF else 1)
+    field.name: whole(0 if field.name in _MAY_BE_OFF else 1, _MOST)
     for field in fields(Limits)
     if field.name != "trusted"
 } | {"trusted": _networks}

@@ -19,11 +19,8 @@ from rcsops.settings.directories import (
     shared_run_directory,
     short_run_directory,
 )
-from rcsops.settings.model import (
-    DEFAULT_MYSQL_URL,
-    Settings,
-    parse_settings,
-)
+from rcsops.settings.model import DEFAULT_MYSQL_URL, Settings
+from rcsops.settings.reading import parse_settings
 from rcsops.settings.secrets import SecretStore
 
 CONFIG_NAME = "rcsops.toml"

@@ -11,7 +11,7 @@ from weakref import WeakSet
 
 from rcsops.errors import AgentError, RegistrationError, UsageError
 from rcsops.rcs import Capabilities, Location, Service
-from rcsops.settings import FileRules
+from rcsops.settings import MSRP_SECURITY, FileRules
 from rcsops.sip import Credential, DigestClient, NameAddr, Registration, Uri
 from rcsops.sip.session_timer import MIN_SE
 from rcsops.transport import Tap, TlsOptions
@@ -24,7 +24,7 @@ from rcsops.ua.events import Event, TextReceived, burden
 from rcsops.ua.history import History
 from rcsops.ua.host import ALLOW, AgentHost
 from rcsops.ua.incoming import Invitation
-from rcsops.ua.options import MSRP_SECURITY, AgentOptions
+from rcsops.ua.options import AgentOptions
 from rcsops.ua.receipts import Receipt
 from rcsops.ua.redelivery import Unsure
 from rcsops.ua.registrar import Registrar

@@ -6,9 +6,7 @@ from pathlib import Path
 from rcsops.settings import FileRules
 from rcsops.sip import Credential, Uri
 
-__all__ = ["MSRP_SECURITY", "AgentOptions"]
-
-MSRP_SECURITY = ("auto", "tcp", "tls")
+__all__ = ["AgentOptions"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -378,6 +378,16 @@ def test_a_module_that_there_is_not(install: Installer) -> None:
     assert "did you mean 'dispatcher'?" in failed.err
 
 
+def test_a_database_that_no_opensips_could_use(install: Installer) -> None:
+    url = "mysql://a@localhost/x?unix_socket=/run/x.sock"
+    with (install.directory / "rcsops.toml").open("a") as settings:
+        settings.write(f'[database]\nurl = "{url}"\n')
+    failed = install()
+    assert failed.code == 1
+    assert "database.url names a unix_socket" in failed.err
+    assert not install.work.exists()
+
+
 def test_the_plan_is_shown_and_nothing_done(install: Installer) -> None:
     shown = install.ok("--dry-run").out
     for expected in (str(install.source.directory), "tree id", "usrloc", str(install.prefix)):

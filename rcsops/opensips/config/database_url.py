@@ -1,9 +1,9 @@
 """A database URL as OpenSIPS writes it, which is not quite as SQLAlchemy does."""
 
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from rcsops.errors import SettingsError
-from rcsops.settings import sqlite_file
+from rcsops.settings import refuse_socket, sqlite_file
 
 
 def driver(url: str) -> str:
@@ -21,20 +21,13 @@ def opensips_url(url: str) -> str:
         if not file.is_absolute():
             raise SettingsError(f"{url}: the server needs an absolute path to its SQLite file")
         return f"sqlite://{file}"
+    refuse_socket(url)
     parts = urlsplit(url)
     # OpenSIPS undoes percent-encoding too, in every part; so what means something in a URL, in a
     # string of its configuration, or to its preprocessor, is written that way.
     user = quote(unquote(parts.username or ""), safe="")
     password = quote(unquote(parts.password or ""), safe="")
     host = parts.hostname or "localhost"
-    if "unix_socket" in parse_qs(parts.query):
-        if host not in ("localhost", "127.0.0.1"):
-            raise SettingsError("database.url has both a host and a unix_socket")
-        raise SettingsError(
-            "OpenSIPS cannot be told the socket of a MySQL server",
-            hint="leave unix_socket out of database.url: localhost is its usual socket, "
-            "127.0.0.1 goes over TCP",
-        )
     host = f"[{host}]" if ":" in host else host
     port = f":{parts.port}" if parts.port else ""
     login = f"{user}:{password}@" if password else (f"{user}@" if user else "")

@@ -1,8 +1,6 @@
-from pathlib import Path
-
 import pytest
 
-from rcsops.database.mysql_url import MysqlUrl, opensips_url, parsed_url
+from rcsops.database.mysql_url import MysqlUrl, parsed_url
 from rcsops.errors import DatabaseError
 
 
@@ -27,24 +25,3 @@ def test_names_that_would_need_escaping_are_refused(name: str) -> None:
 
 def test_mariadb_is_spoken_to_like_mysql() -> None:
     assert parsed_url("mariadb://a@b/c").drivername == "mysql+mysqldb"
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("mysql://o:p%40ss@localhost/opensips", "mysql://o:p%40ss@localhost/opensips"),
-        ("mariadb+mysqldb://o@127.0.0.1:3307/o", "mysql://o@127.0.0.1:3307/o"),
-        ("sqlite:////var/lib/x.db", "sqlite:///var/lib/x.db"),
-    ],
-)
-def test_the_url_as_opensips_reads_it(url: str, expected: str) -> None:
-    assert opensips_url(url) == expected
-
-
-def test_opensips_cannot_be_told_of_a_socket() -> None:
-    with pytest.raises(DatabaseError, match="path of a MySQL socket"):
-        opensips_url("mysql://o@localhost/o?unix_socket=/run/x.sock")
-
-
-def test_a_relative_file_is_made_absolute() -> None:
-    assert opensips_url("sqlite:///x.db") == f"sqlite://{Path.cwd()}/x.db"

@@ -194,6 +194,21 @@ def test_urls_are_shown_without_their_password() -> None:
     assert masked_url("sqlite:///a@b:c@d") == "sqlite:///a@b:c@d"
 
 
+@pytest.mark.parametrize("scheme", ["mysql", "mariadb+mysqldb"])
+def test_an_opensips_cannot_be_told_of_a_socket(scheme: str) -> None:
+    text = f"[database]\nurl = '{scheme}://a:b%3F@localhost/x?charset=y&unix_socket=/run/x.sock'"
+    with pytest.raises(
+        SettingsError, match=r"here\.toml: database\.url names a unix_socket"
+    ) as told:
+        parse_settings(f'engine = "opensips"\n{text}', name="here.toml")
+    assert "127.0.0.1:PORT" in told.value.hint
+    with pytest.raises(SettingsError, match="unix_socket"):
+        parse_settings(text, environment={"RCSOPS_ENGINE": "opensips"})
+    # The embedded server can, and a file may well be called so.
+    assert "unix_socket" in parse_settings(text).database_url
+    parse_settings('engine = "opensips"\n[database]\nurl = "sqlite:////a?unix_socket=b"')
+
+
 def test_the_file_of_a_url() -> None:
     assert str(sqlite_file("sqlite:////var/lib/a b.db")) == "/var/lib/a b.db"
     assert str(sqlite_file("sqlite:///lab.db")) == "lab.db"
