@@ -26,7 +26,7 @@ from rcsops.operations.engine import (
     wait_in_foreground,
 )
 from rcsops.operations.mi import MiClient
-from rcsops.operations.terminations import terminations
+from rcsops.operations.terminations import held, terminations
 from rcsops.server.run_files import RunFiles, running_pid
 from rcsops.settings import Project, masked_url, sqlite_file
 
@@ -49,20 +49,27 @@ def start(project: Project, options: StartOptions, timeout: float) -> Started:
         return _already(project, files, pid)
     _check_database(project)
     log_start = file_size(files.log)
-    process = subprocess.Popen(  # noqa: S603
-        _command(project, options.trace),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        cwd="/",
-        env=_environment(),
-    )
-    assert process.stderr is not None
-    try:
-        pid = _await_answer(files, process, log_start, timeout)
-    finally:
-        process.stderr.close()
+    process = None
+    with terminations():
+        try:
+            with held():
+                process = subprocess.Popen(  # noqa: S603
+                    _command(project, options.trace),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,
+                    cwd="/",
+                    env=_environment(),
+                )
+            pid = _await_answer(files, process, log_start, timeout)
+        except KeyboardInterrupt:
+            if process is not None:
+                _end(process)
+            raise
+        finally:
+            if process is not None and process.stderr is not None:
+                process.stderr.close()
     # It goes on without us: nobody waits for it, and no warning is due.
     process.returncode = 0
     return _describe(project, files, pid, already=pid != process.pid)
@@ -79,14 +86,16 @@ def run_in_foreground(project: Project, options: StartOptions) -> int:
     _check_database(project)
     command = [*_command(project, options.trace), "--foreground"]
     # A session of its own: Ctrl-C reaches it through us, once.
+    process = None
     with terminations():
-        process = subprocess.Popen(command, env=_environment(), start_new_session=True)  # noqa: S603
         try:
+            with held():
+                process = subprocess.Popen(command, env=_environment(), start_new_session=True)  # noqa: S603
             wait_for(lambda: process.poll() is not None or answers(files), 5.0)
             return wait_in_foreground(process, process.terminate)
         except KeyboardInterrupt:
-            process.terminate()
-            process.wait()
+            if process is not None:
+                _end(process)
             raise
 
 
@@ -148,6 +157,17 @@ def reload(project: Project) -> tuple[str, ...]:
 
 
 # --- inside ------------------------------------------------------------------------------------
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Ends one whose start was interrupted, by force where it stands still."""
+    with held():
+        process.terminate()
+        try:
+            process.wait(_TERMINATE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _check_options(options: StartOptions) -> None:

@@ -23,6 +23,7 @@ from rcsops.opensips.log import find_cause
 from rcsops.opensips.process import Account, command_line, end_processes, find_account, spawn
 from rcsops.operations import config
 from rcsops.operations.engine import POLL_SECONDS, StartOptions, answers, file_size, remove_stale
+from rcsops.operations.terminations import held
 from rcsops.server.run_files import RunFiles, write_private
 from rcsops.settings import Listen, Project, parse_listen, sqlite_file
 
@@ -71,36 +72,37 @@ class Launch:
     def start(self, timeout: float) -> int:
         """Starts the server, with the lock held, and waits until it answers and
         its ports accept; returns its process id. Raises `EngineError` with what its log says."""
-        files = self.files
-        remove_stale(files)
-        path, listen = self._prepare()
-        log = _open_log(files.log)
-        log_start = file_size(files.log)
+        log = _open_log(self.files.log)
         try:
-            process = self._spawn(path, log)
+            process = self._start(log, file_size(self.files.log), timeout)
         finally:
             os.close(log)
-        try:
-            self._await(process, listen, log_start, timeout)
-        except BaseException:
-            self._end(process)
-            raise
-        self._remember(process.pid, path)
         # It goes on without us: nobody waits for it, and no warning is due.
         process.returncode = 0
         return process.pid
 
     def run(self, timeout: float) -> "subprocess.Popen[bytes]":
         """The same with the log on this terminal; the process is the caller's to wait for."""
+        return self._start(sys.stderr.fileno(), None, timeout)
+
+    def _start(self, log: int, log_start: int | None, timeout: float) -> "subprocess.Popen[bytes]":
         remove_stale(self.files)
         path, listen = self._prepare()
-        process = self._spawn(path, sys.stderr.fileno())
+        process = None
+        recorded = False
         try:
-            self._await(process, listen, None, timeout)
+            with held():
+                process = self._spawn(path, log)
+            self._await(process, listen, log_start, timeout)
+            recorded = True
+            self._remember(process.pid, path)
         except BaseException:
-            self._end(process)
+            with held():
+                if process is not None:
+                    self._end(process)
+                if recorded:
+                    self._remember(None, path)
             raise
-        self._remember(process.pid, path)
         return process
 
     def _prepare(self) -> tuple[Path, tuple[Listen, ...]]:
@@ -166,7 +168,7 @@ class Launch:
         process.wait()
         remove_stale(self.files)
 
-    def _remember(self, pid: int, path: Path) -> None:
+    def _remember(self, pid: int | None, path: Path) -> None:
         account = self.account
         record = {
             "pid": pid,

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TypeVar
 
-__all__ = ["run_to_its_end", "terminations"]
+__all__ = ["held", "run_to_its_end", "terminations"]
 
 _T = TypeVar("_T")
 
@@ -75,3 +75,26 @@ def run_to_its_end(main: Coroutine[Any, Any, _T]) -> _T:
         if interrupted:
             raise KeyboardInterrupt from None
         raise
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """They, and Ctrl-C, come at the end of the block: a process that it starts is known by then to
+    who has to end it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    old = {number: signal.signal(number, note) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+        for each in came:
+            signal.raise_signal(each)

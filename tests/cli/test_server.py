@@ -5,6 +5,8 @@ import os
 import signal
 import socket
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from rcsops.testing import wait_until
 from tests.cli.conftest import Finished, Shell
 
 
@@ -178,6 +181,40 @@ def test_signals_end_it_gracefully(project: ServerShell, number: signal.Signals)
         assert time.monotonic() < deadline
     assert project.ok("logs", "-n", "1").out.rstrip().endswith("ended")
     assert not (project.run / "pid").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("words", [("start",), ("start", "--foreground")])
+def test_an_interrupted_start_leaves_nothing(
+    project: ServerShell, words: tuple[str, ...], number: signal.Signals
+) -> None:
+    shell = project.shell
+    starting = subprocess.Popen(
+        [sys.executable, "-m", "rcsops", *words],
+        cwd=shell.directory,
+        env=shell.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def servers() -> list[psutil.Process]:
+        # Not before it is what it will be: its parent is held until then, and hears of no signal.
+        with contextlib.suppress(psutil.Error):
+            children = psutil.Process(starting.pid).children()
+            return [each for each in children if "rcsops.server" in each.cmdline()]
+        return []
+
+    (server,) = wait_until(servers, what="the server")
+    try:
+        # So that it cannot answer, and the start has to wait for it.
+        server.suspend()
+        starting.send_signal(number)
+        assert starting.wait(30) != 0
+        assert not lives(server.pid)
+    finally:
+        starting.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            server.kill()
 
 
 def test_restart(project: ServerShell) -> None:
