@@ -225,7 +225,8 @@ class OpenSipsServer:
             yield connection
 
     def _ready(self) -> bool:
-        if not (self.directory / "mi.sock").exists():
+        # Processes of their own make these two, and need not be faster than the workers.
+        if not all((self.directory / name).exists() for name in ("mi.sock", "fifo")):
             return False
         # From 3.4 on a child process binds the TCP port, some time after MI is there.
         with socket.socket() as probe:

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -225,9 +226,8 @@ def test_mi_for_a_group_and_over_http(case: Case, new_server: NewServer, short_p
     group = grp.getgrgid(os.getegid()).gr_name
     with new_server(mi_group=group, mi_http=f"127.0.0.1:{port}") as server:
         for name in ("fifo", "mi.sock"):
-            found = (short_path / name).stat()
-            assert stat.S_IMODE(found.st_mode) == 0o660
-            assert found.st_gid == os.getegid()
+            # Made first, then opened to the group.
+            wait_until(partial(is_for, os.getegid(), short_path / name), what=f"the group's {name}")
         call = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "version"}).encode()
         request = urllib.request.Request(
             f"http://127.0.0.1:{port}/mi", call, {"Content-Type": "application/json"}
@@ -237,6 +237,12 @@ def test_mi_for_a_group_and_over_http(case: Case, new_server: NewServer, short_p
         with urllib.request.urlopen(request, timeout=30) as answer:
             said = json.load(answer)
         assert server.installation.version in said["result"]["Server"]
+
+
+def is_for(group: int, path: Path) -> bool:
+    """Whether the group may use it as its owner does, and nobody else."""
+    found = path.stat()
+    return (stat.S_IMODE(found.st_mode), found.st_gid) == (0o660, group)
 
 
 def accepts(port: int) -> bool:
