@@ -49,7 +49,7 @@ def follow_live(
         sources.append(ServerSource(context.project))
         note("following the server")
     selection = Selection(wanted)
-    screen = _Lines() if as_json else _Quiet() if form is not None else _Screen(explained)
+    screen = _Lines(explained) if as_json else _Quiet() if form is not None else _Screen(explained)
     kept: list[Arrow] = []
     count = 0
     with (
@@ -101,9 +101,14 @@ class _Quiet:
 class _Lines:
     """One object a line."""
 
+    def __init__(self, explained: bool) -> None:
+        self._story = Story() if explained else None
+
     def show(self, arrows: Sequence[Arrow]) -> None:
         """Prints them at once."""
-        for document in ladder_json(arrows):
+        for arrow, document in zip(arrows, ladder_json(arrows), strict=True):
+            if self._story is not None:
+                document["explanation"] = self._story.tell(arrow).text
             click.echo(json.dumps(document))
         sys.stdout.flush()
 
@@ -153,5 +158,6 @@ def _joined(nodes: list[str], arrow: Arrow) -> list[str]:
     """The columns with the ends of ``arrow``; those that have been silent longest give way."""
     ends = [arrow.source, arrow.target]
     room = max((ladder_width() - 20) // 14, 2)
-    kept = [name for name in nodes if name not in ends][-max(room - len(set(ends)), 0) :]
+    others = [name for name in nodes if name not in ends]
+    kept = others[max(len(others) - max(room - len(set(ends)), 0), 0) :]
     return in_order([*kept, *ends])

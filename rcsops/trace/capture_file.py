@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from rcsops.errors import UsageError
+from rcsops.trace.record import LATEST
 
 _PCAP = {
     b"\xa1\xb2\xc3\xd4": (">", 1e-6),
@@ -115,7 +116,10 @@ def _block(
     if which >= len(interfaces):
         raise UsageError(f"{name} is broken: it has a packet of an interface that it does not name")
     link, resolution = interfaces[which]
-    yield Packet(((high << 32) | low) * resolution, link, data)
+    time = ((high << 32) | low) * resolution
+    if time > LATEST:
+        raise UsageError(f"{name} is broken: it has a packet of a time that cannot be")
+    yield Packet(time, link, data)
 
 
 def _resolution(options: bytes, order: str) -> float:

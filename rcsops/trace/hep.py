@@ -6,7 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from rcsops.trace.record import TraceEntry
+from rcsops.trace.record import LATEST, TraceEntry
 
 _SIP = 1
 _TRANSPORTS = {6: "tcp", 17: "udp", 22: "tls", 132: "sctp"}
@@ -26,7 +26,7 @@ def decode_hep(packet: bytes) -> TraceEntry | None:
     """
     try:
         return _decode(packet)
-    except (struct.error, ValueError, zlib.error):
+    except (struct.error, ValueError, IndexError, zlib.error):
         return None
 
 
@@ -58,6 +58,8 @@ def _decode(packet: bytes) -> TraceEntry | None:
     if chunks.get(_KIND, b"\x01")[-1] != _SIP and not is_msrp:
         return None
     time = _number(chunks, _SECONDS) + _number(chunks, _MICROSECONDS) / 1_000_000
+    if time > LATEST:
+        raise ValueError("a time that cannot be")
     transport = _TRANSPORTS.get(_number(chunks, _PROTOCOL), "udp")
     return TraceEntry(
         time=time,

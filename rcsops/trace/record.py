@@ -12,6 +12,9 @@ from rcsops.errors import UsageError
 
 Address = tuple[str, int]
 
+# The last second of the year 9999: what knows a calendar knows no later one.
+LATEST = 253_402_300_799.0
+
 # A SIP message of the largest head and body, in base64 or escaped, with room.
 _LONGEST_LINE = 8 << 20
 
@@ -73,8 +76,11 @@ class TraceEntry:
                 raise ValueError("unknown protocol")
             if document["direction"] not in ("in", "out", "seen"):
                 raise ValueError("unknown direction")
+            time = float(document["time"])
+            if not 0.0 <= time <= LATEST:
+                raise ValueError("a time that cannot be")
             return cls(
-                time=float(document["time"]),
+                time=time,
                 protocol=document["protocol"],
                 direction=document["direction"],
                 transport=str(document["transport"]),

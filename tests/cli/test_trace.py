@@ -194,6 +194,16 @@ def test_what_cannot_be_done_is_said(traces: list[str], tmp_path: Path) -> None:
     assert "line 1" in rcsops(str(broken), code=2).stderr
 
 
+@pytest.mark.parametrize("time", ["NaN", "Infinity", "-1e18", "1e300"])
+def test_a_time_that_cannot_be_is_told(traces: list[str], time: str, tmp_path: Path) -> None:
+    text = Path(traces[0]).read_text().splitlines()
+    odd = tmp_path / "odd.jsonl"
+    odd.write_text(re.sub(r'"time": [0-9.]+', f'"time": {time}', text[0]) + f"\n{text[0]}\n")
+    for form in ("pcap", "html"):
+        done = rcsops(str(odd), "--export", form, code=2)
+        assert done.stderr.startswith(f"error: {odd} is not a trace: line 1: a time that cannot be")
+
+
 def test_an_empty_trace(tmp_path: Path) -> None:
     file = tmp_path / "empty.jsonl"
     file.touch()

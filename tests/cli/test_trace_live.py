@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from rcsops.errors import MiError
@@ -215,6 +216,45 @@ def test_traces_that_are_being_written(tmp_path: Path) -> None:
         # The times between go on from one batch to the next.
         assert re.search(r" 0\.200 +\+100 ms .*\(again\)", follower.printed), follower.printed
         assert follower.end() == 0
+
+
+def test_on_a_narrow_terminal_the_silent_give_way(tmp_path: Path) -> None:
+    trace = tmp_path / "many.jsonl"
+    with trace.open("w") as stream:
+        for number in range(6):
+            phone = ("127.0.0.1", 41000 + number)
+            entry = seen(
+                number, f"phone{number}", "out", phone, SERVER, request("REGISTER", branch="1")
+            )
+            stream.write(entry.to_json() + "\n")
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "rcsops", "trace", "-f", str(trace)],
+        env={**os.environ, "NO_COLOR": "1", "LANG": "C.UTF-8", "COLUMNS": "50"},
+        dimensions=(40, 50),
+        encoding="utf-8",
+        timeout=60,
+    )
+    child.expect("phone5 .*REGISTE")
+    printed = child.before + child.after
+    child.sendintr()
+    child.expect(pexpect.EOF)
+    child.close()
+    printed = re.sub(r"\x1b\[[0-9;]*m", "", printed)
+    heads = [line.split()[1:] for line in printed.splitlines() if line.split()[:1] == ["since"]]
+    assert heads[0] == ["phone0", "server"]
+    assert [len(each) for each in heads] == [2] * 6, printed
+
+
+@pytest.mark.parametrize("words", [(), ("-f", "--seconds", "1")], ids=["written", "live"])
+def test_json_with_explanations(tmp_path: Path, words: tuple[str, ...]) -> None:
+    trace = tmp_path / "one.jsonl"
+    entry = seen(1.0, "alex", "out", ALEX, SERVER, request("REGISTER", branch="1"))
+    trace.write_text(entry.to_json() + "\n")
+    command = [*RCSOPS, "trace", str(trace), "--json", "--explain", *words]
+    done = subprocess.run(command, check=True, capture_output=True, timeout=60)
+    found = json.loads(done.stdout)
+    assert "without credentials" in (found if words else found[0])["explanation"]
 
 
 def hep(data: bytes, *, source: int, target: int) -> bytes:

@@ -16,6 +16,7 @@ from rcsops.trace import Arrow, TraceEntry, merge
 from rcsops.trace.capture import CaptureReader
 from rcsops.trace.capture_file import read_packets
 from rcsops.trace.export_pcap import write_pcap
+from rcsops.trace.export_text import export
 from rcsops.trace.framing import StreamFraming
 from rcsops.trace.hep import decode_hep
 from rcsops.trace.packets import PacketDecoder, Payload
@@ -363,6 +364,17 @@ def test_any_datagram_is_survived(data: bytes) -> None:
     decode_hep(data)
     decode_hep(b"HEP3" + struct.pack("!H", len(data) + 6) + data)
     decode_hep(hep([(3, data), (15, data)]))
+
+
+@pytest.mark.parametrize("kind", [number for number, _ in CHUNKS])
+@pytest.mark.parametrize("data", [b"", bytes([255] * 8), bytes([255] * 400)])
+def test_any_chunk_of_hep_is_survived(kind: int, data: bytes) -> None:
+    entry = decode_hep(hep([*((each, data if each == kind else given) for each, given in CHUNKS),
+                            (15, OPTIONS)]))  # fmt: skip
+    if entry is not None:
+        # What is taken can be written, and drawn.
+        for form in ("html", "pcap"):
+            assert list(export(merge([entry]), form, title="x", width=80))
 
 
 def test_hep_within_a_capture(tmp_path: Path) -> None:
