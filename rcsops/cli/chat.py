@@ -58,8 +58,9 @@ def chat(
 ) -> int:
     """Register as USER and wait for an invitation, or invite PEER.
 
-    Lines typed are messages; /help shows the commands. Messages and files go directly from one
-    agent to the other over MSRP; they are not encrypted, whatever --transport is.
+    Lines typed are messages; /help shows the commands. Those of a session, and files, go directly
+    from one agent to the other over MSRP: encrypted where both have --transport tls or wss to the
+    server (msrp_security in [agent] says more), else in the clear.
 
     On a pipe, each line of input is a message or a command, and waits for what was asked before
     it; the chat ends with the input, and the exit code is 1 when something did not get through.

@@ -21,6 +21,7 @@ from rcsops.cli.output import (
 )
 from rcsops.cli.progress import Progress
 from rcsops.errors import UsageError
+from rcsops.operations.wording import amount
 
 if TYPE_CHECKING:
     from rcsops.operations.db_migrate import DbMigrated
@@ -137,7 +138,7 @@ def status(context: Context, as_json: bool) -> None:
         print_json(result, tables=tables)
     else:
         counted = result.accounts or not result.problems
-        size = "" if result.size is None else f", {_size(result.size)}"
+        size = "" if result.size is None else f", {amount(result.size)}"
         print_fields(
             [
                 ("database", f"{result.url} ({result.server}{size})"),
@@ -346,12 +347,3 @@ def _with_lacking(accounts: int, lacking: "dict[str, int] | Any") -> str:
 
 def _accounts(number: int) -> str:
     return "1 account" if number == 1 else f"{number} accounts"
-
-
-def _size(octets: int) -> str:
-    number = float(octets)
-    for unit in ("B", "KB", "MB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}"
-        number /= 1000
-    return f"{number:.1f} GB"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rcsops.cli.account_files import accounts_format, reading_accounts
 from rcsops.cli.context import Context
 from rcsops.cli.output import json_option, print_json, say
 from rcsops.errors import EngineError, UsageError
@@ -215,9 +216,8 @@ def _accounts(
                 "the accounts of another server are not known here", hint="name a file with --users"
             )
         return make_accounts(context.project, plan.agents)
-    form = "csv" if users.suffix.lower() == ".csv" else "jsonl"
-    with users.open(encoding="utf-8", newline="") as stream:
-        accounts = list(read_accounts(stream, form, plan.domain))
+    with reading_accounts(str(users)) as stream:
+        accounts = list(read_accounts(stream, accounts_format(users.name), plan.domain))
     if len(accounts) < plan.agents:
         raise UsageError(
             f"{users.name} has {len(accounts)} accounts for {plan.agents} agents",

@@ -8,6 +8,7 @@ import click
 from rcsops.cli.context import Context
 from rcsops.cli.output import json_option, note, print_fields, print_json, say, visible
 from rcsops.errors import UsageError
+from rcsops.operations.wording import duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -212,7 +213,7 @@ def _answered(result: "ServerStatus") -> list[tuple[str, object]]:
     """What only a server that answers can tell."""
     counts = result.counts
     return [
-        ("uptime", _duration(result.uptime)),
+        ("uptime", "" if result.uptime is None else duration(result.uptime)),
         ("listens", ", ".join(result.listeners)),
         *([("tls", _certificate(result.certificate))] if result.certificate else []),
         ("users", f"{counts.get('usrloc:registered_users', 0)} registered"),
@@ -293,13 +294,3 @@ def _stopped(result: "Stopped") -> str:
         return "the server was not running"
     forced = "" if result.how == "mi" else f" (it took {result.how})"
     return f"the server has ended, pid {result.pid}{forced}"
-
-
-def _duration(seconds: int | None) -> str:
-    if seconds is None:
-        return ""
-    days, rest = divmod(seconds, 86400)
-    hours, rest = divmod(rest, 3600)
-    minutes, left = divmod(rest, 60)
-    text = f"{hours}:{minutes:02}:{left:02}"
-    return f"{days} d {text}" if days else text

@@ -15,6 +15,7 @@ from rcsops.cli.context import Context
 from rcsops.cli.output import json_option, plain, print_json, visible
 from rcsops.cli.sparkline import sparkline
 from rcsops.errors import EngineError
+from rcsops.operations.wording import duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -165,7 +166,7 @@ def _headline(snapshot: "Snapshot", *, leaves: bool) -> "RenderableType":
     version = f"{found[1]} {found[2]}" if found else snapshot.version
     if snapshot.engine.lower() not in version.lower():
         version = f"{version} ({snapshot.engine})"
-    up = "" if snapshot.uptime is None else f"  up {_duration(snapshot.uptime)}"
+    up = "" if snapshot.uptime is None else f"  up {duration(snapshot.uptime)}"
     return Text.assemble(
         (visible(version.strip()), "bold"),
         up,
@@ -211,12 +212,6 @@ def _process_table(processes: "Sequence[ProcessUse]") -> "RenderableType":
         memory = f"{each.memory / (1 << 20):.0f}"
         table.add_row(str(each.pid), load, memory, Text(visible(each.what)))
     return table
-
-
-def _duration(seconds: int) -> str:
-    days, rest = divmod(seconds, 86400)
-    clock = f"{rest // 3600}:{rest // 60 % 60:02}:{rest % 60:02}"
-    return f"{days} d {clock}" if days else clock
 
 
 class _Screen:

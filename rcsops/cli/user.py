@@ -1,15 +1,12 @@
 """``rcsops user``."""
 
-import contextlib
-import io
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
 
 import click
 
+from rcsops.cli.account_files import accounts_format, reading_accounts
 from rcsops.cli.context import Context, complete_user
 from rcsops.cli.output import (
     confirm,
@@ -246,11 +243,11 @@ def import_(
     """
     from rcsops.operations.users_bulk import import_users
 
-    with Progress(quiet=as_json) as progress, _reading(file) as stream:
+    with Progress(quiet=as_json) as progress, reading_accounts(file) as stream:
         result = import_users(
             context.project,
             stream,
-            form or _form_of(file),
+            form or accounts_format(file),
             skip_bad=skip_bad,
             replace=replace,
             plain=store_password,
@@ -287,7 +284,7 @@ def export(context: Context, file: str, form: str | None, passwords: bool, as_js
     """
     from rcsops.operations.users_bulk import export_to, export_users
 
-    kind = form or _form_of(file)
+    kind = form or accounts_format(file)
     if file == "-":
         if as_json:
             raise UsageError("--json needs a FILE", hint="for JSON lines: --format jsonl")
@@ -305,28 +302,6 @@ def export(context: Context, file: str, form: str | None, passwords: bool, as_js
         print_json(result)
     else:
         say(f"wrote {_number(result.users, 'account')} to {result.path}")
-
-
-def _form_of(file: str) -> str:
-    return "jsonl" if file.lower().endswith((".jsonl", ".ndjson", ".json")) else "csv"
-
-
-@contextlib.contextmanager
-def _reading(file: str) -> Iterator[TextIO]:
-    """The file as text; what is no UTF-8 comes as surrogates, which no name or password may hold,
-    so that its line is told."""
-    if file == "-":
-        raw = io.TextIOWrapper(
-            sys.stdin.buffer, encoding="utf-8-sig", errors="surrogateescape", newline=""
-        )
-        yield raw
-        raw.detach()
-        return
-    try:
-        with Path(file).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-            yield stream
-    except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror}") from error
 
 
 def _password(account: str, from_stdin: bool, generate: bool) -> tuple[str, bool]:

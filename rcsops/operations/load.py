@@ -83,7 +83,7 @@ def remove_accounts(project: Project) -> int:
 
 
 def read_accounts(stream: TextIO, form: str, domain: str) -> Iterator[Account]:
-    """The accounts of a file with passwords or hashes, as ``rcsops user import`` reads it.
+    """The accounts of a file with passwords, as ``rcsops user import`` reads it.
 
     Raises UsageError, with the number of the line, for one that is no account.
     """

@@ -1,4 +1,4 @@
-"""How addresses and sizes are said to people."""
+"""How addresses, sizes and times are said to people."""
 
 
 def short_name(aor: str, domain: str) -> str:
@@ -17,3 +17,10 @@ def amount(octets: int) -> str:
             return f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} GB"
+
+
+def duration(seconds: int) -> str:
+    """``0:02:05``, ``3 d 4:00:00``."""
+    days, rest = divmod(seconds, 86400)
+    clock = f"{rest // 3600}:{rest // 60 % 60:02}:{rest % 60:02}"
+    return f"{days} d {clock}" if days else clock

@@ -203,3 +203,16 @@ def test_what_is_asked_wrongly(rcsops: Shell, tmp_path: Path) -> None:
     assert done.code == 2 and ".svg" in done.err
     assert rcsops("load", "--rate", "0").code == 2
     assert rcsops("load", "--users", "nowhere.csv").code == 2
+
+
+def test_accounts_are_read_as_user_import_reads_them(served: Shell) -> None:
+    file = served.directory / "accounts.txt"
+    # As Windows writes it, and without a suffix that says what it is.
+    file.write_text("\ufeffuser,password\nann,of ann\nben,of ben\n", encoding="utf-8")
+    served.ok("user", "import", "accounts.txt")
+    short = ("--agents", "2", "--duration", "1", "--rate", "2", "--scenario", "register")
+    assert served.ok("load", *short, "--users", "accounts.txt", "--json").json["joined"] == 2
+    file.write_bytes(b"user,password\nann,of ann\nb\xe9n,of ben\n")
+    done = served("load", *short, "--users", "accounts.txt")
+    assert done.code == 2
+    assert done.err.startswith("error: line 3 of the accounts: ")
