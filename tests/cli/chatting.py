@@ -85,6 +85,19 @@ class Lab:
         """What the server says."""
         return bool(contacts(self.project, user))
 
+    def history(self, user: str) -> list[dict[str, Any]]:
+        """What ``rcsops history`` says of all messages of a user."""
+        done = subprocess.run(
+            [sys.executable, "-m", "rcsops", "history", user, "--all", "--json"],
+            cwd=self.directory,
+            env=self.environment,
+            capture_output=True,
+            timeout=60,
+            check=True,
+        )
+        messages: list[dict[str, Any]] = json.loads(done.stdout)["messages"]
+        return messages
+
     def start(self, user: str, *words: str) -> "ChatProcess":
         """``rcsops chat USER WORDS --json`` on pipes."""
         return ChatProcess(self, user, *words)

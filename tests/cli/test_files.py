@@ -1,7 +1,6 @@
 """Files between two ``rcsops`` processes that are stopped, killed and started again."""
 
 import hashlib
-import json
 import sqlite3
 import subprocess
 import sys
@@ -120,15 +119,7 @@ def test_a_receiver_that_is_killed_gets_the_rest_when_it_is_back(
 
 def kept(lab: Lab, user: str, direction: str) -> list[str]:
     """The names of the files in a user's history."""
-    done = subprocess.run(
-        [sys.executable, "-m", "rcsops", "history", user, "--all", "--json"],
-        cwd=lab.directory,
-        env=lab.environment,
-        capture_output=True,
-        timeout=60,
-        check=True,
-    )
-    files = [each for each in json.loads(done.stdout)["messages"] if each["file"] is not None]
+    files = [each for each in lab.history(user) if each["file"] is not None]
     return [each["file"]["name"] for each in files if each["direction"] == direction]
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import random
 import secrets
 import signal
 import subprocess
@@ -15,7 +14,7 @@ import pytest
 
 from rcsops.testing import wait_until
 from tests.cli.chatting import PATIENCE, ChatProcess, Lab, talk, timed
-from tests.faults.test_messages_survive import all_delivered, kept, numbers
+from tests.faults.endings import ENDINGS, all_delivered, end, numbers, shown
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -24,27 +23,6 @@ _BOUND = 12.0
 # What was sent may be this long without an answer, then without a receipt, at the end of the input.
 _ANSWERS = 33.0 + 10.0
 LONG = "y" * 500_000
-ENDINGS = ["bye", "SIGINT", "SIGTERM", "end of input"]
-
-
-def end(chat: ChatProcess, how: str) -> None:
-    """Ends it in order, or its session."""
-    if how == "bye":
-        chat.type("/bye")
-    elif how == "end of input":
-        chat._process.stdin.close()  # type: ignore[union-attr]
-    else:
-        chat.signal(signal.Signals[how])
-
-
-def shown(*chats: ChatProcess) -> Counter[str]:
-    """How often each numbered message was shown, of all processes of a user."""
-    return Counter(
-        notice["text"].split()[0]
-        for chat in chats
-        for notice in chat.notices
-        if notice["event"] == "message" and notice["text"][0].isdigit()
-    )
 
 
 @pytest.mark.parametrize("how", ENDINGS)
@@ -66,7 +44,9 @@ def test_what_is_under_way_to_one_who_reads_is_finished(lab: Lab, how: str) -> N
         # What the end was faster than is said, or goes again.
         with lab.waiting(alex):
             count = all_delivered(lab, alex)
-        assert numbers(kept(lab, bob), "in") == numbers(kept(lab, alex), "out") == [*range(count)]
+        assert (
+            numbers(lab.history(bob), "in") == numbers(lab.history(alex), "out") == [*range(count)]
+        )
         assert count > 0
         assert set(shown(two).values()) == {1}
 
@@ -97,7 +77,7 @@ def test_a_long_text_to_one_who_stands_still_goes_again(lab: Lab, how: str) -> N
             # The end of the input waits for the answer to each message first.
             answers = _ANSWERS if how == "end of input" else 0
             assert timed(lambda: one.ended(90)) < answers + _BOUND
-            [left] = [each for each in kept(lab, alex) if each["text"].startswith("0 ")]
+            [left] = [each for each in lab.history(alex) if each["text"].startswith("0 ")]
             assert left["status"] == "queued"
         two.signal(signal.SIGCONT)
         if how == "bye":
@@ -106,7 +86,7 @@ def test_a_long_text_to_one_who_stands_still_goes_again(lab: Lab, how: str) -> N
         else:
             with lab.waiting(alex):
                 assert all_delivered(lab, alex) == 1
-        assert numbers(kept(lab, bob), "in") == [0]
+        assert numbers(lab.history(bob), "in") == [0]
         assert shown(two) == {"0": 1}
 
 
@@ -130,7 +110,7 @@ def test_receipts_under_way_at_the_end_of_the_receiver(lab: Lab, how: str) -> No
         with lab.waiting(bob) as again:
             count = all_delivered(lab, alex)
             # Those that nobody acknowledged are refused, which is told, or go again.
-            assert numbers(kept(lab, bob), "in") == [*range(count)]
+            assert numbers(lab.history(bob), "in") == [*range(count)]
             assert count > 10
             assert set(shown(two, again).values()) == {1}
         # 1 where a line was typed when the session was over, which was told.
@@ -162,13 +142,13 @@ def test_a_file_under_way_goes_on_at_the_next_start(
             assert names == ["film.bin"]
             two.type("/resume")
             two.wait("file-received", timeout=60)
-        wait_until(lambda: [each["status"] for each in kept(lab, alex)][-1] == "delivered", 30)
+        wait_until(lambda: [each["status"] for each in lab.history(alex)][-1] == "delivered", 30)
         assert one.finish() == two.finish() == 0
     assert [path.name for path in files.iterdir()] == ["film.bin"]
     whole = hashlib.sha256(film.read_bytes()).digest()
     assert hashlib.sha256((files / "film.bin").read_bytes()).digest() == whole
     for user, direction in ((alex, "out"), (bob, "in")):
-        rows = [each["file"] for each in kept(lab, user) if each["direction"] == direction]
+        rows = [each["file"] for each in lab.history(user) if each["direction"] == direction]
         assert [each["name"] for each in rows if each is not None] == ["film.bin"]
 
 
@@ -191,7 +171,7 @@ def test_a_second_signal_leaves_at_once(lab: Lab, number: signal.Signals) -> Non
         two.signal(signal.SIGCONT)
         with lab.waiting(alex):
             assert all_delivered(lab, alex) == 1
-        assert numbers(kept(lab, bob), "in") == [0]
+        assert numbers(lab.history(bob), "in") == [0]
         assert shown(two) == {"0": 1}
 
 
@@ -241,14 +221,14 @@ def test_a_send_that_is_ended_sends_again_or_says_that_it_did_not(
         two.signal(signal.SIGCONT)
         with lab.waiting(alex):
             wait_until(
-                lambda: not [each for each in kept(lab, alex) if each["status"] == "queued"],
+                lambda: not [each for each in lab.history(alex) if each["status"] == "queued"],
                 PATIENCE,
             )
-            ours = [each for each in kept(lab, alex) if each["direction"] == "out"]
+            ours = [each for each in lab.history(alex) if each["direction"] == "out"]
             if ours and ours[-1]["status"] != "failed":
                 assert all_delivered(lab, alex) == 1
         # As many as the sender's history says, and each once.
-        came = numbers(kept(lab, bob), "in")
+        came = numbers(lab.history(bob), "in")
         assert came == [0] * len([each for each in ours if each["status"] != "failed"])
         assert set(shown(two).values()) <= {1}
         if how == "--timeout":
@@ -277,7 +257,7 @@ def test_a_listener_that_is_ended_among_messages(lab: Lab, how: str) -> None:
             got += out.splitlines()
         with lab.waiting(bob) as two:
             count = all_delivered(lab, alex)
-            assert numbers(kept(lab, bob), "in") == [*range(count)]
+            assert numbers(lab.history(bob), "in") == [*range(count)]
             before = Counter(
                 document["text"].split()[0]
                 for document in map(json.loads, filter(None, got))
@@ -286,61 +266,3 @@ def test_a_listener_that_is_ended_among_messages(lab: Lab, how: str) -> None:
             assert set((before + shown(two)).values()) == {1}
         # 1 where a line was typed when the session was over, which was told.
         one.finish()
-
-
-# --- at random moments ---------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
-def test_endings_at_random_moments(lab: Lab, seed: int) -> None:
-    chance = random.Random(seed)
-    alex, bob = lab.users("alex", "bob")
-    running: dict[str, ChatProcess] = {}
-    of_bob: list[ChatProcess] = []
-
-    def start(user: str) -> None:
-        running[user] = chat = lab.start(user)
-        chat.wait("registered")
-        if user == bob:
-            of_bob.append(chat)
-
-    start(alex)
-    start(bob)
-    sent = 0
-    for _ in range(8):
-        one = running[alex]
-        one.type(f"/{chance.choice(('invite', 'invite', 'message'))} {bob}")
-        for _ in range(chance.randrange(1, 12)):
-            one.say(f"{sent} {'z' * chance.choice((10, 200, 4000, 400_000))}")
-            sent += 1
-        time.sleep(chance.random() * 0.7)
-        who, how = chance.choice((alex, bob)), chance.choice(ENDINGS)
-        victim = running[who]
-        end(victim, how)
-        if how != "bye":
-            victim.ended(90)
-            victim.__exit__(None, None, None)
-            start(who)
-    wait_until(
-        lambda: (
-            not (
-                {"queued", "stored", "sent"}
-                & {each["status"] for each in kept(lab, alex) if each["direction"] == "out"}
-            )
-        ),
-        timeout=4 * PATIENCE,
-        what="each message has come to its end",
-    )
-    states = {
-        int(each["text"].split()[0]): each["status"]
-        for each in kept(lab, alex)
-        if each["direction"] == "out"
-    }
-    got = numbers(kept(lab, bob), "in")
-    assert len(got) == len(set(got))
-    assert set(got) == {number for number, state in states.items() if state == "delivered"}
-    for chat in running.values():
-        chat.finish()
-        chat.__exit__(None, None, None)
-    assert set(shown(*of_bob).values()) == {1}

@@ -1,6 +1,5 @@
 """kill -9 of agents with messages under way: each arrives once, in order, and its state is true."""
 
-import json
 import random
 import sqlite3
 import subprocess
@@ -8,55 +7,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
 from rcsops.testing import wait_until
-from tests.cli.chatting import PATIENCE, ChatProcess, Lab, talk
+from tests.cli.chatting import PATIENCE, Lab, talk
+from tests.faults.endings import all_delivered, numbers, status_of
 
 pytestmark = pytest.mark.timeout(240)
-
-
-def kept(lab: Lab, user: str) -> list[dict[str, Any]]:
-    """What ``rcsops history`` says."""
-    done = subprocess.run(
-        [sys.executable, "-m", "rcsops", "history", user, "--all", "--json"],
-        cwd=lab.directory,
-        env=lab.environment,
-        capture_output=True,
-        timeout=60,
-        check=True,
-    )
-    messages: list[dict[str, Any]] = json.loads(done.stdout)["messages"]
-    return messages
-
-
-def numbers(messages: list[dict[str, Any]], direction: str) -> list[int]:
-    return [
-        int(each["text"].split()[0])
-        for each in messages
-        if each["direction"] == direction and each["text"][0].isdigit()
-    ]
-
-
-def status_of(lab: Lab, user: str) -> dict[int, str]:
-    return {
-        int(each["text"].split()[0]): each["status"]
-        for each in kept(lab, user)
-        if each["direction"] == "out" and each["text"][0].isdigit()
-    }
-
-
-def all_delivered(lab: Lab, user: str) -> int:
-    """Waits until everything that ``user`` has sent is with the peer; how much that was."""
-    there = {"delivered", "displayed"}
-    deadline = time.monotonic() + PATIENCE
-    while not (states := status_of(lab, user)) or not there.issuperset(states.values()):
-        late = {number: state for number, state in states.items() if state not in there}
-        assert time.monotonic() < deadline, late
-        time.sleep(0.2)
-    return len(states)
 
 
 @contextmanager
@@ -94,7 +52,7 @@ def test_the_receiver_is_killed_among_messages(lab: Lab) -> None:
             # What was typed when the session was over was refused, which was told.
             count = all_delivered(lab, alex)
             assert count > 5
-            assert numbers(kept(lab, bob), "in") == list(range(count))
+            assert numbers(lab.history(bob), "in") == list(range(count))
             shown += [each["text"] for each in two.notices if each["event"] == "message"]
         assert one.finish() == 0
     assert len(shown) == len(set(shown))
@@ -111,11 +69,11 @@ def test_the_sender_is_killed_with_messages_under_way(lab: Lab) -> None:
             one.wait("status", status="queued", text="2 short")
             one.kill()
         two.wait("session-ended")
-        count = len(numbers(kept(lab, alex), "out"))
+        count = len(numbers(lab.history(alex), "out"))
         assert count
         with lab.waiting(alex):
             assert all_delivered(lab, alex) == count
-        got = numbers(kept(lab, bob), "in")
+        got = numbers(lab.history(bob), "in")
         assert got == list(range(count))
         shown = [each["text"] for each in two.notices if each["event"] == "message"]
         assert len(shown) == len(set(shown)) == count + 1
@@ -183,52 +141,4 @@ def test_a_sender_without_a_server_sends_when_it_is_back(lab: Lab) -> None:
         lab.server.start()
         two.wait("message", text="2 while it is gone", timeout=60)
         assert all_delivered(lab, alex) == 3
-        assert numbers(kept(lab, bob), "in") == [0, 1, 2]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
-def test_kills_at_random_moments(lab: Lab, seed: int) -> None:
-    chance = random.Random(seed)
-    alex, bob = lab.users("alex", "bob")
-    running: dict[str, ChatProcess] = {}
-    shown: list[str] = []
-
-    def start(user: str) -> None:
-        running[user] = chat = lab.start(user)
-        chat.wait("registered")
-
-    def kill(user: str) -> None:
-        chat = running.pop(user)
-        chat.kill()
-        chat.__exit__(None, None, None)
-        if user == bob:
-            shown.extend(each["text"] for each in chat.notices if each["event"] == "message")
-
-    start(alex)
-    start(bob)
-    sent = 0
-    for _ in range(8):
-        one = running[alex]
-        one.type(f"/{chance.choice(('invite', 'message'))} {bob}")
-        for _ in range(chance.randrange(1, 12)):
-            size = chance.choice((10, 200, 4000))
-            one.say(f"{sent} {'z' * size}")
-            sent += 1
-        time.sleep(chance.random() * 0.7)
-        victim = chance.choice((alex, bob))
-        kill(victim)
-        time.sleep(chance.random() * 0.3)
-        start(victim)
-    wait_until(
-        lambda: not {"queued", "stored", "sent"} & set(status_of(lab, alex).values()),
-        timeout=4 * PATIENCE,
-        what="each message has come to its end",
-    )
-    states = status_of(lab, alex)
-    got = numbers(kept(lab, bob), "in")
-    assert len(got) == len(set(got))
-    assert set(got) == {number for number, state in states.items() if state == "delivered"}
-    kill(bob)
-    kill(alex)
-    assert len(shown) == len(set(shown))
+        assert numbers(lab.history(bob), "in") == [0, 1, 2]

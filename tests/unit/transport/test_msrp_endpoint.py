@@ -211,6 +211,15 @@ def _texts(end: End) -> list[bytes]:
     return [e.body for e in end.events if isinstance(e, MessageReceived)]
 
 
+def _say(link: MsrpLink, count: int, *, size: int = 0) -> list[bytes]:
+    """Sends so many numbered texts at once, each so much longer, and returns them."""
+    said = [b"%d " % number + b"x" * size for number in range(count)]
+    for text in said:
+        link.session.send("text/plain", text)
+    link.pump()
+    return said
+
+
 async def test_what_comes_at_once_is_dealt_with_in_slices_and_in_order() -> None:
     async with pair() as (a, one, b, _):
         most = 0
@@ -225,10 +234,7 @@ async def test_what_comes_at_once_is_dealt_with_in_slices_and_in_order() -> None
                 turn(watch, now)
 
         watch(0)
-        said = [b"number %d" % number for number in range(500)]
-        for text in said:
-            one.session.send("text/plain", text)
-        one.pump()
+        said = _say(one, 500)
         await until(lambda: sum(isinstance(e, MessageSent) for e in a.events) == 500)
         watching = False
         assert _texts(b) == said
@@ -239,37 +245,31 @@ async def test_what_comes_at_once_is_dealt_with_in_slices_and_in_order() -> None
 async def test_nothing_is_dealt_with_while_somebody_holds_it_and_all_after_that() -> None:
     async with pair() as (a, one, b, two):
         b.endpoint.turns.hold()
-        for number in range(50):
-            one.session.send("text/plain", b"%d" % number)
-        one.pump()
+        said = _say(one, 50)
         while b.endpoint.turns.held:
             assert _texts(b) == []
             await asyncio.sleep(0)
         await until(lambda: sum(isinstance(e, MessageSent) for e in a.events) == 50)
-        assert _texts(b) == [b"%d" % number for number in range(50)]
+        assert _texts(b) == said
         assert two.connected
 
 
 async def test_what_was_said_before_a_connection_was_lost_is_heard() -> None:
     async with pair() as (a, one, b, two):
         b.endpoint.turns.hold()
-        for number in range(100):
-            one.session.send("text/plain", b"%d" % number)
-        one.pump()
+        said = _say(one, 100)
         # So that all of it is on its way; then it ends as the process of a peer that is killed.
         await asyncio.sleep(0)
         await a.endpoint.close()
         await until(lambda: bool(b.lost))
-        assert _texts(b) == [b"%d" % number for number in range(100)]
+        assert _texts(b) == said
         assert not two.connected
 
 
 async def test_who_ends_a_session_gets_what_has_come_first() -> None:
     async with pair() as (_, one, b, two):
         b.endpoint.turns.hold()
-        for number in range(100):
-            one.session.send("text/plain", b"%d" % number)
-        one.pump()
+        said = _say(one, 100)
         stream = two._stream
         assert stream is not None
         await until(lambda: stream.machine.behind)
@@ -277,7 +277,7 @@ async def test_who_ends_a_session_gets_what_has_come_first() -> None:
         came = _texts(b)
         two.close()
         assert came
-        assert came == [b"%d" % number for number in range(len(came))]
+        assert came == said[: len(came)]
 
 
 async def test_more_than_can_be_dealt_with_is_left_to_tcp() -> None:
@@ -285,16 +285,14 @@ async def test_more_than_can_be_dealt_with_is_left_to_tcp() -> None:
         stream = two._stream
         assert stream is not None
         most = 0
-        for number in range(400):
-            one.session.send("text/plain", b"%d " % number + b"x" * 8000)
-        one.pump()
+        said = _say(one, 400, size=8000)
         while len(_texts(b)) < 400:
             if not b.endpoint.turns.held:
                 b.endpoint.turns.hold()
             most = max(most, stream._behind)
             one.pump()
             await asyncio.sleep(0)
-        assert [int(text.split()[0]) for text in _texts(b)] == list(range(400))
+        assert _texts(b) == said
         assert most < 1 << 20
         assert stream._behind == 0
 
