@@ -124,13 +124,16 @@ def _keep_facts(url: str, answer: Any, facts: Path) -> None:
 
 def _extent(answer: Any, have: int) -> tuple[int, int | None]:
     """Where the answer's octets begin in the file, and how long the file is."""
-    length = answer.headers.get("Content-Length")
     if answer.status == 206:
         given, _, whole = (answer.headers.get("Content-Range") or "").partition("/")
         if not given.startswith(f"bytes {have}-"):
             raise _Broken("the server sent another part than asked for")
-        return have, int(whole) if whole.isdigit() else None
-    return 0, int(length) if length and length.isdigit() else None
+        return have, _octets(whole)
+    return 0, _octets(answer.headers.get("Content-Length") or "")
+
+
+def _octets(text: str) -> int | None:
+    return int(text) if text.isdecimal() and len(text) < 19 else None
 
 
 def _receive(answer: Any, part: Path, start: int, total: int | None, on_progress: Progress) -> None:

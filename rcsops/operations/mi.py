@@ -314,6 +314,6 @@ def _dialog_records(answer: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _number(value: object) -> int:
-    if isinstance(value, (int, str)) and str(value).isdigit():
+    if isinstance(value, (int, str)) and str(value).isdecimal():
         return int(value)
     return 0

@@ -1,6 +1,7 @@
 """Traces of several processes, put together: each message once, from whom to whom."""
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -176,7 +177,7 @@ def _pair(ordered: Sequence[TraceEntry]) -> tuple[list[_Sighting], list[_Sightin
     arrivals: dict[int, float] = {}
     received: list[_Sighting] = []
     witnessed: set[tuple[int, str]] = set()
-    observed: dict[tuple[str, bytes], list[TraceEntry]] = {}
+    observed: dict[tuple[str, bytes], deque[TraceEntry]] = {}
     for entry in ordered:
         if entry.direction == "out":
             continue
@@ -188,14 +189,14 @@ def _pair(ordered: Sequence[TraceEntry]) -> tuple[list[_Sighting], list[_Sightin
                     witnessed.add(mark)
                     break
             else:
-                if not _observed(entry, observed.setdefault(key, [])):
+                if not _observed(entry, observed.setdefault(key, deque())):
                     received.append(_Sighting(entry.time, entry, True))
             continue
         found = _sender(entry, open_.get(key, []))
         if found is not None:
             arrivals[id(found)] = entry.time
             open_[key].remove(found)
-        elif not _observed(entry, observed.setdefault(key, [])):
+        elif not _observed(entry, observed.setdefault(key, deque())):
             received.append(_Sighting(entry.time, entry, True))
     sent = [
         _Sighting(
@@ -207,8 +208,11 @@ def _pair(ordered: Sequence[TraceEntry]) -> tuple[list[_Sighting], list[_Sightin
     return sent, received
 
 
-def _observed(entry: TraceEntry, before: list[TraceEntry]) -> bool:
+def _observed(entry: TraceEntry, before: deque[TraceEntry]) -> bool:
     """Whether another observer, or the receiver, has just seen the same message pass."""
+    # In order of time: who asks later need not look at them again.
+    while before and before[0].time < entry.time - _SLACK:
+        before.popleft()
     for other in before:
         observers = "seen" in (other.direction, entry.direction)
         if observers and other.node != entry.node and _beside(other, entry):

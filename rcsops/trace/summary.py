@@ -165,6 +165,6 @@ def _contents(headers: dict[str, str], body: bytes) -> str:
         found = _IMDN_STATUS.search(body)
         return f"imdn {found[1].decode('ascii')}" if found else "imdn"
     first, _, total = headers.get("byte-range", "").partition("/")
-    if total.isdigit() and not (first.startswith("1-") and len(body) >= int(total[:18])):
+    if total.isdecimal() and not (first.startswith("1-") and len(body) >= int(total[:18])):
         return f"{_word(kind)} {_word(first)}/{_word(total)}"
     return _word(kind)

@@ -95,6 +95,19 @@ def test_whole(server: Server, tmp_path: Path) -> None:
     assert [each.name for each in target.parent.iterdir()] == ["a.tar.gz"]
 
 
+@pytest.mark.parametrize("length", ["\xb2", "9" * 5000, "many"])
+def test_a_length_that_is_none(server: Server, tmp_path: Path, length: str) -> None:
+    def give(request: Handler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", length)
+        request.end_headers()
+        request.wfile.write(CONTENT)
+        request.close_connection = True
+
+    server.answers(give)
+    assert fetch(server, tmp_path / "a").read_bytes() == CONTENT
+
+
 def test_it_goes_on_where_it_broke(server: Server, tmp_path: Path) -> None:
     server.answers(
         lambda request: request.give(CONTENT, upto=100_000),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+import time
 
 import pytest
 from hypothesis import given
@@ -132,6 +133,19 @@ def test_a_sender_that_writes_late_does_not_turn_the_order_round() -> None:
         "401 Unauthorized (INVITE)",
         "ACK",
     ]
+
+
+def test_the_same_octets_again_and_again_are_put_together_in_linear_time() -> None:
+    def seconds(count: int) -> float:
+        data = request("OPTIONS", branch="1")
+        entries = [seen(number / 5, "capture", "seen", ALEX, SERVER, data)
+                   for number in range(count)]  # fmt: skip
+        began = time.process_time()
+        assert len(merge(entries)) == count
+        return time.process_time() - began
+
+    seconds(100)
+    assert seconds(16_000) < 24 * seconds(2_000)
 
 
 def test_no_trace_no_ladder() -> None:

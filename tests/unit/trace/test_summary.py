@@ -94,6 +94,12 @@ def test_nothing_makes_it_fail(data: bytes, protocol: str) -> None:
     assert isinstance(summarize(protocol, data).label, str)
 
 
+@pytest.mark.parametrize("total", ["²", "٣", "9" * 5000, "-1", "*", ""])
+def test_a_byte_range_that_is_none(total: str) -> None:
+    frame = msrp("t9", "SEND", f"Byte-Range: 1-5/{total}\r\nContent-Type: text/plain\r\n", "hello")
+    assert "text/plain" in summarize("msrp", frame).label
+
+
 @pytest.mark.parametrize("start", [b"MSRP t SEND\r\n", b"INVITE sip:a SIP/2.0\r\n"])
 def test_a_long_method_is_cut(start: bytes) -> None:
     assert len(summarize("sip", b"A" * 100_000 + b" sip:a SIP/2.0\r\n\r\n").label) < 100
