@@ -244,15 +244,19 @@ class MsrpCall(CallUser):
         self._ended = True
         if self.call.state is CallState.SETTING_UP:
             self.call.give_up(reason)
-        await self.call.hang_up(header, wait=_BYE_SECONDS)
-        self._finish(reason, by_peer=False)
+        await self._part(reason, header)
 
     async def _fail(self, reason: str) -> None:
         self._ended = True
-        header = 'SIP;cause=503;text="MSRP connect failed"'
-        await self.call.hang_up(header, wait=_BYE_SECONDS)
-        self._finish(reason, by_peer=False)
+        await self._part(reason, 'SIP;cause=503;text="MSRP connect failed"')
         raise MsrpUnreachable(f"the session has no connection: {reason}", status=503)
+
+    async def _part(self, reason: str, header: str) -> None:
+        try:
+            await self.call.hang_up(header, wait=_BYE_SECONDS)
+        finally:
+            # Also when whoever waits for the answer to the BYE is cancelled.
+            self._finish(reason, by_peer=False)
 
     def _finish(self, reason: str, *, by_peer: bool) -> None:
         self._ended = True

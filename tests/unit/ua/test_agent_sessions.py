@@ -89,6 +89,21 @@ async def test_two_reinvites_at_once_are_refused_and_then_both_done() -> None:
         assert all(not chat.ended for chat in chats)
 
 
+async def test_who_does_not_wait_for_the_end_of_the_end_has_ended_it() -> None:
+    async with Agent("sip:alex@rcs.example") as alex, Agent("sip:bob@rcs.example") as bob:
+        ours, theirs = await talk(alex, bob)
+        closing = asyncio.create_task(ours.close())
+        while not ours.ended:
+            await asyncio.sleep(0)
+        # The BYE is on its way, and not answered.
+        closing.cancel()
+        async with asyncio.timeout(5):
+            for chat in (ours, theirs):
+                assert [each async for each in chat if isinstance(each, SessionEnded)]
+        assert alex.chats == bob.chats == ()
+        assert ours.session.link is not None and ours.session.link.closed
+
+
 @pytest.mark.rfc("4028", "10")
 async def test_a_session_whose_peer_is_gone_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timers, "MIN_SE", 1)
