@@ -207,13 +207,14 @@ class Inbox:
         self, transaction: ServerTransaction, peer: str, report: DeliveryReceived, flow: Flow
     ) -> None:
         agent = self._agent
-        status = 200
+        # Also for what is given up because the agent is closed.
+        status = 500
         try:
             # A stranger beside the server could claim to be anybody.
             if agent.options.server is None or agent.is_from_server(flow):
                 await agent.pager.take_report(peer, report)
+            status = 200
         except DatabaseError as error:
             logger.error("a notification could not be kept: %s", error)
-            status = 500
         finally:
             self._answer(transaction, status)

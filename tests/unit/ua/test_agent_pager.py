@@ -1,8 +1,9 @@
 """Messages without a session: what goes, what comes, and what is refused."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -266,6 +267,26 @@ async def test_what_cannot_be_stored_is_not_answered_200(tmp_path: Path) -> None
         assert (await deliver(alex, bob, report)).status == 500
         with pytest.raises(DatabaseError):
             await bob.send_message(address(alex), "not without my history")
+
+
+async def test_a_report_that_is_not_kept_before_the_end_is_not_answered_200(
+    tmp_path: Path,
+) -> None:
+    async with pair(tmp_path) as (alex, bob, _, _):
+        receipt = await alex.send_message(address(bob), "hello")
+        await receipt.delivered(5)
+        codec, now = ChatCodec(bob.tokens), wall_clock()
+        came = codec.compose_text("hello", now, message_id=receipt.message_id)
+        seen = codec.display_report(codec.receive(came.content_type, came.body), now)  # type: ignore[arg-type]
+        with closing(sqlite3.connect(tmp_path / "alex.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            asked = asyncio.create_task(deliver(bob, alex, seen))
+            await asyncio.sleep(0.3)
+            ending = asyncio.create_task(alex.close())
+            # What it has not kept two seconds after its end, it gives up.
+            assert (await asyncio.wait_for(asked, 10)).status == 500
+            other.execute("ROLLBACK")
+        await ending
 
 
 async def test_no_more_is_taken_than_can_be_stored_or_shown(
