@@ -140,13 +140,16 @@ class Invitation(Pending):
         """Answers 200, makes the MSRP connection and returns the chat.
 
         Raises InviteError when the peer took the invitation back, or when there is no connection
-        within 10 s.
+        in time, and AgentError when the port for MSRP cannot be had.
         """
         self._take()
         try:
             return await self._accept()
-        except InviteError as error:
-            self._note("not reached", str(error))
+        except BaseException as error:
+            if isinstance(error, InviteError):
+                self._note("not reached", str(error))
+            # Unless it has been answered: the peer must not hear it ring for ever.
+            self.call.reject(500)
             raise
         finally:
             self._agent.forget_pending(self)

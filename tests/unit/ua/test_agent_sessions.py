@@ -1,17 +1,20 @@
 """Sessions over time: refreshes, glare, timers, redirections, late offers."""
 
 import asyncio
+import socket
 
 import pytest
 
 from rcsops import Agent
-from rcsops.errors import InviteError, SessionClosed, UsageError
+from rcsops.errors import AgentError, InviteError, SessionClosed, UsageError
 from rcsops.sip import Dialog, Request, Response
 from rcsops.sip import session_timer as timers
+from rcsops.testing import eventually
 from rcsops.transport.tap import TapRecord
-from rcsops.ua import Chat, SessionEnded
+from rcsops.ua import AgentHost, Chat, Invitation, SessionEnded
 from tests.unit.ua.test_agent_hostile import GOOD, Peer, call, invite_to, scene
 from tests.unit.ua.test_agent_out_of_turn import first_of
+from tests.unit.ua.test_agent_pager import address
 from tests.unit.ua.test_agent_refresh import talk
 
 pytestmark = pytest.mark.timeout(40)
@@ -339,3 +342,22 @@ async def final_of(peer: Peer, agent: Agent) -> Response:
 
 def test_good_is_an_offer() -> None:
     assert b"actpass" in GOOD
+
+
+async def test_an_invitation_that_cannot_be_accepted_is_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        async with (
+            AgentHost(msrp_port=taken.getsockname()[1]) as host,
+            Agent("sip:alex@rcs.example") as alex,
+            Agent("sip:bob@rcs.example", host=host) as bob,
+        ):
+            inviting = asyncio.create_task(alex.invite(address(bob)))
+            await eventually(lambda: bool(bob.invitations), 5)
+            (invitation,) = bob.invitations
+            assert isinstance(invitation, Invitation)
+            with pytest.raises(AgentError, match="MSRP"):
+                await invitation.accept()
+            with pytest.raises(InviteError) as refused:
+                await asyncio.wait_for(inviting, 5)
+            assert refused.value.status == 500
+            assert host.call_count == 0
