@@ -240,10 +240,10 @@ class Courier:
             await posting.close()
             return outcome
 
-    async def _ask(self) -> None:
+    async def _ask(self, *, fresh: bool = False) -> None:
         """Learns what the peer's devices can do, where a MESSAGE may not be the way."""
         with contextlib.suppress(AgentError):
-            await self._agent.capabilities(self._uri, timeout=_ASK_SECONDS)
+            await self._agent.capabilities(self._uri, fresh=fresh, timeout=_ASK_SECONDS)
 
     @contextlib.asynccontextmanager
     async def _news_of(self, receipt: Receipt) -> AsyncIterator[None]:
@@ -297,7 +297,8 @@ class Courier:
                     await self._agent.register()
                     if via == "auto":
                         if self._agent.options.content:
-                            await self._ask()
+                            # A device that left within the last minute would take no file.
+                            await self._ask(fresh=True)
                         by_http = goes_by_http(self._agent, self._uri)
                     send = self._agent.send_file_http if by_http else self._agent.send_file
                     transfer = await send(self._uri, path)

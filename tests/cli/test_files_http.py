@@ -1,5 +1,6 @@
 """Files by way of the content server of `rcsops start`, sent and fetched by processes (RCC.07)."""
 
+import asyncio
 import json
 import os
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from rcsops import Agent
 from rcsops.testing.waiting import free_port
 from tests.cli.chatting import Lab
 from tests.cli.test_scripts import listening, rcsops, send, sent
@@ -45,6 +47,20 @@ def test_a_file_waits_for_who_is_away(lab: Lab, photo: Path, tmp_path: Path) -> 
 
     (kept,) = json.loads(rcsops(lab, "history", bob, "--json").out)["messages"]
     assert kept["file"]["path"] == str(tmp_path / "got" / "beach.jpg")
+
+
+async def test_a_file_for_who_has_just_left_waits_as_well(lab: Lab, photo: Path) -> None:
+    """The device that was there a moment ago fetched no files from a content server."""
+    alex, bob = lab.users("alex", "bob")
+    async with Agent(
+        f"sip:{bob}@rcs.example", server=lab.server.address, password=f"secret of {bob}"
+    ) as device:
+        await device.register()
+        asked = await asyncio.to_thread(rcsops, lab, "capabilities", alex, bob, "--json")
+        assert asked.code == 0
+        assert "file-transfer-http" not in asked.out
+    done = sent(lab, alex, bob, "--file", str(photo))
+    assert (done["status"], done["way"]) == ("stored", "http")
 
 
 def test_a_listener_that_counts_ends_when_the_last_file_is_there(
