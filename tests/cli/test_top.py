@@ -108,7 +108,8 @@ def test_a_small_screen_keeps_the_numbers_and_the_last_bars(server: EmbeddedServ
     child = pexpect.spawn(
         sys.executable,
         ["-m", "rcsops", "-C", str(server.directory), "top", "--interval", "0.2"],
-        env={**os.environ, "TERM": "xterm", "LANG": "C.UTF-8", "NO_COLOR": "1"},  # type: ignore[arg-type]
+        env={key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
+        | {"TERM": "xterm", "LANG": "C.UTF-8", "NO_COLOR": "1"},
         dimensions=(20, 34),
         encoding="utf-8",
         timeout=20,
