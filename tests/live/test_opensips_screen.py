@@ -54,7 +54,7 @@ def test_top_while_two_people_talk(lab: Lab, tmux: list[str]) -> None:
     lab.ok("start")
     # tmux takes "top" for a place in a window.
     watch = in_tmux(tmux, lab, "watch", "top", "--interval", "0.5")
-    watch.shows(f"OpenSIPS ({lab.installation.version}", "attendant")
+    watch.shows(f"OpenSIPS {lab.installation.version}", "attendant")
     shows(watch, r"registered +0 ", r"dialogs +0 ", r"\d+ +\d+% +\d+ +attendant")
     bob = in_tmux(tmux, lab, "bob", "chat", "bob", "--plain")
     bob.shows("registered as bob")
