@@ -1,6 +1,7 @@
 """``rcsops install``."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,7 +116,7 @@ def install(
             )
         from rcsops.operations.adopt import adopt as adopt_installation
 
-        place = Path(adopt).expanduser() if adopt else None
+        place = Path(os.path.expanduser(adopt)) if adopt else None
         _print(adopt_installation(context.project, place), as_json)
         return
     options = InstallOptions(

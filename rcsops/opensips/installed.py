@@ -1,5 +1,6 @@
 """What OpenSIPS is on this machine: found, asked for its version, its parts located."""
 
+import os
 import re
 import subprocess
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ def settings_prefix(project: Project) -> Path:
     """The prefix that the settings of the project name: their ``prefix``, or the private one of
     their ``release``."""
     if project.settings.prefix:
-        return project.directory / Path(project.settings.prefix).expanduser()
+        return project.directory / os.path.expanduser(project.settings.prefix)
     try:
         version = resolve_release(project.settings.release).version
     except UsageError:

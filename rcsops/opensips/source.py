@@ -62,7 +62,7 @@ class Checked:
 
 def origin_of(text: str, base: Path) -> Origin:
     """What ``--from`` names; a relative path counts from ``base``. Raises `UsageError`."""
-    path = base / Path(text).expanduser()
+    path = base / os.path.expanduser(text)
     scheme = urlsplit(text).scheme.lower()
     if path.exists():
         return _local(path.resolve())

@@ -29,7 +29,7 @@ _SHARED = ("/", "/usr", "/usr/local", "/opt", "/bin", "/etc", "/home", "/root", 
 
 def check_prefix(prefix: Path) -> None:
     """Raises `UsageError` for a prefix that is not ours to replace as a whole."""
-    shared = str(prefix) in _SHARED or prefix == Path.home()
+    shared = str(prefix) in _SHARED or str(prefix) == os.path.expanduser("~")
     if shared or (
         prefix.exists() and not (prefix / RECORD_NAME).is_file() and _has_entries(prefix)
     ):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import shlex
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
@@ -209,10 +210,10 @@ async def _quietly(work: Coroutine[Any, Any, object]) -> None:
 
 def typed_path(text: str) -> Path:
     """A file name as people type it, or as a terminal quotes one that is dropped on it."""
-    path = Path(text).expanduser()
-    if not path.exists():
+    path = os.path.expanduser(text)
+    if not os.path.exists(path):
         with contextlib.suppress(ValueError):
             words = shlex.split(text)
             if len(words) == 1:
-                return Path(words[0]).expanduser()
-    return path
+                return Path(os.path.expanduser(words[0]))
+    return Path(path)

@@ -195,7 +195,7 @@ def _release(project: Project, options: InstallOptions, origin: Origin | None) -
 def _prefix(project: Project, options: InstallOptions, release: Release) -> Path:
     private = private_prefix(project, release.version)
     if options.prefix:
-        return Path(os.path.abspath(options.base / Path(options.prefix).expanduser()))
+        return Path(os.path.abspath(options.base / os.path.expanduser(options.prefix)))
     if not project.settings.prefix:
         return private.absolute()
     chosen = Path(os.path.abspath(settings_prefix(project)))

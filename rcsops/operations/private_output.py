@@ -26,7 +26,7 @@ def new_private_file(path: Path) -> Iterator[TextIO]:
 @contextlib.contextmanager
 def new_private_stream(path: Path) -> Iterator[BinaryIO]:
     """As :func:`new_private_file`, for octets."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.parent / f".{path.name}.{os.getpid()}"
     try:
         if path.exists():
             raise UsageError(f"{path} is there already", hint="name another file")

@@ -152,7 +152,7 @@ class Project:
 
     def path_of(self, name: str) -> Path:
         """A file that the settings name, relative to rcsops.toml."""
-        return self.directory.absolute() / Path(name).expanduser()
+        return self.directory.absolute() / os.path.expanduser(name)
 
     def _pair(self, table: str, certificate: str, private_key: str) -> tuple[Path, Path] | None:
         if bool(certificate) != bool(private_key):

@@ -1,6 +1,7 @@
 """What `/export` and the key of the protocol panel do: they write the ladder that is shown."""
 
 import asyncio
+import os
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
@@ -56,7 +57,7 @@ def export_ladder(
             app.notify(visible(f"{len(arrows)} messages in {path}"), timeout=8, markup=False)
 
     if name.strip():
-        path = Path(name.strip()).expanduser()
+        path = Path(os.path.expanduser(name.strip()))
 
         async def at_once() -> None:
             try:

@@ -26,7 +26,7 @@ def check_room(directory: Path, size: int, reserve: int) -> None:
     """Raises TransferError when ``size`` octets more would leave less than ``reserve`` free on the
     disk of ``directory``, which need not be there yet."""
     place = directory
-    while not place.exists() and place != place.parent:
+    while not os.path.exists(place) and place != place.parent:
         place = place.parent
     try:
         free = shutil.disk_usage(place).free

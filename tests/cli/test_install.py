@@ -462,7 +462,8 @@ def test_adopting_what_is_none(install: Installer, tmp_path: Path) -> None:
         )
         return Finished(done.returncode, done.stdout, done.stderr)
 
-    assert "there is no OpenSIPS" in adopt(str(tmp_path)).err
+    for name in (str(tmp_path), "~nobody-of-this-name/opensips"):
+        assert "there is no OpenSIPS" in adopt(name).err
     false = tmp_path / "false" / "sbin" / "opensips"
     false.parent.mkdir(parents=True)
     false.write_text("#!/bin/sh\necho version: kamailio 5.6\n")

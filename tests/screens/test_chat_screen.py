@@ -387,6 +387,18 @@ async def test_the_place_is_kept(stage: Stage) -> None:
         await screen.shows("▌ one more")
 
 
+async def test_names_that_lead_nowhere_are_said_and_end_nothing(stage: Stage) -> None:
+    async with talking(stage) as (screen, _):
+        # Each letter of it is looked up for the completion.
+        await screen.type("/send ~nobody-of-this-name/plan.txt\n")
+        await screen.shows("~nobody-of-this-name/plan.txt cannot be read:")
+        await screen.type(f"/send {'x' * 300}\n")
+        await screen.shows("File name too long")
+        for name in ("~nobody-of-this-name/ladder.txt", "/"):
+            screen.app.obey(f"/export text {name}")
+        await screen.shows("cannot write ~nobody-of-this-name", "/ is there already")
+
+
 async def test_keys_commands_and_completion(stage: Stage) -> None:
     async with stage.screen("alex", "bob") as screen:
         await screen.type("/se")

@@ -1,5 +1,6 @@
 """Writing the ladder into a file: as what, where to, and whether credentials stay readable."""
 
+import os
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -68,11 +69,7 @@ class Tick(Checkbox):
 
 
 def _path(name: str) -> Path:
-    try:
-        return Path(name).expanduser()
-    except RuntimeError:
-        # ~nobody
-        return Path(name)
+    return Path(os.path.expanduser(name))
 
 
 class ExportScreen(ModalScreen[Path | None]):

@@ -1,5 +1,6 @@
 """Where a person writes: several lines, with a memory of what was sent, and completion."""
 
+import os
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -212,18 +213,14 @@ def dropped_file(text: str) -> Path | None:
         if len(words) == 1:
             candidates.append(words[0])
     for each in candidates:
-        path = Path(each)
-        try:
-            if path.is_absolute() and path.is_file():
-                return path
-        except (OSError, ValueError):
-            continue
+        if os.path.isabs(each) and os.path.isfile(each):
+            return Path(each)
     return None
 
 
 def _paths(typed: str) -> list[str]:
     """Files and directories whose names begin so."""
-    path = Path(typed).expanduser()
+    path = Path(os.path.expanduser(typed))
     directory = path if typed.endswith("/") or not typed else path.parent
     begin = "" if typed.endswith("/") or not typed else path.name
     head = typed[: len(typed) - len(begin)]
@@ -233,7 +230,7 @@ def _paths(typed: str) -> list[str]:
         return []
     if not begin.startswith("."):
         found = [each for each in found if not each.name.startswith(".")]
-    return [f"{head}{each.name}{'/' if each.is_dir() else ''}" for each in found[:100]]
+    return [f"{head}{each.name}{'/' if os.path.isdir(each) else ''}" for each in found[:100]]
 
 
 def _common(choices: Sequence[str]) -> str:
