@@ -3,8 +3,11 @@
 import gc
 import os
 import shutil
+import sys
 import threading
 import time
+from functools import partial
+from typing import Any
 
 from textual import events
 from textual.app import App
@@ -13,6 +16,7 @@ from textual.geometry import Size
 from textual.message import Message
 
 from rcsops.transport.turns import Turns
+from rcsops.tui.output import TerminalOutput
 
 __all__ = ["TerminalApp"]
 
@@ -20,6 +24,8 @@ __all__ = ["TerminalApp"]
 _INPUT = (events.Key, events.Paste, events.Click, events.MouseScrollDown, events.MouseScrollUp)
 _SIZE_SECONDS = 1.0
 _GOODBYE_SECONDS = 15.0
+# For the screen to be given back.
+_LAST_SECONDS = 1.0
 # A look at 50,000 new objects takes some 60 ms when most of them are in use.
 _COLLECT_SECONDS = 2.0
 _NEW_OBJECTS = 50_000
@@ -42,10 +48,23 @@ class TerminalApp(App[int], inherit_bindings=False):
     # --- keys come first -----------------------------------------------------------------------
 
     def get_driver_class(self) -> type[Driver]:
-        """The terminal's driver, which has what others send wait as soon as a key is read."""
+        """The terminal's driver, which has what others send wait as soon as a key is read, and
+        does not wait itself for a terminal that takes nothing."""
         app, base = self, super().get_driver_class()
 
         class PromptDriver(base):  # type: ignore[misc,valid-type]
+            def __init__(self, *args: Any, **settings: Any) -> None:
+                super().__init__(*args, **settings)
+                self._output: TerminalOutput | None = None
+                file = getattr(self, "_file", None)
+                if file is sys.__stderr__ and file is not None:
+                    self._file = self._output = TerminalOutput(file.fileno(), app.draw_anew)
+
+            def close(self) -> None:
+                super().close()
+                if self._output is not None:
+                    self._output.drain(_LAST_SECONDS)
+
             def process_message(self, message: Message) -> None:
                 # In the thread that reads the terminal.
                 if isinstance(message, _INPUT):
@@ -98,6 +117,11 @@ class TerminalApp(App[int], inherit_bindings=False):
         if size and size != self.size:
             self.post_message(events.Resize(size, size))
 
+    def draw_anew(self) -> None:
+        """Draws the whole screen: the terminal has not seen all; from any thread."""
+        if self.is_running:
+            self.call_later(partial(self.refresh, layout=True))
+
     def toggle_mouse(self, *, quiet: bool = False) -> None:
         """Gives the mouse to the terminal, whose own marking and copying then work, or back."""
         self._mouse_on = not self._mouse_on
@@ -113,8 +137,6 @@ class TerminalApp(App[int], inherit_bindings=False):
         """The terminal is gone: what would still be written to it goes nowhere, and the process
         ends within 15 s, whatever comes.
 
-        Else the thread that writes would end at its error, and who puts things into its queue then
-        wait for ever.
         """
         nowhere = os.open(os.devnull, os.O_RDWR)
         for number in range(3):

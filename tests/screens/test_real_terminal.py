@@ -1,5 +1,7 @@
 """``rcsops chat`` as two people have it: two windows of tmux, keys, and what is to be seen."""
 
+import asyncio
+import fcntl
 import os
 import pty
 import re
@@ -9,6 +11,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -161,4 +164,77 @@ def test_a_terminal_that_goes_takes_the_chat_with_it(tmux: list[str], stage: Sta
     ]
     subprocess.run([*tmux, "kill-server"], check=True)
     chat.wait(30)
+    assert contacts(Project.find(str(stage.directory)), "alex") == []
+
+
+class Standing:
+    """``rcsops chat USER PEER`` on a terminal that takes what is drawn only when it is read."""
+
+    def __init__(self, stage: Stage, user: str, peer: str) -> None:
+        self._ours, its = pty.openpty()
+        termios.tcsetwinsize(self._ours, (30, 100))
+        self.drawn = bytearray()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "rcsops", "chat", user, peer],
+            cwd=stage.directory,
+            env={**stage.server.environment, "TERM": "xterm-256color", "LANG": "C.UTF-8"},
+            stdin=its,
+            stdout=its,
+            stderr=its,
+            # The terminal is its own: it hears of its end.
+            preexec_fn=partial(_take_terminal, its),
+            start_new_session=True,
+        )
+        os.close(its)
+
+    def shows(self, words: bytes) -> bool:
+        """Reads what there is; whether ``words`` came since `drawn` was cleared."""
+        while select.select([self._ours], [], [], 0.05)[0]:
+            self.drawn.extend(os.read(self._ours, 1 << 16))
+        return words in self.drawn
+
+    async def draw_much(self) -> None:
+        """Has the chat draw its screen again and again, and reads nothing of it."""
+        for number in range(150):
+            termios.tcsetwinsize(self._ours, (30, 100 + number % 2))
+            await asyncio.sleep(0.03)
+
+    def close(self) -> None:
+        if self._ours >= 0:
+            os.close(self._ours)
+            self._ours = -1
+
+
+def _take_terminal(number: int) -> None:
+    fcntl.ioctl(number, termios.TIOCSCTTY, 0)
+
+
+@pytest.fixture
+def standing(stage: Stage) -> Iterator[Standing]:
+    chat = Standing(stage, "alex", "bob")
+    yield chat
+    chat.close()
+    if chat.process.poll() is None:
+        chat.process.kill()
+    chat.process.wait()
+
+
+async def test_a_terminal_that_stands_still_holds_nothing_up(
+    stage: Stage, standing: Standing
+) -> None:
+    await asyncio.to_thread(wait_until, lambda: standing.shows(b"alex at"), what="alex is there")
+    async with stage.agent("bob") as bob:
+        await standing.draw_much()
+        await (await bob.send_message("alex", "the end of it")).delivered(20)
+    standing.drawn.clear()
+    await asyncio.to_thread(wait_until, lambda: standing.shows(b"the end of it"), what="drawn")
+    standing.close()
+    assert await asyncio.to_thread(standing.process.wait, 30) is not None
+
+
+async def test_a_terminal_that_stands_still_and_goes(stage: Stage, standing: Standing) -> None:
+    await asyncio.to_thread(wait_until, lambda: standing.shows(b"alex at"), what="alex is there")
+    await standing.draw_much()
+    standing.close()
+    await asyncio.to_thread(standing.process.wait, 10)
     assert contacts(Project.find(str(stage.directory)), "alex") == []
