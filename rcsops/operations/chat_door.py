@@ -242,6 +242,8 @@ class Door:
             self._transfers.add(await offer.accept(self._directory))
         except RcsopsError as error:
             text = f"{offer.name} not received: {error}"
+            if offer.pending:
+                text += f"; {self._put(offer)[1]}"
             self._narrator.fail(text, hint=error.hint, transfer_id=offer.transfer_id)
 
 

@@ -383,19 +383,19 @@ class HttpOffer:
 
         It appears there when it is whole, under a safe name that no other file has. Raises
         TransferError when it was answered before, has expired, when the directory cannot be written
-        to, or the disk has no room; what fails later is an event.
+        to, the disk has no room, or too many files are on their way: but for the first two it may
+        be accepted again then. What fails later is an event.
         """
         if not self.pending:
             raise TransferError("the offer has been answered already")
         if expired := self.expired:
             self._answered("expired")
             raise TransferError(expired)
-        self._answered()
         agent = self._agent
         check_room(Path(directory), self.size, agent.options.disk_reserve)
         download = agent.http_files.fetch(self, Path(directory))
         # What a restart goes on with is on the disk: nobody is to be asked again.
-        self._note("accepted")
+        self._answered("accepted")
         return download
 
     def reject(self, status: int = 603) -> bool:
@@ -409,10 +409,6 @@ class HttpOffer:
     def _answered(self, answer: str = "") -> None:
         self.pending = False
         self._agent.http_files.forget(self)
-        if answer:
-            self._note(answer)
-
-    def _note(self, answer: str) -> None:
         history = self._agent.history
-        if history is not None:
+        if answer and history is not None:
             history.offer_answered(self.peer, self.transfer_id, answer)

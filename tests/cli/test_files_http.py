@@ -214,6 +214,25 @@ def test_an_offer_waits_again_in_the_next_chat_and_is_accepted(
     not_asked(lab, bob)
 
 
+def test_an_offer_that_could_not_be_taken_waits_on(lab: Lab, photo: Path, tmp_path: Path) -> None:
+    alex, bob = lab.users("alex", "bob")
+    asked(lab, alex, bob, photo)
+    got = tmp_path / "got"
+    with lab.waiting(bob, "--files", str(got)) as chat:
+        got.write_text("in the way")
+        chat.type("/accept")
+        failed = chat.wait("error", transfer_id=chat.wait("file-accepted")["transfer_id"])
+        assert "not received" in failed["error"]
+        assert failed["error"].endswith("; /accept or /decline")
+        got.unlink()
+        chat.type("/accept")
+        came = chat.wait("file-received", name="beach.jpg")
+        # Something has failed.
+        assert chat.finish() == 1
+    assert Path(came["path"]).read_bytes() == photo.read_bytes()
+    not_asked(lab, bob)
+
+
 def not_asked(lab: Lab, user: str) -> None:
     with lab.waiting(user) as chat:
         chat.type("/files", "/accept")

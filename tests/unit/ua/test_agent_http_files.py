@@ -150,6 +150,10 @@ async def test_a_file_in_a_chat_waits_for_an_answer(
             "image/jpeg",
         )
         assert isinstance(offered.offer, HttpOffer) and offered.offer.pending
+        # What could not begin may be tried again.
+        with pytest.raises(TransferError, match=r"beach\.jpg"):
+            await offered.offer.accept(photo)
+        assert offered.offer.pending
         download = await offered.offer.accept(tmp_path / "in")
         await download.done(30)
         await take(events, FileReceived)
