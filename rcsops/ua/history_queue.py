@@ -31,6 +31,16 @@ class _Item(NamedTuple):
     waiter: "asyncio.Future[Any] | None" = None
 
 
+class _Batch:
+    """What one job of the store takes of what waits."""
+
+    __slots__ = ("begun", "taken")
+
+    def __init__(self) -> None:
+        self.begun = False
+        self.taken: list[_Item] = []
+
+
 class HistoryQueue:
     """Functions of a connection that run in the order in which they were put, by one `Store`.
 
@@ -104,27 +114,28 @@ class HistoryQueue:
         if self._coming or not self._waiting:
             return
         self._coming = True
-        taken: list[_Item] = []
+        batch = _Batch()
 
         def committed(future: "Future[list[Any]]") -> None:
             # In the store's thread, and the loop may be closed by now.
             with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._committed, taken, future)
+                self._loop.call_soon_threadsafe(self._committed, batch, future)
 
-        self._store.submit(lambda connection: self._work(connection, taken)).add_done_callback(
+        self._store.submit(lambda connection: self._work(connection, batch)).add_done_callback(
             committed
         )
 
-    def _work(self, connection: Connection, taken: list[_Item]) -> list[Any]:
+    def _work(self, connection: Connection, batch: _Batch) -> list[Any]:
         # In the store's thread. This first: for what comes from now on it is asked again.
         self._coming = False
+        batch.begun = True
         results: list[Any] = []
         waiting = self._waiting
         for _ in range(len(waiting)):
             item = waiting.popleft()
             if item.waiter is not None and item.waiter.cancelled():
                 continue
-            taken.append(item)
+            batch.taken.append(item)
             try:
                 results.append(item.work(connection))
             except Exception as error:
@@ -141,18 +152,20 @@ class HistoryQueue:
             return database_error(error, self._store.url)
         return DatabaseError(f"the history failed: {error}")
 
-    def _committed(self, taken: list[_Item], future: "Future[list[Any]]") -> None:
+    def _committed(self, batch: _Batch, future: "Future[list[Any]]") -> None:
         error = future.exception()
         if error is None:
-            self._tell(zip(taken, future.result(), strict=True))
+            self._tell(zip(batch.taken, future.result(), strict=True))
             return
-        if not taken:
+        if not batch.begun:
             # It never came to it.
             self._coming = False
-            taken.extend(self._waiting)
+            batch.taken.extend(self._waiting)
             self._waiting.clear()
         failure = self._failure(error)
-        self._tell((item, failure) for item in taken)
+        self._tell((item, failure) for item in batch.taken)
+        # It may have ended in the midst of them.
+        self.hand_over()
 
     def _tell(self, results: "Iterable[tuple[_Item, Any]]") -> None:
         self._told.extend(results)

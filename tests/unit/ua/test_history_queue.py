@@ -64,6 +64,24 @@ async def test_what_was_put_just_before_the_close_is_done(tmp_path: Path) -> Non
         store.close()
 
 
+async def test_what_waits_behind_a_failure_that_undoes_all_is_done(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:///{tmp_path / 'a.db'}", create=True)
+    try:
+        queue = HistoryQueue(store)
+        await queue.run(_statement("CREATE TABLE t (n INTEGER PRIMARY KEY)"))
+        told: list[object] = []
+        queue.put(_statement("INSERT INTO t VALUES (1)"), told.append)
+        # As SQLite itself does when the disk is full.
+        queue.put(_statement("INSERT OR ROLLBACK INTO t VALUES (1)"), told.append)
+        queue.put(_statement("INSERT INTO t VALUES (2)"), told.append)
+        async with asyncio.timeout(5):
+            while len(told) < 3:
+                await asyncio.sleep(0.01)
+        assert [type(each) for each in told] == [DatabaseError, DatabaseError, int]
+    finally:
+        store.close()
+
+
 async def test_what_nobody_waits_for_any_more_is_not_done(tmp_path: Path) -> None:
     store = Store.open(f"sqlite:///{tmp_path / 'a.db'}", create=True)
     try:
