@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _HISTORY = 240
 _VERSION = re.compile(r"(\S+) \((\d[\w.-]*)")
 _ROWS = 20
+# Columns where there is no terminal, in which lines would have to fit: more than any line has.
+_WHOLE = 1 << 16
 
 
 @click.command()
@@ -72,7 +74,7 @@ def _print_once(snapshot: "Snapshot", *, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else 100
+    width = None if sys.stdout.isatty() else _WHOLE
     console = Console(highlight=False, markup=False, emoji=False, width=width)
     if not _unicode() and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -73,6 +73,15 @@ def test_once_for_people(server: EmbeddedServer) -> None:
     assert top(server, "--once", "--interval", "0.2", PYTHONIOENCODING="ascii").isascii()
 
 
+def test_once_on_a_pipe_leaves_the_lines_whole(server: EmbeddedServer) -> None:
+    said = "a day of " + " ".join(f"fault{number}" for number in range(60))
+    log = Project.find(server.directory).run_dir / "server.log"
+    with log.open("a") as stream:
+        stream.write(f"2026-11-26 00:00:00,000 ERROR:rcsops.server: {said}\n")
+    lines = top(server, "--once", "--interval", "0.2").splitlines()
+    assert f"2026-11-26 00:00:00 ERROR:rcsops.server: {said}" in lines
+
+
 def test_lines_on_a_pipe(server: EmbeddedServer) -> None:
     command = [*RCSOPS, "-C", str(server.directory), "top", "--interval", "0.2"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
