@@ -341,12 +341,14 @@ class Pager:
     async def note_report(
         self, peer: str, report: DeliveryReceived, done: Callable[[], None]
     ) -> None:
-        """The same; calls ``done`` when it is on the disk, or cannot be: the log then says so."""
+        """The same; calls ``done`` when it is on the disk or cannot be, which the log then says, or
+        when it is given up because the agent ends."""
         try:
             await self.take_report(peer, report)
         except DatabaseError as error:
             logger.error("a notification could not be kept: %s", error)
-        done()
+        finally:
+            done()
 
     def remember(self, peer: str, receipt: Receipt) -> None:
         """Follows what becomes of a message."""

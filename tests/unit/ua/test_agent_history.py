@@ -13,7 +13,8 @@ import pytest
 from rcsops import Agent
 from rcsops.errors import DatabaseError, InviteError
 from rcsops.msrp import MsrpSession
-from rcsops.rcs import ChatCodec, FileSelector
+from rcsops.rcs import ChatCodec, FileSelector, Outgoing
+from rcsops.rcs import TextReceived as TextMessage
 from rcsops.sip import Flow
 from rcsops.transport import wall_clock
 from rcsops.ua import Chat, Event, Failed, FileReceived, SessionEnded, TextReceived, chat
@@ -55,6 +56,37 @@ async def test_a_message_that_comes_twice_is_shown_once(tmp_path: Path, kept: bo
         await ours.close()
         texts = [event.text async for event in theirs if isinstance(event, TextReceived)]
         assert texts == ["once", "last"]
+
+
+async def test_a_notification_that_is_given_up_at_the_end_holds_no_end_back(tmp_path: Path) -> None:
+    async with Agent("sip:bob@rcs.example") as bob:
+        alex = Agent("sip:alex@rcs.example", history=tmp_path / "alex.db")
+        await alex.start()
+        ours, theirs = await talk(alex, bob)
+        codec, now = ChatCodec(bob.tokens), wall_clock()
+        # Of a message that was not sent in this session.
+        came = codec.receive(*_parts(codec.compose_text("earlier", now)))
+        assert isinstance(came, TextMessage)
+        report = codec.display_report(came, now)
+        link = theirs.session.link
+        assert link is not None
+        with contextlib.closing(sqlite3.connect(tmp_path / "alex.db", isolation_level=None)) as db:
+            db.execute("BEGIN IMMEDIATE")
+            link.session.send(report.content_type, report.body)
+            link.pump()
+            await asyncio.sleep(0.3)
+            ending = asyncio.create_task(alex.close())
+            # The agent waits two seconds for it, and gives it up with its other tasks.
+            await asyncio.sleep(4)
+            db.execute("ROLLBACK")
+            await ending
+        async with asyncio.timeout(2):
+            seen = [event async for event in ours]
+        assert isinstance(seen[-1], SessionEnded)
+
+
+def _parts(message: Outgoing) -> tuple[str, bytes]:
+    return message.content_type, message.body
 
 
 async def test_messages_under_way_at_the_end_are_shown_before_it(tmp_path: Path) -> None:
