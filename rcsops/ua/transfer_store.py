@@ -87,7 +87,8 @@ class Record:
         data = json.dumps(asdict(facts)).encode()
         try:
             # In place: the lock is on this very file. Half of it is no JSON, and counts as nothing.
-            os.pwrite(self._descriptor, data + b" " * (-len(data) % _PAGE), 0)
+            length = max(len(data), os.fstat(self._descriptor).st_size)
+            os.pwrite(self._descriptor, data.ljust(length + -length % _PAGE), 0)
             if sync:
                 os.fsync(self._descriptor)
         except OSError as error:

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from rcsops.errors import TransferError
 from rcsops.rcs import FileSelector
 from rcsops.ua.files import OutgoingFile
 from rcsops.ua.incoming_file import Checkpoint, IncomingFile
+from rcsops.ua.transfer_store import Facts, TransferStore
 
 DATA = bytes(range(256)) * 10
 SHA1 = hashlib.sha1(DATA).hexdigest()
@@ -210,3 +212,17 @@ async def test_a_file_system_without_hard_links_keeps_files_as_well(
         path, _ = await file.commit()
         assert (path.name, path.read_bytes()) == (name, DATA)
     assert sorted(os.listdir(tmp_path)) == ["a (1).bin", "a.bin"]
+
+
+def test_what_is_kept_of_a_transfer_may_grow_shorter(tmp_path: Path) -> None:
+    known = {"transfer_id": "t", "conversation_id": "", "content_type": "image/png", "size": 10}
+    facts = Facts(
+        True, "sip:bob@rcs.example", "", name="a.png", sha1="", sha256="", path="a.part", **known
+    )
+    record = TransferStore(tmp_path).create(replace(facts, validator=f'"{"v" * 9000}"'))
+    assert record is not None
+    record.save(facts)
+    record.close()
+    (found,) = TransferStore(tmp_path).free()
+    assert found.facts == facts
+    found.close()
