@@ -142,16 +142,22 @@ class FileDesk:
 
     def lend(self, peer: str, file: OutgoingFile) -> None:
         """``peer`` may fetch a file from now on; the oldest such permission may end by that."""
-        self._lent = [each for each in self._lent if each[1].sha1 != file.sha1 or each[0] != peer]
-        self._lent.append((peer, file))
-        while len(self._lent) > _MAX_LENT:
-            _, old = self._lent.pop(0)
-            if not self.is_lent(old):
+        before = self._lent
+        others = [each for each in before if each[1].sha1 != file.sha1 or each[0] != peer]
+        self._lent = [*others, (peer, file)][-_MAX_LENT:]
+        for _, old in before:
+            if not (self.is_lent(old) or self._is_sent(old)):
                 old.close()
 
     def is_lent(self, file: OutgoingFile) -> bool:
         """Whether it must stay open for those who may fetch it."""
         return any(each is file for _, each in self._lent)
+
+    def _is_sent(self, file: OutgoingFile) -> bool:
+        # Who sends it closes it at the end.
+        return any(
+            isinstance(each, OutgoingTransfer) and each.reads(file) for each in self.transfers
+        )
 
     def wanted(self, peer: str, uri: str, file: OfferedFile) -> OutgoingTransfer | None:
         """What a peer may fetch of what it asks for: a file of ours that is not through to it, or

@@ -103,6 +103,10 @@ class OutgoingTransfer(Transfer):
         """When the file was changed last, in seconds since 1970; None without one."""
         return None if self._file is None else self._file.modified
 
+    def reads(self, file: OutgoingFile) -> bool:
+        """Whether that is the file it sends."""
+        return self._file is file
+
     async def claim(self) -> None:
         await super().claim()
         if self._file is None and self.path is not None:

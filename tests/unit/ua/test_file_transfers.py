@@ -464,6 +464,28 @@ async def test_a_file_keeps_its_date(tmp_path: Path, pulled: bool, modified: int
         assert found == modified
 
 
+async def test_what_is_shared_again_is_open_once(film: Path, tmp_path: Path) -> None:
+    def descriptors() -> int:
+        links = (os.path.realpath(f"/proc/self/fd/{each}") for each in os.listdir("/proc/self/fd"))
+        return sum(link == os.path.realpath(film) for link in links)
+
+    async with side("alex", tmp_path) as alex, side("bob", tmp_path) as bob:
+        sha1 = await alex.agent.share(bob.uri, film)
+        got = await bob.agent.fetch_file(alex.uri, tmp_path / "in", sha1=sha1)
+        async with asyncio.timeout(10):
+            while not alex.agent.transfers:
+                await asyncio.sleep(0)
+        # Also while it is being fetched, which goes on.
+        for _ in range(5):
+            await alex.agent.share(bob.uri, film)
+        await got.done(20)
+        async with asyncio.timeout(10):
+            while alex.agent.transfers:
+                await asyncio.sleep(0.01)
+        assert descriptors() == 1
+    assert descriptors() == 0
+
+
 async def test_what_is_shared_can_be_fetched_and_nothing_else(film: Path, tmp_path: Path) -> None:
     secret, letter = tmp_path / "secret.txt", tmp_path / "letter.txt"
     secret.write_text("not for bob")
