@@ -16,6 +16,8 @@ from rcsops.msrp.ranges import Assembler, RangeSet
 from rcsops.tokens import Tokens
 
 MAX_MESSAGE_ID = 128
+# Who repeats a message that waits for its answer does so once or twice.
+_MAX_HELD_AGAIN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,9 @@ class Receiver:
                 self._complete(message, chunk.request)
                 return
         if not chunk.answered:
-            self._answer(chunk.request, 200)
+            # One that comes again is answered with the first.
+            held = None if chunk.empty else self._unanswered.get(chunk.request.message_id)
+            self._answer(chunk.request, 200, held)
         if message is not None and continuation == "#":
             self._drop(message)
             self.events.append(MessageAborted(message.message_id))
@@ -173,6 +177,8 @@ class Receiver:
         if known is not None:
             if known != 200:
                 raise RemoteProtocolError("a message that was refused before", status=known)
+            if len(self._unanswered.get(message_id, ())) > _MAX_HELD_AGAIN:
+                raise RemoteProtocolError("a message that comes again and again", status=413)
             return
         text = request.get("byte-range")
         span = ByteRange(1, None, None) if text is None else ByteRange.parse(text)

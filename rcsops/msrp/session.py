@@ -20,13 +20,13 @@ class MsrpSession:
 
     ``local_path`` is the ``a=path`` of our SDP, ``remote_path`` the peer's; it may be empty while
     no answer has come, and is then set by ``set_remote_path``. ``active`` says that we open the
-    connection and so send first. ``stream_incoming`` hands bodies on piece by piece (files)
-    instead of keeping each message in memory until it is whole; with ``confirm_streams`` the REPORT
-    that its sender asked for waits for ``confirm``. With ``hold_answers`` the 200 to the chunk that
-    completes a message, and a report on it, wait for ``answer``. ``accept_types`` and
-    ``limits.max_size`` are what our SDP says, ``remote_max_size`` what the peer's says.
-    ``direction`` is ours: sendrecv, sendonly or recvonly. ``window`` is how many chunks may await
-    their answer.
+    connection and so send first. ``stream_incoming`` hands bodies on piece by piece (files) instead
+    of keeping each message in memory until it is whole; with ``confirm_streams`` the REPORT that
+    its sender asked for waits for ``confirm``. With ``hold_answers`` the 200 to the chunk that
+    completes a message, or brings it again meanwhile, and a report on it wait for ``answer``.
+    ``accept_types`` and ``limits.max_size`` are what our SDP says, ``remote_max_size`` what the
+    peer's says. ``direction`` is ours: sendrecv, sendonly or recvonly. ``window`` is how many
+    chunks may await their answer.
 
     A session is driven through an :class:`~rcsops.msrp.connection.MsrpConnection`.
     """

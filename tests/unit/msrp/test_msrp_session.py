@@ -388,6 +388,28 @@ def test_an_answer_that_is_held_leaves_when_the_message_is_dealt_with() -> None:
     assert len([frame for frame in pair.bob.frames() if frame.kind == "response"]) == answers + 2
 
 
+def test_the_same_message_again_waits_with_the_first_one() -> None:
+    pair = Pair(bob={"hold_answers": True})
+    pair.run()
+    before = len(pair.alice.sent)
+    message_id = pair.alice.session.send("text/plain", b"told")
+    pair.run()
+    again = pair.alice.sent[before:]
+
+    def answers(times: int) -> list[bytes]:
+        pair.bob.connection.receive_data(again * times, 0.0)
+        lines = pair.bob.connection.data_to_send(0.0).split(b"\r\n")
+        return [line.split()[2] for line in lines if line.startswith(b"MSRP ")]
+
+    assert answers(2) == []
+    # What it is sent without end takes no room without end.
+    assert set(answers(100)) == {b"413"}
+    assert pair.bob.session.answer(message_id)
+    held = answers(1)
+    assert set(held) == {b"200"}
+    assert 4 <= len(held) <= 20
+
+
 def test_an_answer_that_is_held_goes_with_the_connection() -> None:
     pair = Pair(bob={"hold_answers": True})
     message_id = pair.alice.session.send("text/plain", b"told")
