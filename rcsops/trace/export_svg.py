@@ -56,6 +56,9 @@ def write_svg(
     gap = int(min(max(widest * _CHARACTER + 40, _GAP_LEAST), _GAP_MOST))
     lanes = {name: _TIME + _MARGIN + gap * number for number, name in enumerate(nodes)}
     width = _TIME + 2 * _MARGIN + gap * max(len(nodes) - 1, 0)
+    if any(arrow.source == arrow.target == nodes[-1] for arrow in arrows):
+        # Its words stand beside the last of the lines.
+        width += gap
     height = _TOP + _ROW * len(arrows) + 24
     yield (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '

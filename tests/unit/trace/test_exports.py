@@ -78,6 +78,16 @@ def test_svg_has_an_arrow_for_each_message() -> None:
     assert names == ["alex", "server", "bob"]
 
 
+def test_svg_has_room_for_what_a_node_sends_to_itself() -> None:
+    bob = ("bob", BOB_MSRP)
+    refused = response(488, "Not Acceptable Here, nor anywhere", "INVITE", branch="3")
+    arrows = merge(sent(0.0, bob, bob, refused))
+    picture = fromstring(written(arrows, "svg"))
+    (label,) = (each for each in picture.iter(f"{SVG}text") if each.get("class") == "label")
+    # As wide as the widest of the fonts that the style names.
+    assert int(label.get("x")) + len(label.text) * 7.3 <= int(picture.get("width"))
+
+
 @pytest.mark.parametrize("form", ["text", "mermaid", "svg", "html"])
 def test_each_has_the_times_between_and_marks_what_came_again(form: str) -> None:
     """Alike: what was sent again, and what was lost, and how long after the one before."""
