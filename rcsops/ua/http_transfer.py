@@ -91,16 +91,22 @@ class HttpTransfer(FileTransfer):
         if self._sleeper is not None:
             self._wake()
             return
-        if self._starting or self.status is TransferStatus.RUNNING:
+        if self.status is TransferStatus.RUNNING:
+            return
+        was_paused, self.paused = self.paused, False
+        if self._starting:
             return
         self._starting = True
         try:
             await self.claim()
+        except BaseException:
+            self.paused = self.paused or was_paused
+            raise
         finally:
             self._starting = False
-        if self.over:
+        # That may have taken long: the user may have paused it since.
+        if self.over or self.paused:
             return
-        self.paused = False
         self._begin_again()
         self.start()
         self._tell_resumed()

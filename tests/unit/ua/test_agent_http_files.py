@@ -26,6 +26,7 @@ from rcsops.ua import (
     FileUploaded,
     HttpOffer,
     TextReceived,
+    TransferStatus,
 )
 from tests.content_client import ContentLab, content_lab
 
@@ -271,6 +272,31 @@ async def test_an_upload_is_given_up(lab: ContentLab, tmp_path: Path) -> None:
             await upload.done(5)
         assert (await take(feed, FileFailed)).reason == "cancelled"
         assert alex.history is not None and await alex.history.messages() == []
+
+
+async def test_a_pause_while_it_is_made_sure_what_is_there_counts(
+    lab: ContentLab, tmp_path: Path
+) -> None:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(bytes(50_000_000))
+    kept = {"history": tmp_path / "alex.db", "transfers": tmp_path / "kept"}
+    async with agent(lab, "alex", **kept) as alex:
+        await alex.register()
+        feed = alex.events()
+        await alex.send_file_http("bob", path)
+        await take(feed, FileProgress)
+    async with agent(lab, "alex", **kept) as alex:
+        await alex.register()
+        alex.files.find_unfinished()
+        (upload,) = alex.transfers
+        # The file is read through once more before it goes on.
+        await asyncio.gather(upload.resume(), upload.pause())
+        await asyncio.sleep(0.5)
+        assert upload.paused
+        assert upload.status is TransferStatus.INTERRUPTED
+        await upload.resume()
+        await upload.done(30)
+        assert upload.receipt is not None
 
 
 async def test_what_the_content_server_refuses(tmp_path: Path, photo: Path) -> None:
