@@ -37,6 +37,12 @@ def render(context: Context, stdout: bool, release: str | None, yes: bool, as_js
     from rcsops.operations.config import plan, write
 
     planned = plan(context.project, release=release)
+    if stdout and as_json:
+        print_json(
+            {"release": planned.release, "installed": planned.installed},
+            text=planned.rendered.text,
+        )
+        return
     if stdout:
         click.echo(planned.rendered.text, nl=False)
         return

@@ -64,6 +64,8 @@ def test_a_render_for_another_release_is_printed(project: Shell) -> None:
     text = project.ok("config", "render", "--stdout", "--release", "3.0.2").out
     assert "listen=udp:127.0.0.1:5060" in text
     assert "socket=udp:127.0.0.1:5060" in project.ok("config", "render", "--stdout").out
+    asked = project.ok("config", "render", "--stdout", "--release", "3.0.2", "--json")
+    assert json.loads(asked.out) == {"release": "3.0.2", "installed": False, "text": text}
     assert not (files(project) / "opensips.cfg").exists()
     refused = project("config", "render", "--release", "9.9")
     assert refused.code == 2
