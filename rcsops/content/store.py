@@ -116,7 +116,9 @@ class ContentStore:
         `SettingsError` and `DatabaseError`."""
         private_directory(directory)
         url = f"sqlite:///{directory / DATABASE}"
-        found = cls(directory, limits, Store.open(url, create=True, prepare=_prepare))
+        found = cls(
+            directory, limits, Store.open(url, create=True, prepare=_prepare, watched=False)
+        )
         try:
             found._reconcile()
         except BaseException:
