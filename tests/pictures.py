@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.terminal_theme import SVG_EXPORT_THEME
 from rich.text import Text
 
+from rcsops.testing import EmbeddedServer
 from tests.screens.scenes import NAMES, walk
 from tests.screens.stage import SIZES, Screen, Stage
 from tests.tutorial import ROOT, at_noon, write
@@ -22,7 +24,14 @@ from tests.tutorial import ROOT, at_noon, write
 PICTURES = ROOT / "docs" / "pictures"
 TRACES = ("alex.jsonl", "server.jsonl", "bob.jsonl")
 SCREEN = ["trace", *TRACES, "--method", "INVITE", "--method", "ACK", "--method", "SEND"]
+_AGENTS = 200
+LOAD = ["--rate", "12", "--ramp", "20", "--duration", "32"]
 _WIDTH = 100
+_TOP_LINES = 14
+# Less than the load goes on for.
+_MOMENTS = 28
+# Each picture of a live screen begins there.
+_HOME = "\x1b[H"
 
 # A picture carries no fonts. Those after the first three have the Chinese, Japanese and Korean
 # signs that these lack; where the reader has none of them, a box stands there.
@@ -62,13 +71,11 @@ def ladder(session: Path, target: Path) -> None:
 
 def screen(session: Path, target: Path) -> None:
     """What a terminal shows of `rcsops trace`, colours and all."""
-    kept = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-    environment = {**kept, "TERM": "xterm-256color", "LANG": "C.UTF-8", "COLUMNS": str(_WIDTH)}
     child = pexpect.spawn(
         sys.executable,
         ["-m", "rcsops", *SCREEN],
         cwd=session,
-        env=environment,
+        env=colourful(),
         dimensions=(60, _WIDTH),
         encoding="utf-8",
         timeout=60,
@@ -76,11 +83,57 @@ def screen(session: Path, target: Path) -> None:
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 0, child.before
+    draw((child.before or "").replace("\r\n", "\n"), SCREEN, target)
+
+
+def top(target: Path) -> None:
+    """What a terminal shows of `rcsops top` while agents call and chat."""
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        EmbeddedServer(Path(directory) / "project", {}) as server,
+    ):
+        rcsops = ["-m", "rcsops", "-C", str(server.directory)]
+        load = [sys.executable, *rcsops, "load", "--agents", str(_AGENTS), *LOAD]
+        once = [sys.executable, *rcsops, "top", "--once", "--json", "--interval", "0.2"]
+        with subprocess.Popen(load, stdout=subprocess.DEVNULL) as loading:
+            # So many that come or leave at once would make the highest bar of all.
+            while json.loads(subprocess.check_output(once))["registered"] < _AGENTS:
+                assert loading.poll() is None
+            child = pexpect.spawn(
+                sys.executable,
+                [*rcsops, "top"],
+                env=colourful(),
+                dimensions=(_TOP_LINES, _WIDTH),
+                encoding="utf-8",
+                timeout=60,
+            )
+            for _ in range(_MOMENTS):
+                child.expect_exact(_HOME)
+            shown = child.before or ""
+            child.sendintr()
+            child.expect(pexpect.EOF)
+            child.close()
+        assert loading.returncode == child.exitstatus == 0, child.before
+    # It leaves lines free that a picture need not have.
+    draw(shown.replace("\r\n", "\n").rstrip(), ["top"], target)
+
+
+def colourful() -> dict[str, str]:
+    """The environment of a terminal that has colours."""
+    kept = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    return {**kept, "TERM": "xterm-256color", "LANG": "C.UTF-8", "COLUMNS": str(_WIDTH)}
+
+
+def draw(shown: str, words: list[str], target: Path) -> None:
+    """A picture of what `rcsops` with these words has written to a terminal."""
     recorder = Console(record=True, width=_WIDTH, file=io.StringIO(), force_terminal=True)
-    recorder.print(Text("$ rcsops " + " ".join(SCREEN), style="bold"))
-    recorder.print(Text.from_ansi((child.before or "").replace("\r\n", "\n")), end="")
+    recorder.print(Text("$ rcsops " + " ".join(words), style="bold"))
+    recorder.print(Text.from_ansi(shown), end="")
     drawn = recorder.export_svg(
-        title="rcsops trace", theme=SVG_EXPORT_THEME, code_format=_FORMAT, unique_id="trace"
+        title=f"rcsops {words[0]}",
+        theme=SVG_EXPORT_THEME,
+        code_format=_FORMAT,
+        unique_id=words[0],
     )
     target.write_text("".join(f"{line.rstrip()}\n" for line in drawn.splitlines()))
 
@@ -127,6 +180,7 @@ def main() -> None:
         chats(PICTURES)
         ladder(session, PICTURES / "ladder.svg")
         screen(session, PICTURES / "trace.svg")
+        top(PICTURES / "top.svg")
     finally:
         shutil.rmtree(session)
     for picture in sorted(PICTURES.iterdir()):
