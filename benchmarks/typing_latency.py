@@ -7,6 +7,9 @@ protocol panel open (F2). They come from a peer in a
 process of its own without a history, so that it is never what limits them. What came is counted in
 the history, where in the end every message must be, once and in order.
 
+Not under ``chrt``: the system carries what is typed and drawn over to the other end of the terminal
+in a thread of its own, which programs with a real-time priority keep waiting on busy processors.
+
     python benchmarks/typing_latency.py [--rate N] [--seconds N] [--only PHASE]
 
 Exit code 1 when a message is missing, doubled or out of its order, or when 99 of 100 keys take
