@@ -81,9 +81,12 @@ def test_top_while_two_people_talk(lab: Lab, tmux: list[str]) -> None:
     watch.shows("recent errors", "more processes", "registered")
     assert len(watch.text.rstrip().splitlines()) <= 20
     watch.resize(100, 50)
-    wait_until(lambda: "more processes" not in watch.text, what="all processes")
-    shown = {int(each) for each in re.findall(r"^ *(\d+) +\d+% ", watch.text, re.MULTILINE)}
-    assert shown == set(lab.processes)
+    pattern = re.compile(r"^ *(\d+) +\d+% ", re.MULTILINE)
+    wait_until(
+        lambda: {int(each) for each in pattern.findall(watch.text)} == set(lab.processes),
+        what="all processes",
+    )
+    assert "more processes" not in watch.text
     lab.ok("stop")
     watch.shows("has ended")
     lab.ok("start")
