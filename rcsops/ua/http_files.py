@@ -52,7 +52,8 @@ class HttpFiles:
     def __init__(self, agent: "AgentCore") -> None:
         self._agent = agent
         self._client: ContentClient | None = None
-        self._offers: OrderedDict[str, HttpOffer] = OrderedDict()
+        # By peer and Message-ID, which is the peer's to choose.
+        self._offers: OrderedDict[tuple[str, str], HttpOffer] = OrderedDict()
 
     @property
     def client(self) -> ContentClient:
@@ -226,7 +227,7 @@ class HttpFiles:
         found = []
         for entry in kept:
             info = fthttp.read_file_text(entry.text)
-            known = entry.message_id in self._offers
+            known = (entry.peer, entry.message_id) in self._offers
             if info is None or known or (entry.peer, entry.message_id) in under_way:
                 continue
             if self._verdict(entry.peer, info, in_chat=False) is FileVerdict.REFUSE:
@@ -249,7 +250,7 @@ class HttpFiles:
         return FileVerdict.ASK
 
     def _keep(self, offer: "HttpOffer") -> None:
-        self._offers[offer.transfer_id] = offer
+        self._offers[offer.peer, offer.transfer_id] = offer
         while len(self._offers) > _MAX_OFFERS:
             _, oldest = self._offers.popitem(last=False)
             oldest.reject(480)
@@ -316,7 +317,7 @@ class HttpFiles:
 
     def forget(self, offer: "HttpOffer") -> None:
         """It has been answered."""
-        self._offers.pop(offer.transfer_id, None)
+        self._offers.pop((offer.peer, offer.transfer_id), None)
 
 
 async def _see_off(chat: "Chat", receipt: Receipt) -> None:

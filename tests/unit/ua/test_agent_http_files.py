@@ -3,14 +3,16 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
 from rcsops import Agent
+from rcsops.database.history import Attachment
 from rcsops.errors import TransferError
-from rcsops.rcs import FileInfo, StoredFile
+from rcsops.rcs import FileInfo, StoredFile, fthttp
 from rcsops.settings import FileRules
 from rcsops.testing.relay import TcpRelay
 from rcsops.testing.waiting import free_port
@@ -28,6 +30,7 @@ from rcsops.ua import (
     TextReceived,
     TransferStatus,
 )
+from rcsops.ua.history import History
 from tests.content_client import ContentLab, content_lab
 
 pytestmark = pytest.mark.timeout(120)
@@ -316,3 +319,31 @@ async def test_it_is_said_that_files_go_over_http(lab: ContentLab) -> None:
 
         assert (await bob.capabilities("alex")).file_transfer_http
         assert not (await alex.capabilities("bob", fresh=True)).file_transfer_http
+
+
+async def test_offers_of_two_peers_by_the_same_name(lab: ContentLab, tmp_path: Path) -> None:
+    """A Message-ID is its sender's to choose: it must not hide the offer of another."""
+    path = tmp_path / "bob.db"
+    until = (datetime.now(UTC) + timedelta(days=1)).replace(second=0, microsecond=0)
+    told = FileInfo(StoredFile(f"{lab.base}/1", 5000, "image/jpeg", until), "beach.jpg")
+    history = await History.open(path)
+    for peer in ("alex", "mallory"):
+        kept: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        history.incoming(
+            f"sip:{peer}@rcs.example",
+            "the-same",
+            told.text,
+            datetime.now(UTC),
+            content_type=fthttp.CONTENT_TYPE,
+            file=Attachment(told.name, size=5000),
+            done=kept.set_result,
+        )
+        assert await kept is True
+    await history.close()
+    async with agent(lab, "bob", history=path) as bob:
+        offers = await bob.waiting_offers()
+        assert {offer.peer for offer in offers} == {
+            "sip:alex@rcs.example",
+            "sip:mallory@rcs.example",
+        }
+        assert await bob.waiting_offers() == []
