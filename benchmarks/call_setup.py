@@ -123,7 +123,7 @@ class Bare:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         host, port = self._socket.getsockname()
         self.address = f"{host}:{port}"
-        self._buffer = b""
+        self._buffer = self._early_bye = b""
         self._challenge: dict[str, str] = {}
         self._count = 0
         self.marks = Marks()
@@ -178,10 +178,16 @@ class Bare:
 
     def request(self, method: str) -> bytes:
         """The next request of that kind."""
+        if method == "BYE" and self._early_bye:
+            message, self._early_bye = self._early_bye, b""
+            return message
         while True:
             message = self.receive()
             if message.startswith(method.encode() + b" "):
                 return message
+            if method == "ACK" and message.startswith(b"BYE "):
+                # A server with several workers may let it overtake the ACK.
+                self._early_bye = message
 
     def challenged(self, response: bytes) -> None:
         """Remembers the first challenge of a response."""
