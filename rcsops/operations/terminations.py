@@ -1,7 +1,6 @@
 """SIGTERM and a closed terminal, as two more ways to interrupt what is half done."""
 
 import asyncio
-import contextlib
 import signal
 import threading
 import time
@@ -56,25 +55,31 @@ def run_to_its_end(main: Coroutine[Any, Any, _T]) -> _T:
         task = asyncio.current_task()
         assert task is not None
 
-        def interrupt() -> None:
+        loop = asyncio.get_running_loop()
+
+        def interrupt(_number: int, _frame: FrameType | None) -> None:
             nonlocal interrupted
             if not interrupted:
                 interrupted = True
-                task.cancel()
+                loop.call_soon_threadsafe(task.cancel)
 
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            # Only the main thread may.
-            with contextlib.suppress(ValueError, RuntimeError):
-                loop.add_signal_handler(number, interrupt)
+        for number in old:
+            signal.signal(number, interrupt)
         return await main
 
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    only = threading.current_thread() is threading.main_thread()
+    old = {number: signal.getsignal(number) for number in numbers} if only else {}
     try:
         return asyncio.run(run())
     except asyncio.CancelledError:
         if interrupted:
             raise KeyboardInterrupt from None
         raise
+    finally:
+        # Who is interrupted is about to end: one that comes again would end that in its midst.
+        for number, handler in old.items() if not interrupted else ():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -202,7 +202,9 @@ def test_a_signal_that_comes_twice(lab: Lab, number: signal.Signals, gap: float)
         time.sleep(gap)
         process.send_signal(number)
         out, err = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, out, err.strip()) == (130, b"", b"")
+    # The second may come when all is done but the end of the process.
+    assert process.returncode in (130, -number)
+    assert (out, err.strip()) == (b"", b"")
     assert not lab.is_registered(alex)
 
 
