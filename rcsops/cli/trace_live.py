@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import json
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from rcsops.cli.context import Context
 from rcsops.cli.ladder import print_ladder, shown
 from rcsops.cli.output import note
 from rcsops.cli.trace import export_ladder, ladder_width
+from rcsops.operations.terminations import handled
 from rcsops.operations.trace import Wanted, without_credentials_of
 from rcsops.operations.trace_live import FileSource, HepSource, ServerSource, Source, follow
 from rcsops.trace import Arrow, Story, ladder_json, order_nodes, times_between
@@ -84,13 +84,8 @@ def _ends() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         asked.append(number)
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    old = {number: signal.signal(number, ask) for number in numbers}
-    try:
+    with handled(ask):
         yield lambda: bool(asked)
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
 
 
 class _Quiet:

@@ -6,7 +6,6 @@ Each is a module with the functions of `Engine`; `rcsops.operations.server` choo
 import contextlib
 import os
 import re
-import signal
 import socket
 import subprocess
 import time
@@ -19,6 +18,7 @@ from typing import Protocol
 
 from rcsops.errors import MiError
 from rcsops.operations.mi import MiClient
+from rcsops.operations.terminations import handled
 from rcsops.server.run_files import RunFiles
 from rcsops.settings import Project
 
@@ -240,10 +240,5 @@ def _signals() -> "Iterator[Callable[[], bool]]":
     def note(number: int, _frame: FrameType | None) -> None:
         came.append(number)
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    old = {number: signal.signal(number, note) for number in numbers}
-    try:
+    with handled(note):
         yield lambda: bool(came and came.pop())
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)

@@ -4,17 +4,34 @@ import asyncio
 import signal
 import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TypeVar
 
-__all__ = ["held", "run_to_its_end", "terminations"]
+__all__ = ["handled", "held", "run_to_its_end", "terminations"]
 
 _T = TypeVar("_T")
 
 # `timeout` and some supervisors send the signal to the process and to its group: it comes twice.
 _SAME_SECONDS = 1.0
+_ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def handled(
+    handler: Callable[[int, FrameType | None], None], numbers: tuple[signal.Signals, ...] = _ALL
+) -> Iterator[None]:
+    """These signals go to ``handler`` in the block; nothing is changed beside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    old = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, before in old.items():
+            signal.signal(number, before)
 
 
 @contextmanager
@@ -23,9 +40,6 @@ def terminations() -> Iterator[None]:
 
     One that comes again within a second is the same one.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     last = -_SAME_SECONDS
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -34,12 +48,8 @@ def terminations() -> Iterator[None]:
         if last - before >= _SAME_SECONDS:
             raise KeyboardInterrupt
 
-    old = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
+    with handled(interrupt, (signal.SIGTERM, signal.SIGHUP)):
         yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
 
 
 def run_to_its_end(main: Coroutine[Any, Any, _T]) -> _T:
@@ -67,9 +77,8 @@ def run_to_its_end(main: Coroutine[Any, Any, _T]) -> _T:
             signal.signal(number, interrupt)
         return await main
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     only = threading.current_thread() is threading.main_thread()
-    old = {number: signal.getsignal(number) for number in numbers} if only else {}
+    old = {number: signal.getsignal(number) for number in _ALL} if only else {}
     try:
         return asyncio.run(run())
     except asyncio.CancelledError:
@@ -86,20 +95,14 @@ def run_to_its_end(main: Coroutine[Any, Any, _T]) -> _T:
 def held() -> Iterator[None]:
     """They, and Ctrl-C, come at the end of the block: a process that it starts is known by then to
     who has to end it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     came: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
         came.append(number)
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    old = {number: signal.signal(number, note) for number in numbers}
     try:
-        yield
+        with handled(note):
+            yield
     finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
         for each in came:
             signal.raise_signal(each)

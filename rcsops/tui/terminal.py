@@ -135,9 +135,7 @@ class TerminalApp(App[int], inherit_bindings=False):
 
     def lose_terminal(self) -> None:
         """The terminal is gone: what would still be written to it goes nowhere, and the process
-        ends within 15 s, whatever comes.
-
-        """
+        ends within 15 s, whatever comes."""
         nowhere = os.open(os.devnull, os.O_RDWR)
         for number in range(3):
             os.dup2(nowhere, number)
