@@ -103,7 +103,7 @@ def send(
     from rcsops.operations.chat_notices import Notice
     from rcsops.operations.places import Said, typed_place
     from rcsops.operations.send import Courier
-    from rcsops.operations.terminations import run_to_its_end, terminations
+    from rcsops.operations.terminations import run_to_its_end
     from rcsops.ua import FileProgress, TextReceived
 
     open_standard_files()
@@ -130,12 +130,9 @@ def send(
     setup = AgentSetup.of(context.project, sender, choices)
     teller = Teller(setup.domain, setup.server)
     received: list[Any] = []
-    shown: JsonPrinter | PlainPrinter = JsonPrinter(sys.stderr)
-    if not as_json:
-        shown = PlainPrinter(colour=False, stream=sys.stderr)
+    shown = JsonPrinter(sys.stderr) if as_json else PlainPrinter(colour=False, stream=sys.stderr)
 
     with (
-        terminations(),
         tap_to(choices.trace, setup.account.username) as tap,
         Progress(quiet=as_json) as progress,
     ):

@@ -86,9 +86,9 @@ def run_to_its_end(main: Coroutine[Any, Any, _T]) -> _T:
             raise KeyboardInterrupt from None
         raise
     finally:
-        # Who is interrupted is about to end: one that comes again would end that in its midst.
-        for number, handler in old.items() if not interrupted else ():
-            signal.signal(number, handler)
+        for number, handler in old.items():
+            # Who is interrupted is about to end: one that comes again is to break into nothing.
+            signal.signal(number, signal.SIG_IGN if interrupted else handler)
 
 
 @contextmanager
