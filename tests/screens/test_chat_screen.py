@@ -5,22 +5,19 @@ import re
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from textual import events
 from textual.widgets import Input
 
-from rcsops.database.history import Attachment
 from rcsops.operations.chat import COMMANDS
-from rcsops.rcs import FileInfo, StoredFile, fthttp
 from rcsops.trace import read_trace
 from rcsops.tui.exporting import EXPORT_COMMAND
 from rcsops.tui.widgets.bars import HintLine
 from rcsops.ua import Agent, Chat, FileOffer, HttpOffer, MessageStatus
 from rcsops.ua.events import FileOffered, TextReceived
-from rcsops.ua.history import History
+from tests.offers import offer_left
 from tests.screens.scenes import answering
 from tests.screens.stage import SIZES, Screen, Stage
 
@@ -255,23 +252,7 @@ async def test_several_files_wait_for_an_answer(stage: Stage, tmp_path: Path) ->
 
 async def test_an_offer_of_an_earlier_time_is_answered(stage: Stage) -> None:
     path = stage.project.make_agent_dir("alex@rcs.example") / "history.db"
-    until = (datetime.now(UTC) + timedelta(days=1)).replace(second=0, microsecond=0)
-    stored = StoredFile("https://files.rcs.example/1", 5000, "image/jpeg", until)
-    told = FileInfo(stored, "beach.jpg")
-    history = await History.open(path)
-    loop = asyncio.get_running_loop()
-    kept: asyncio.Future[object] = loop.create_future()
-    history.incoming(
-        "sip:bob@rcs.example",
-        "an-offer",
-        told.text,
-        datetime.now(UTC),
-        content_type=fthttp.CONTENT_TYPE,
-        file=Attachment(told.name, size=5000),
-        done=kept.set_result,
-    )
-    assert await kept is True
-    await history.close()
+    await offer_left(path, "sip:bob@rcs.example", message_id="an-offer")
     async with stage.screen("alex") as screen:
         await screen.shows("bob sends beach.jpg (5.0 kB)", "Accept Alt-y", "▤ beach.jpg")
         await screen.press("alt+n")

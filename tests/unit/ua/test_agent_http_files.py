@@ -3,16 +3,14 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
 from rcsops import Agent
-from rcsops.database.history import Attachment
 from rcsops.errors import TransferError
-from rcsops.rcs import FileInfo, StoredFile, fthttp
+from rcsops.rcs import FileInfo, StoredFile
 from rcsops.settings import FileRules
 from rcsops.testing.relay import TcpRelay
 from rcsops.testing.waiting import free_port
@@ -30,8 +28,8 @@ from rcsops.ua import (
     TextReceived,
     TransferStatus,
 )
-from rcsops.ua.history import History
 from tests.content_client import ContentLab, content_lab
+from tests.offers import offer_left
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -323,27 +321,9 @@ async def test_it_is_said_that_files_go_over_http(lab: ContentLab) -> None:
 
 async def test_offers_of_two_peers_by_the_same_name(lab: ContentLab, tmp_path: Path) -> None:
     """A Message-ID is its sender's to choose: it must not hide the offer of another."""
-    path = tmp_path / "bob.db"
-    until = (datetime.now(UTC) + timedelta(days=1)).replace(second=0, microsecond=0)
-    told = FileInfo(StoredFile(f"{lab.base}/1", 5000, "image/jpeg", until), "beach.jpg")
-    history = await History.open(path)
-    for peer in ("alex", "mallory"):
-        kept: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        history.incoming(
-            f"sip:{peer}@rcs.example",
-            "the-same",
-            told.text,
-            datetime.now(UTC),
-            content_type=fthttp.CONTENT_TYPE,
-            file=Attachment(told.name, size=5000),
-            done=kept.set_result,
-        )
-        assert await kept is True
-    await history.close()
+    path, peers = tmp_path / "bob.db", ("sip:alex@rcs.example", "sip:mallory@rcs.example")
+    await offer_left(path, *peers, message_id="the-same")
     async with agent(lab, "bob", history=path) as bob:
         offers = await bob.waiting_offers()
-        assert {offer.peer for offer in offers} == {
-            "sip:alex@rcs.example",
-            "sip:mallory@rcs.example",
-        }
+        assert {offer.peer for offer in offers} == set(peers)
         assert await bob.waiting_offers() == []
