@@ -1,6 +1,5 @@
 """What goes to the terminal, for which nobody waits: it may stand still, be slow, or be gone."""
 
-import errno
 import os
 import select
 import threading
@@ -98,7 +97,6 @@ class TerminalOutput:
             except BlockingIOError:
                 # Somebody else who has this terminal open wants it so.
                 select.select([], [self._fd], [])
-            except OSError as error:
-                if error.errno != errno.EINTR:
-                    return False
+            except OSError:
+                return False
         return True
