@@ -7,6 +7,7 @@ import click
 
 from rcsops.cli.context import Context
 from rcsops.cli.output import confirm, json_option, print_json, say, yes_option
+from rcsops.errors import UsageError
 
 
 @click.command()
@@ -44,6 +45,9 @@ def init(
     # Without --directory, -C names the directory here as everywhere.
     target = directory or Path(context.directory or ".")
     path = target / CONFIG_NAME
+    for name, given in (("--domain", (domain,)), ("--listen", listen)):
+        if "" in given:
+            raise UsageError(f"{name} has no value", hint="leave it out for the default")
     if not path.exists() and not yes and not as_json and sys.stdin.isatty():
         defaults = Settings()
         if domain is None:

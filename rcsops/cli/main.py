@@ -99,6 +99,8 @@ class LazyGroup(click.Group):
 @click.pass_context
 def cli(ctx: click.Context, directory: str | None, engine: str | None, verbose: int) -> None:
     """One-to-one RCS chat over SIP: a server, its users, and their chats."""
+    if directory == "":
+        raise UsageError("--project has no value", hint="leave it out for the current directory")
     ctx.obj = Context(directory, engine, verbose)
     if verbose:
         from rcsops.logs import log_to_stderr
@@ -182,12 +184,25 @@ def wants_json(arguments: Sequence[str]) -> bool:
 
 
 def _usage_hint(error: click.ClickException) -> str:
-    near = getattr(error, "possibilities", None)
+    if isinstance(error, click.NoSuchOption):
+        near = [*_options_with(error.option_name, error.ctx), *(error.possibilities or ())]
+    else:
+        near = sorted(getattr(error, "possibilities", None) or ())
     if near:
-        return f"did you mean {sorted(near)[0]!r}?"
+        return f"did you mean {near[0]!r}?"
     if isinstance(error, click.UsageError) and error.ctx is not None:
         return f"type: {error.ctx.command_path} --help"
     return ""
+
+
+def _options_with(word: str, context: click.Context | None) -> list[str]:
+    """The long options of a command of which ``word`` is a part: difflib, which knows no words,
+    would rather have one with as many letters."""
+    if context is None:
+        return []
+    options = [name for each in context.command.get_params(context) for name in each.opts]
+    parts = {name: name.lstrip("-").split("-") for name in options if name.startswith("--")}
+    return [name for name, words in parts.items() if word.lstrip("-") in words]
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -19,6 +19,7 @@ from functools import partial
 import psutil
 
 from rcsops.errors import RcsopsError
+from rcsops.server.child import end_child
 from rcsops.server.logs import start_logging
 from rcsops.server.run_files import RunFiles, RunLock
 from rcsops.settings import Project, private_directory
@@ -88,7 +89,7 @@ def _watch(directory: str, watched: int | None, files: RunFiles) -> int:
         ended = _until(engine, partial(_has_ended, worker))
         served = served or files.ready.exists()
         if ended:
-            _end(worker)
+            end_child(worker, _END_SECONDS)
         with contextlib.suppress(OSError):
             files.ready.unlink()
         if ended or not served:
@@ -137,15 +138,6 @@ def _lives(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
-
-
-def _end(worker: "subprocess.Popen[bytes]") -> None:
-    worker.terminate()
-    try:
-        worker.wait(_END_SECONDS)
-    except subprocess.TimeoutExpired:
-        worker.kill()
-        worker.wait()
 
 
 if __name__ == "__main__":

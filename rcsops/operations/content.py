@@ -15,6 +15,7 @@ from typing import Any
 from rcsops.content.store import usage_of
 from rcsops.errors import EngineError
 from rcsops.operations.engine import POLL_SECONDS, ContentStatus, file_size, last_error, wait_for
+from rcsops.server.child import end_child
 from rcsops.server.run_files import RunFiles, running_pid
 from rcsops.settings import Project
 
@@ -57,8 +58,7 @@ def start_content(project: Project, watched: int) -> bool:
         code = process.poll()
         if code is not None or time.monotonic() > deadline:
             if code is None:
-                process.terminate()
-                process.wait()
+                end_child(process, _STOP_SECONDS)
             reason, hint = last_error(files.log, log_start)
             raise EngineError(
                 f"the content server did not start: {reason or f'see {files.log}'}", hint=hint

@@ -27,6 +27,7 @@ from rcsops.operations.engine import (
 )
 from rcsops.operations.mi import MiClient
 from rcsops.operations.terminations import held, terminations
+from rcsops.server.child import end_child
 from rcsops.server.run_files import RunFiles, running_pid
 from rcsops.settings import Project, masked_url, sqlite_file
 
@@ -160,14 +161,9 @@ def reload(project: Project) -> tuple[str, ...]:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Ends one whose start was interrupted, by force where it stands still."""
+    """Ends one whose start was interrupted."""
     with held():
-        process.terminate()
-        try:
-            process.wait(_TERMINATE_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end_child(process, _TERMINATE_SECONDS)
 
 
 def _check_options(options: StartOptions) -> None:

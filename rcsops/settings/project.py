@@ -58,6 +58,8 @@ class Project:
             environ["RCSOPS_ENGINE"] = engine
         try:
             origin = Path(start or ".").resolve(strict=True)
+            if not origin.is_dir():
+                raise NotADirectoryError
         except OSError as error:
             raise SettingsError(
                 f"there is no directory {os.fspath(start or '.')!r}",

@@ -110,6 +110,14 @@ def test_wrong_values_write_nothing(
     assert not config.exists()
 
 
+@pytest.mark.parametrize("option", ["--domain", "--listen"])
+def test_an_option_without_a_value_is_no_default(rcsops: Shell, config: Path, option: str) -> None:
+    done = rcsops("init", "--yes", option, "")
+    assert done.code == 2
+    assert f"error: {option} has no value" in done.err
+    assert not config.exists()
+
+
 def test_a_directory_is_made(rcsops: Shell) -> None:
     done = rcsops.ok("init", "--yes", "--json", "--directory", "new/lab").json
     assert done["created"] is True

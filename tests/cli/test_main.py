@@ -84,6 +84,7 @@ def test_nothing_at_all_shows_help_and_fails(rcsops: Shell) -> None:
         ("usr add bob", "there is no command 'usr'", "did you mean 'user'?"),
         ("user lst", "No such command 'lst'", "did you mean 'list'?"),
         ("user list --jso", "No such option '--jso'", "did you mean '--json'?"),
+        ("user add bob --stdin", "No such option '--stdin'", "did you mean '--password-stdin'?"),
         ("user list --lacking x", "Invalid value", "type: rcsops user list --help"),
         ("user add", "Missing argument 'USER'", "type: rcsops user add --help"),
         ("--engine x init", "Invalid value for '--engine'", "type: rcsops --help"),
@@ -124,9 +125,15 @@ def test_the_project_of_another_directory(rcsops: Shell, tmp_path: Path) -> None
         "algorithms": ["MD5", "SHA-256", "SHA-512-256"],
     }
     assert (lab / ".rcsops" / "rcsops.db").exists()
-    done = rcsops("-C", str(tmp_path / "nowhere"), "user", "list")
-    assert done.code == 1
-    assert "there is no directory" in done.err
+    for wrong in (str(tmp_path / "nowhere"), "/dev/null"):
+        done = rcsops("-C", wrong, "user", "list")
+        assert done.code == 1
+        assert f"there is no directory '{wrong}'" in done.err
+    for words in (["init", "--yes"], ["user", "list"]):
+        done = rcsops("-C", "", *words)
+        assert done.code == 2
+        assert "error: --project has no value" in done.err
+    assert not (rcsops.directory / "rcsops.toml").exists()
 
 
 def test_a_spoilt_file_of_settings_is_named_with_its_line(rcsops: Shell) -> None:
