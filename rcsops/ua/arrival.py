@@ -43,8 +43,8 @@ class Arrival(FileTransfer):
         self.octets = file.written
         file.on_naming = self._named
 
-    async def claim(self) -> None:
-        await super().claim()
+    async def _claim(self) -> None:
+        await super()._claim()
         if self._file is not None or self._record is None:
             return
         facts = self._record.facts

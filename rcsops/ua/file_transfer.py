@@ -82,6 +82,7 @@ class FileTransfer:
 
     __slots__ = (
         "_agent",
+        "_claiming",
         "_error",
         "_outcome",
         "_record",
@@ -89,6 +90,7 @@ class FileTransfer:
         "_saved_at",
         "_shown_at",
         "_sleeper",
+        "_suspended",
         "begun",
         "chat",
         "chat_id",
@@ -142,6 +144,8 @@ class FileTransfer:
         self.begun = False
         """Whether it was on its way, since this agent was started."""
         self._agent = agent
+        # What ends it while somebody claims it waits for that, as does who claims it as well.
+        self._claiming = asyncio.Lock()
         self._record: Record | None = None
         # How much had come when the record was last written, and when that was.
         self._saved = 0
@@ -150,6 +154,7 @@ class FileTransfer:
         self._outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._shown_at = 0.0
         self._sleeper: asyncio.Future[None] | None = None
+        self._suspended = False
 
     def __repr__(self) -> str:
         place = f"{self.octets}/{self.size}"
@@ -189,11 +194,19 @@ class FileTransfer:
 
     async def cancel(self) -> None:
         """Gives the transfer up; of an incoming file nothing is left."""
+        async with self._claiming:
+            pass
+        await self._cancel()
+
+    async def _cancel(self) -> None:
+        """Ends what is under way, and what is kept of it."""
         raise NotImplementedError
 
     async def suspend(self) -> None:
         """Ends it for now: it may be resumed later, also by another agent of the user that keeps
         its transfers in the same directory."""
+        async with self._claiming:
+            pass
         if self.over:
             return
         if self._is_left_alone():
@@ -202,6 +215,8 @@ class FileTransfer:
         if self._record is None:
             await self.cancel()
             return
+        self._suspended = True
+        self._wake()
         await self._suspend()
 
     async def _suspend(self) -> None:
@@ -245,6 +260,10 @@ class FileTransfer:
 
         Raises TransferError when it cannot go on from where it was.
         """
+        async with self._claiming:
+            await self._claim()
+
+    async def _claim(self) -> None:
         store = self._agent.files.store
         if self._record is not None or store is None or not self._is_claimable:
             return
@@ -255,6 +274,11 @@ class FileTransfer:
     # --- helpers -----------------------------------------------------------------------------
 
     @property
+    def _is_off(self) -> bool:
+        """Whether nothing more is to be done for it here."""
+        return self.over or self._suspended
+
+    @property
     def _is_claimable(self) -> bool:
         """Whether it was begun at an earlier time, so that there must be a record of it."""
         return self.status is TransferStatus.INTERRUPTED and not self.begun
@@ -262,6 +286,8 @@ class FileTransfer:
     def _check(self, what: str) -> None:
         if self.over:
             raise TransferError(f"there is nothing to {what}: {self.name} is {self.status}")
+        if self._suspended:
+            raise TransferError(f"{self.name} is left to whoever finds it in transfers")
 
     async def _sleep(self, seconds: float) -> None:
         """Waits for the next attempt, or until somebody does not want to wait."""

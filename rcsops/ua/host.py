@@ -213,6 +213,8 @@ class AgentHost:
         task = asyncio.get_running_loop().create_task(_logged(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # One that was cancelled before it began would warn that nobody awaited it.
+        task.add_done_callback(lambda _: work.close())
         return task
 
     # --- agents and calls --------------------------------------------------------------------

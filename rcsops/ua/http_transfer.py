@@ -38,7 +38,7 @@ class HttpTransfer(FileTransfer):
     The peer takes no part in it: what is paused, resumed or given up is so here alone.
     """
 
-    __slots__ = ("_completing", "_starting", "_task")
+    __slots__ = ("_completing", "_task")
     WAY = "http"
 
     def __init__(
@@ -61,7 +61,6 @@ class HttpTransfer(FileTransfer):
             incoming=incoming,
         )
         self._task: asyncio.Task[None] | None = None
-        self._starting = False
         # All octets are through: what is left is too short to be broken off.
         self._completing = False
 
@@ -91,42 +90,40 @@ class HttpTransfer(FileTransfer):
         if self._sleeper is not None:
             self._wake()
             return
-        if self.status is TransferStatus.RUNNING:
+        if self._is_running:
             return
         was_paused, self.paused = self.paused, False
-        if self._starting:
-            return
-        self._starting = True
         try:
             await self.claim()
         except BaseException:
             self.paused = self.paused or was_paused
             raise
-        finally:
-            self._starting = False
-        # That may have taken long: the user may have paused it since.
-        if self.over or self.paused:
+        # That may have taken long: the user may have paused it since, or asked for it twice.
+        if self._is_off or self.paused or self._is_running:
             return
         self._begin_again()
         self.start()
         self._tell_resumed()
 
-    async def cancel(self) -> None:
+    async def _cancel(self) -> None:
         await self._stop()
         if not self.over:
             self._drop_kept()
             self._fail("cancelled")
 
-    async def suspend(self) -> None:
-        await self._stop()
-        await super().suspend()
-
     async def _suspend(self) -> None:
+        await self._stop()
+        if self.over:
+            return
         if self.status is not TransferStatus.INTERRUPTED:
             self.interrupted("suspended", None)
         self._release()
         self._agent.files.forget(self)
         await self._let_go()
+
+    @property
+    def _is_running(self) -> bool:
+        return self.status is TransferStatus.RUNNING
 
     async def _stop(self) -> None:
         """Breaks it off where it is, unless it is about to come to its end."""
@@ -240,8 +237,8 @@ class HttpUpload(HttpTransfer):
         super().adopt(facts)
         self._tried = True
 
-    async def claim(self) -> None:
-        await super().claim()
+    async def _claim(self) -> None:
+        await super()._claim()
         if self._file is None:
             self._file = await reopen(self._facts())
 

@@ -162,7 +162,7 @@ class IncomingTransfer(Arrival, Transfer):
         """Nothing comes of it."""
         self._fail(str(error), error if isinstance(error, TransferError) else None)
 
-    async def cancel(self) -> None:
+    async def _cancel(self) -> None:
         if self._committing and not self.over:
             # All of it is here; whether it is right is decided in a moment.
             await asyncio.shield(self._outcome)
@@ -199,6 +199,8 @@ class IncomingTransfer(Arrival, Transfer):
                 self.make_file_anew()
             await self._ask(start)
         except RcsopsError as error:
+            if self._is_off:
+                return None
             status = error.status if isinstance(error, InviteError) else 0
             if not self.begun and self.status is TransferStatus.INTERRUPTED:
                 return Break(str(error), retry=False)
@@ -236,6 +238,8 @@ class IncomingTransfer(Arrival, Transfer):
     ) -> None:
         agent = self._agent
         msrp = await agent.host.msrp(secure=secure)
+        if self._is_off:
+            raise TransferError("given up before it was asked for")
         path = msrp.new_path(agent.visible_host(targets[0].flow), secure=secure)
         stream = file_stream(
             path,

@@ -107,8 +107,8 @@ class OutgoingTransfer(Transfer):
         """Whether that is the file it sends."""
         return self._file is file
 
-    async def claim(self) -> None:
-        await super().claim()
+    async def _claim(self) -> None:
+        await super()._claim()
         if self._file is None and self.path is not None:
             self._file = await reopen(self._facts())
 
@@ -144,7 +144,7 @@ class OutgoingTransfer(Transfer):
             error if isinstance(error, TransferError) else TransferError(reason, status=status),
         )
 
-    async def cancel(self) -> None:
+    async def _cancel(self) -> None:
         call = self._call
         if self.over:
             return
@@ -171,10 +171,12 @@ class OutgoingTransfer(Transfer):
     async def _attempt(self, start: int) -> Break | None:
         try:
             begin = await self._offer(start)
-            if self.over:
+            if self._is_off:
                 return None
             self.send_from(begin)
         except RcsopsError as error:
+            if self._is_off:
+                return None
             status = error.status if isinstance(error, InviteError) else 0
             if ALREADY_RECEIVED in str(error):
                 self._arrived()
@@ -209,7 +211,7 @@ class OutgoingTransfer(Transfer):
     ) -> int:
         agent = self._agent
         msrp = await agent.host.msrp(secure=secure)
-        if self.over:
+        if self._is_off:
             # Cancelled before there was anything to cancel.
             return start
         path = msrp.new_path(agent.visible_host(targets[0].flow), secure=secure)

@@ -39,7 +39,7 @@ class Transfer(FileTransfer, SessionUser):
     """A file that is sent or received in MSRP sessions; it may take several, one after the other:
     it is resumed over a new one where the last one broke off."""
 
-    __slots__ = ("_call", "_held_by_peer", "_held_since", "_leg", "selector")
+    __slots__ = ("_call", "_driving", "_held_by_peer", "_held_since", "_leg", "selector")
     WAY = "msrp"
 
     def __init__(
@@ -65,6 +65,8 @@ class Transfer(FileTransfer, SessionUser):
         )
         self.describe(selector)
         self._call: MsrpCall | None = None
+        # Whether we make sessions for it, one after the other.
+        self._driving = False
         self._held_by_peer = False
         # When the peer agreed to hold the session, while that is paused here.
         self._held_since: float | None = None
@@ -112,9 +114,11 @@ class Transfer(FileTransfer, SessionUser):
                 self._wake()
             else:
                 await self.claim()
-                if self.over:
+                # Somebody may be at it already: the user asked twice, or the peer was faster.
+                if self._is_off or self._driving or self._call is not None:
                     return
                 self._begin_again()
+                self._driving = True
                 self._agent.host.spawn(self.drive())
 
     # --- for those who set sessions up -------------------------------------------------------
@@ -183,11 +187,18 @@ class Transfer(FileTransfer, SessionUser):
     async def drive(self) -> None:
         """Makes one session after the other until it is through, with growing waits between them
         where the connection breaks."""
+        self._driving = True
+        try:
+            await self._drive()
+        finally:
+            self._driving = False
+
+    async def _drive(self) -> None:
         anew = 0
         patience = Patience(self._agent, self.octets)
-        while not self.over:
+        while not self._is_off:
             how = await self._attempt(1 if anew else self.octets + 1)
-            if how is None or self.over:
+            if how is None or self._is_off:
                 return
             if how.anew:
                 anew += 1
@@ -202,7 +213,7 @@ class Transfer(FileTransfer, SessionUser):
                 return
             self.interrupted(how.reason, delay, patience.left)
             await self._sleep(delay)
-            if self.status is not TransferStatus.INTERRUPTED:
+            if self._is_off or self.status is not TransferStatus.INTERRUPTED:
                 # The peer was faster.
                 return
             if self.paused:

@@ -30,6 +30,7 @@ from rcsops.ua import (
 )
 from tests.content_client import ContentLab, content_lab
 from tests.offers import offer_left
+from tests.survivors import open_files
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -298,6 +299,38 @@ async def test_a_pause_while_it_is_made_sure_what_is_there_counts(
         await upload.resume()
         await upload.done(30)
         assert upload.receipt is not None
+
+
+@pytest.mark.parametrize("how", ["cancel", "suspend"])
+@pytest.mark.parametrize("who", ["alex", "bob"])
+async def test_it_is_ended_while_it_is_made_sure_what_is_there(
+    lab: ContentLab, tmp_path: Path, who: str, how: str
+) -> None:
+    path, target, states = tmp_path / "film.mp4", tmp_path / "in", tmp_path / "kept"
+    path.write_bytes(bytes(80_000_000))
+    kept = {"history": tmp_path / "history.db", "transfers": states}
+    taking = {"downloads": target, "file_rules": rules("accept")}
+    async with (
+        agent(lab, "bob", **taking, **(kept if who == "bob" else {})) as bob,
+        agent(lab, "alex", **(kept if who == "alex" else {})) as alex,
+    ):
+        await asyncio.gather(alex.register(), bob.register())
+        feed = (alex if who == "alex" else bob).events()
+        upload = await alex.send_file_http("bob", path)
+        if who == "bob":
+            await upload.done(30)
+        await take(feed, FileProgress)
+    async with agent(lab, who, **taking, **kept) as one:
+        await one.register()
+        (transfer,) = one.transfers
+        # What is there is read through once more before it goes on.
+        await asyncio.gather(transfer.resume(), getattr(transfer, how)())
+        await asyncio.sleep(0.5)
+        failed, left = TransferStatus.FAILED, TransferStatus.INTERRUPTED
+        assert transfer.status is (failed if how == "cancel" else left)
+        assert open_files(target) == open_files(path) == []
+    assert len(list(states.iterdir())) == (how == "suspend")
+    assert len(list(target.glob(".*"))) == (how == "suspend" and who == "bob")
 
 
 async def test_what_the_content_server_refuses(tmp_path: Path, photo: Path) -> None:
