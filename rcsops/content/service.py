@@ -24,7 +24,7 @@ from rcsops.content.auth import ContentAuth
 from rcsops.content.downloads import SAFE_HEADERS, send_file
 from rcsops.content.store import ContentStore, Entry, Refused
 from rcsops.content.uploads import Uploads
-from rcsops.errors import DatabaseError, EngineError
+from rcsops.errors import DatabaseError
 from rcsops.rcs.fthttp import (
     CONTENT_TYPE,
     FileInfo,
@@ -34,6 +34,7 @@ from rcsops.rcs.fthttp import (
     make_resume_info,
 )
 from rcsops.settings import CONTENT_PATH, Content
+from rcsops.transport.ports import cannot_listen
 
 __all__ = ["ContentServer"]
 
@@ -102,10 +103,7 @@ class ContentServer:
                 ssl_handshake_timeout=_HANDSHAKE_SECONDS if self._tls is not None else None,
             )
         except OSError as error:
-            raise EngineError(
-                f"cannot listen at {address}: {error.strerror or error}",
-                hint="choose another address for content.listen in rcsops.toml",
-            ) from error
+            raise cannot_listen(address, error, key="content.listen") from error
         self._sweeper = asyncio.create_task(self._sweep())
 
     async def stop(self) -> None:

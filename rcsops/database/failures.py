@@ -3,6 +3,7 @@
 import os
 import shutil
 import sqlite3
+import sys
 from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -156,7 +157,7 @@ def missing_driver(error: ModuleNotFoundError) -> DatabaseError:
         return DatabaseError(
             "MySQL needs the Python package mysqlclient, which is not installed",
             hint="sudo apt install default-libmysqlclient-dev build-essential pkg-config "
-            "python3-dev, then: pip install 'rcsops[mysql]'",
+            f"python3-dev, then: {sys.executable} -m pip install mysqlclient",
         )
     return DatabaseError(f"the Python package {error.name} is not installed")
 

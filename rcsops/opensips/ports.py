@@ -1,23 +1,21 @@
-"""Who has a port. OpenSIPS itself does not notice a UDP port in use, and a TCP port only late."""
+"""Whether a port is free. OpenSIPS does not notice a UDP port in use, and a TCP port only late."""
 
 import contextlib
-import errno
 import socket
 import struct
 from pathlib import Path
 
-import psutil
-
-from rcsops.errors import EngineError
 from rcsops.settings import Listen
+from rcsops.transport.ports import cannot_listen
 
-__all__ = ["check_free", "holder", "listens"]
+__all__ = ["check_free", "listens"]
 
 _LISTENING = "0A"
 
 
-def check_free(address: Listen) -> None:
-    """Raises `EngineError` when nobody can listen at ``address``, with who has it."""
+def check_free(address: Listen, *, key: str = "listen") -> None:
+    """Raises `EngineError` when nobody can listen at ``address``, with who has it; ``key`` is
+    where it stands in rcsops.toml."""
     datagram = address.transport == "udp"
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     kind = socket.SOCK_DGRAM if datagram else socket.SOCK_STREAM
@@ -28,32 +26,7 @@ def check_free(address: Listen) -> None:
         try:
             probe.bind((address.host, address.port))
         except OSError as error:
-            raise _cannot_listen(address, error) from error
-
-
-def _cannot_listen(address: Listen, error: OSError) -> EngineError:
-    if error.errno == errno.EADDRINUSE:
-        who = holder(address)
-        return EngineError(
-            f"cannot listen at {address}: the port is in use{f' by {who}' if who else ''}",
-            hint="stop that program, or choose another port: `listen` in rcsops.toml",
-        )
-    hint = "mend `listen` in rcsops.toml"
-    if error.errno == errno.EACCES:
-        hint = "ports below 1024 are root's: choose another one, or start the server as root"
-    return EngineError(f"cannot listen at {address}: {error.strerror or error}", hint=hint)
-
-
-def holder(address: Listen) -> str:
-    """The process that has a port, as far as this user may know; "" otherwise."""
-    kind = "udp" if address.transport == "udp" else "tcp"
-    with contextlib.suppress(psutil.Error, OSError):
-        for connection in psutil.net_connections(kind):
-            if not connection.laddr or connection.laddr.port != address.port:
-                continue
-            if connection.pid and (kind == "udp" or connection.status == psutil.CONN_LISTEN):
-                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
-    return ""
+            raise cannot_listen(address, error, key=key) from error
 
 
 def listens(address: Listen) -> bool:

@@ -108,6 +108,12 @@ listen = [{listen}]
 # reserve = 100000000
 # A file whose connection broke is tried for so long after its last octet.
 # resume_seconds = 300
+
+[content]
+# The content server for files over HTTP, which runs beside the server where it says where it
+# listens ("http:127.0.0.1:8088"); https takes the certificate of [tls]. docs/files-http.md has
+# the other keys of this section, docs/server.md those of [limits] and [proxy], docs/chat.md [chat].
+# listen = ""
 """
 
 

@@ -1,5 +1,6 @@
 """The run of a load as a picture: rates, latencies, and what generator and server used."""
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +33,7 @@ def check_chart(path: Path) -> None:
     if find_spec("matplotlib") is None:
         raise RcsopsError(
             "a chart needs the Python package matplotlib, which is not installed",
-            hint="type: pip install 'rcsops[chart]'",
+            hint=f"type: {sys.executable} -m pip install matplotlib",
         )
 
 

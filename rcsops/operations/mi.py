@@ -50,8 +50,8 @@ class MiClient:
     """Commands to the server whose files are ``files``.
 
     ``transport`` is "fifo", "datagram" or "http", the latter to ``url``; every call ends within
-    ``timeout`` seconds. Raises `MiUnreachable` when nobody answers and `MiError`, with the code,
-    when the answer is an error.
+    ``timeout`` seconds. ``place`` is where they go: a path, or the URL. Raises `MiUnreachable` when
+    nobody answers and `MiError`, with the code, when the answer is an error.
     """
 
     def __init__(
@@ -72,11 +72,11 @@ class MiClient:
         fifo = GuardedFifo(files, timeout)
         self._for_large = fifo if transport == "datagram" else None
         if transport == "http":
-            self._mi.conn = GuardedHttp(url, timeout, ca=ca)
+            self._mi.conn, self.place = GuardedHttp(url, timeout, ca=ca), url
         elif transport == "datagram":
-            self._mi.conn = GuardedDatagram(files, timeout)
+            self._mi.conn, self.place = GuardedDatagram(files, timeout), str(files.socket)
         else:
-            self._mi.conn = fifo
+            self._mi.conn, self.place = fifo, str(files.fifo)
 
     @classmethod
     def of(cls, project: Project, *, timeout: float = 5.0) -> "MiClient":

@@ -110,9 +110,10 @@ class Launch:
         path = config.ready(self.project)
         listen = tuple(listen_addresses(path.read_text("utf-8", "surrogateescape")))
         settings = self.project.settings
-        more = (parse_listen(f"tcp:{settings.mi_http}"),) if settings.mi_transport == "http" else ()
-        for address in (*listen, *more):
+        for address in listen:
             ports.check_free(address)
+        if settings.mi_transport == "http":
+            ports.check_free(parse_listen(f"tcp:{settings.mi_http}"), key="mi.http")
         url = settings.database_url
         with reading(open_engine(url), url) as connection:
             check_tables(connection, shape_of(self.installation.line))

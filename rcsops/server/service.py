@@ -2,14 +2,11 @@
 
 import asyncio
 import contextlib
-import errno
 import gc
 import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-import psutil
 
 from rcsops.database import SubscriberCache, check_tables
 from rcsops.database.store import Store
@@ -38,6 +35,7 @@ from rcsops.server.statistics import Statistics
 from rcsops.settings import Limits, Listen, Settings
 from rcsops.sip import DigestServer, Event, Flow, SipParseError, Timers
 from rcsops.transport import EndpointLimits, SipEndpoint, Tap, Tls, TlsOptions, system_tokens
+from rcsops.transport.ports import cannot_listen
 
 __all__ = ["Server"]
 
@@ -191,7 +189,7 @@ class Server:
                 else:
                     await self.endpoint.listen(address.transport, address.host, address.port)
             except OSError as error:
-                raise _cannot_listen(address, error) from error
+                raise cannot_listen(address, error) from error
             except LocalProtocolError as error:
                 raise EngineError(
                     f"cannot listen at {address}: {error}",
@@ -354,28 +352,3 @@ def endpoint_limits(limits: Limits) -> EndpointLimits:
         # What is a little too large is answered, not cut off.
         max_body=2 * limits.body,
     )
-
-
-def _cannot_listen(address: Listen, error: OSError) -> EngineError:
-    if error.errno == errno.EADDRINUSE:
-        holder = _holder(address)
-        return EngineError(
-            f"cannot listen at {address}: the port is in use{f' by {holder}' if holder else ''}",
-            hint="stop that program, or choose another port: `listen` in rcsops.toml",
-        )
-    return EngineError(
-        f"cannot listen at {address}: {error.strerror or error}",
-        hint="mend `listen` in rcsops.toml",
-    )
-
-
-def _holder(address: Listen) -> str:
-    """The process that has a port, as far as this user may know."""
-    kind = "udp" if address.transport == "udp" else "tcp"
-    with contextlib.suppress(psutil.Error, OSError):
-        for connection in psutil.net_connections(kind):
-            if not connection.laddr or connection.laddr.port != address.port:
-                continue
-            if connection.pid and (kind == "udp" or connection.status == psutil.CONN_LISTEN):
-                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
-    return ""

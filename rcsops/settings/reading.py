@@ -135,9 +135,7 @@ def parse_settings(
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(
-            f"{name}: {error}", hint="mend that line; see https://toml.io"
-        ) from None
+        raise SettingsError(f"{name}: {error}", hint=_toml_hint(str(error), text)) from None
     values: dict[str, Any] = {}
     for key, value in _flat(document, text, name):
         attribute, check = _KEYS[key]
@@ -226,6 +224,17 @@ def _unknown(key: str, text: str, name: str) -> SettingsError:
     else:
         hint = f"known keys: {', '.join(_KEYS)}"
     return SettingsError(f"{_place(name, text, key)}: there is no setting {key!r}", hint=hint)
+
+
+def _toml_hint(said: str, text: str) -> str:
+    """What to do about an error of TOML. A section that was pasted beside the one that
+    `rcsops init` wrote is the most frequent."""
+    twice = re.match(r"Cannot declare \('(\w+)',\) twice", said)
+    if twice:
+        _, found, line = _place("", text, twice[1]).partition("line ")
+        if found:
+            return f"[{twice[1]}] is there already, in line {line}: write its keys below that one"
+    return "mend that line; see https://toml.io"
 
 
 def _place(name: str, text: str, key: str) -> str:

@@ -33,10 +33,10 @@ class Finished:
 class Shell:
     """Types ``rcsops …`` in ``directory``."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, work: str = "work") -> None:
         self.home = root / "home"
-        self.directory = root / "work"
-        self.home.mkdir()
+        self.directory = root / work
+        self.home.mkdir(parents=True)
         self.directory.mkdir()
         kept = {
             name: value

@@ -553,7 +553,7 @@ def test_one_that_cannot_start_says_why(tmp_path: Path) -> None:
             assert started.returncode == 1
             assert "the SIP server runs" in started.stderr
             assert f"cannot listen at http:127.0.0.1:{lab.port}" in started.stderr
-            assert "choose another address for content.listen" in started.stderr
+            assert "or choose another port: `content.listen`" in started.stderr
             status = lab.server.command("status")
             assert "content:  NOT RUNNING" in status.stdout
         finally:

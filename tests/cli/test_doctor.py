@@ -3,6 +3,7 @@
 import datetime
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -20,6 +21,8 @@ import pytest
 
 from rcsops.opensips.releases import minimal_modules
 from rcsops.operations.certs_make import Names, make_authority, make_certificate
+from rcsops.server.run_files import RunFiles
+from rcsops.settings import Project
 from rcsops.sip.digest import hash_a1
 from rcsops.testing import free_port
 from tests.cli.conftest import Shell
@@ -27,6 +30,8 @@ from tests.cli.conftest import Shell
 pytestmark = pytest.mark.timeout(120)
 
 REPOSITORY = Path(__file__).parents[2]
+HEADERS = Path("/usr/include/openssl")
+FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
 Finding = dict[str, Any]
 
 
@@ -112,8 +117,13 @@ def test_a_package_that_is_missing(project: Shell, tmp_path: Path) -> None:
     packages = Path(sysconfig.get_paths()["purelib"])
     for distribution, module, setting, said in (
         ("qrcode", "", "", ""),
-        ("dnspython", "", "", "pip install --force-reinstall rcsops"),
-        ("mysqlclient", "MySQLdb", '\n[database]\nurl = "mysql://a@127.0.0.1:1/b"\n', "mysql"),
+        ("dnspython", "", "", f"{sys.executable} -m pip install 'dnspython>="),
+        (
+            "mysqlclient",
+            "MySQLdb",
+            '\n[database]\nurl = "mysql://a@127.0.0.1:1/b"\n',
+            f"{sys.executable} -m pip install mysqlclient ",
+        ),
     ):
         shadow = tmp_path / distribution
         shadow.mkdir()
@@ -153,6 +163,18 @@ def test_no_compiler_and_no_headers(project: Shell) -> None:
     assert "gcc" in missing["mend"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide a directory")
+@pytest.mark.skipif(not HEADERS.is_dir(), reason="libssl-dev is not installed")
+def test_headers_that_are_missing(project: Shell) -> None:
+    secure(project)
+    change(project, 'engine = "embedded"', 'engine = "opensips"')
+    there = [each for each in findings(project) if each["subject"] == "compiler"]
+    assert not any("libssl-dev" in each["text"] for each in there)
+    hide = ("unshare", "-m", "sh", "-c", f'mount -t tmpfs tmpfs {HEADERS} && exec "$@"', "sh")
+    found = the(findings(project, before=hide), "compiler", "problem")
+    assert "libssl-dev" in found["text"] and "libssl-dev" in found["mend"]
+
+
 def test_too_few_files(project: Shell) -> None:
     before = ("sh", "-c", 'ulimit -n 200; exec "$@"', "sh")
     found = the(findings(project, before=before), "limits", "warning")
@@ -176,6 +198,16 @@ def test_a_clock_that_was_set_back(project: Shell) -> None:
     found = the(findings(project), "clock", "problem")
     assert "set back" in found["text"]
     assert "ntp" in found["mend"]
+
+
+@pytest.mark.skipif(FAKETIME is None, reason="libfaketime is not here: apt-get install faketime")
+def test_a_clock_that_goes_wrong(project: Shell) -> None:
+    faked = {"LD_PRELOAD": str(FAKETIME), "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    found = the(findings(project, FAKETIME="-1d", **faked), "clock", "problem")
+    assert "set back" in found["text"]
+    found = the(findings(project, FAKETIME="@2001-02-03 04:05:06", **faked), "clock", "problem")
+    assert "2001-02-0" in found["text"] and "ntp" in found["mend"]
+    the(findings(project, FAKETIME="+0", **faked), "clock", "ok")
 
 
 def test_secrets_that_others_may_read(project: Shell) -> None:
@@ -303,6 +335,62 @@ def test_a_server_that_does_not_answer(project: Shell) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
+def test_a_management_interface_that_was_removed(project: Shell) -> None:
+    project.ok("start")
+    fifo = RunFiles(Project.find(project.directory).run_dir).fifo
+    fifo.unlink()
+    found = the(findings(project), "server", "problem")
+    assert f"nobody answers at {fifo}" in found["text"]
+    assert found["mend"] == "rcsops restart"
+    project.ok("restart")
+    the(findings(project), "server", "ok")
+
+
+def test_a_port_that_another_project_has(project: Shell, tmp_path: Path) -> None:
+    project.ok("start")
+    other = Shell(tmp_path / "other", work="the lab")
+    shutil.copy(project.directory / "rcsops.toml", other.directory)
+    other.ok("db", "create")
+    found = the(findings(other), "ports", "problem")
+    assert f"the server of the project {project.directory} (pid " in found["text"]
+    command, _, _ = found["mend"].removeprefix("end it: ").partition(",")
+    assert command == f"rcsops -C {project.directory} stop"
+    refused = other("start")
+    assert refused.code == 1 and f"hint: end it: {command}, or" in refused.err
+    other.ok(*shlex.split(command)[1:])
+    other.ok("start")
+    try:
+        # A name that the shell would take apart is quoted.
+        mend = the(findings(project), "ports", "problem")["mend"]
+        assert shlex.split(mend.partition(",")[0])[-2:] == [str(other.directory), "stop"]
+    finally:
+        other.ok("stop")
+
+
+def test_a_content_server_that_does_not_run(project: Shell) -> None:
+    port = free_port()
+    change(project, '# listen = ""', f'listen = "http:127.0.0.1:{port}"')
+    the(findings(project), "content", "note")
+    with socket.create_server(("127.0.0.1", port)):
+        found = the(findings(project), "content", "problem")
+        assert f"pid {os.getpid()}" in found["text"]
+        assert "`content.listen`" in found["mend"]
+        project("start")
+        again = the(findings(project), "content", "problem")
+        assert again["text"] == found["text"] and again["mend"].endswith(", then rcsops restart")
+    found = the(findings(project), "content", "problem")
+    assert "does not run; its last error: cannot listen at" in found["text"]
+    assert found["mend"] == "rcsops restart"
+    project.ok("restart")
+    the(findings(project), "content", "ok")
+
+
+def test_a_content_server_that_has_no_certificate(project: Shell) -> None:
+    change(project, '# listen = ""', f'listen = "https:127.0.0.1:{free_port()}"')
+    found = the(findings(project), "certificates", "problem")
+    assert "https:127.0.0.1" in found["text"] and found["mend"] == "rcsops certs"
+
+
 @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
 def test_a_port_that_another_has(project: Shell, kind: socket.SocketKind) -> None:
     text = (project.directory / "rcsops.toml").read_text("utf-8")
@@ -331,13 +419,27 @@ def test_a_server_that_nobody_finds(project: Shell) -> None:
 
 
 def test_who_can_reach_it(project: Shell) -> None:
-    assert "loopback" in the(findings(project), "reach", "note")["text"]
-    change(project, "listen = [", f'listen = ["udp:0.0.0.0:{free_port()}", ')
-    found = [each for each in findings(project) if each["subject"] == "reach"]
-    # This machine may have a public address, or none.
-    assert found[0]["level"] in ("ok", "warning")
-    if found[0]["level"] == "warning":
-        assert "NAT" in found[0]["text"]
+    found = the(findings(project), "reach", "note")
+    assert "loopback" in found["text"] and found["mend"].startswith("to open it to a network:")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a network of its own")
+def test_who_can_reach_it_from_behind_a_nat(project: Shell) -> None:
+    def at(listen: str, *addresses: str) -> Finding:
+        """What is found on a machine that has these addresses."""
+        script = "ip link set lo up; " + "".join(f"ip addr add {a} dev lo; " for a in addresses)
+        before = ("unshare", "-n", "sh", "-c", f'{script} exec "$@"', "sh")
+        found = findings(project, before=before, RCSOPS_LISTEN=listen)
+        (reach,) = [each for each in found if each["subject"] == "reach"]
+        return reach
+
+    for listen in ("udp:192.168.7.7:5060", "udp:0.0.0.0:5060"):
+        found = at(listen, "192.168.7.7/24")
+        assert found["level"] == "warning"
+        assert "(192.168.7.7)" in found["text"] and "NAT" in found["text"]
+        assert "forward the ports" in found["mend"]
+    assert at("udp:8.8.4.4:5060", "8.8.4.4/32", "192.168.7.7/24")["level"] == "ok"
+    assert at("udp:0.0.0.0:5060", "8.8.4.4/32", "192.168.7.7/24")["level"] == "ok"
 
 
 # --- OpenSIPS ----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from rcsops.errors import RcsopsError
 from rcsops.operations.doctor.certificates import certificates
+from rcsops.operations.doctor.content import content
 from rcsops.operations.doctor.database import credentials, database
 from rcsops.operations.doctor.finding import Check, Finding, bad, good
 from rcsops.operations.doctor.machine import clock, compiler, disk, limits, private_files, python
@@ -28,6 +29,7 @@ CHECKS: dict[str, Check] = {
     "configuration": configuration,
     "server": server,
     "ports": ports,
+    "content": content,
     "dns": dns,
     "reach": nat,
 }

@@ -19,9 +19,11 @@ _RENEW = "rcsops certs --renew"
 
 def certificates(project: Project) -> Iterator[Finding]:
     """Whether the server can prove who it is, where it has to."""
-    secure = [
-        str(each) for each in project.settings.listen_addresses if each.transport in ("tls", "wss")
-    ]
+    settings = project.settings
+    addresses = [*settings.listen_addresses]
+    if settings.content.listen:
+        addresses.append(settings.content.address)
+    secure = [str(each) for each in addresses if each.transport in ("tls", "wss", "https")]
     try:
         pair = project.certificate
     except SettingsError as error:

@@ -4,17 +4,18 @@ import datetime
 import importlib.metadata
 import re
 import resource
+import shlex
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rcsops.database.engine import open_engine, reading
 from rcsops.errors import RcsopsError
 from rcsops.opensips.installed import find
 from rcsops.opensips.needs import build_needs
-from rcsops.opensips.packages import install_command, missing_needs, wants_database_server
+from rcsops.opensips.packages import install_command, missing_needs
 from rcsops.opensips.releases import minimal_modules, resolve_release
 from rcsops.operations.doctor.finding import Finding, bad, good, note, warn
 from rcsops.settings import Project
@@ -31,26 +32,32 @@ _PACKAGE = re.compile(r"^([A-Za-z0-9._-]+)([^;]*)(?:;(.*))?$")
 
 def python(project: Project) -> Iterator[Finding]:
     """Whether the Python packages that rcsops needs are there."""
-    missing = list(_missing_packages())
+    missing = dict(_missing_packages())
     if project.settings.database_url.startswith(("mysql", "mariadb")) and not _has("mysqlclient"):
         yield bad(
             "python",
             "the Python package mysqlclient, for MySQL and MariaDB, is not installed",
-            "pip install 'rcsops[mysql]' (it is compiled: first install "
+            f"{_pip_install(['mysqlclient'])} (it is compiled: first install "
             "default-libmysqlclient-dev, gcc, pkg-config and Python's headers)",
         )
     if missing:
         yield bad(
             "python",
             f"Python packages are missing: {', '.join(missing)}",
-            "pip install --force-reinstall rcsops",
+            _pip_install(missing.values()),
         )
     else:
         version = ".".join(map(str, sys.version_info[:3]))
         yield good("python", f"Python {version}, and every package that rcsops needs")
 
 
-def _missing_packages() -> Iterator[str]:
+def _pip_install(requirements: Iterable[str]) -> str:
+    """The command for the Python that runs here: it may be that of a virtual environment."""
+    return shlex.join([sys.executable, "-m", "pip", "install", *requirements])
+
+
+def _missing_packages() -> Iterator[tuple[str, str]]:
+    """Name and requirement (``dnspython>=2.6``) of each."""
     try:
         wanted = importlib.metadata.requires("rcsops") or []
     except importlib.metadata.PackageNotFoundError:
@@ -58,7 +65,7 @@ def _missing_packages() -> Iterator[str]:
     for text in wanted:
         match = _PACKAGE.match(text)
         if match is not None and not match[3] and not _has(match[1]):
-            yield match[1]
+            yield match[1], text
 
 
 def _has(package: str) -> bool:
@@ -178,7 +185,7 @@ def _changed(path: Path) -> datetime.datetime:
 
 def _database_ahead(project: Project) -> float | None:
     url = project.settings.database_url
-    if url.startswith("sqlite") or wants_database_server(url):
+    if url.startswith("sqlite"):
         return None
     from sqlalchemy import text
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import psutil
 
 from rcsops.errors import AgentError, EngineError
-from rcsops.opensips.ports import check_free, holder, listens
+from rcsops.opensips.ports import check_free, listens
 from rcsops.operations.doctor.finding import Finding, bad, good, note, warn
 from rcsops.operations.server import status
-from rcsops.settings import Listen, Project
+from rcsops.settings import Listen, Project, parse_listen
 from rcsops.sip import SipParseError, Uri
 
 __all__ = ["dns", "nat", "ports"]
@@ -37,14 +37,20 @@ def ports(project: Project) -> Iterator[Finding]:
         if problem is not None:
             fine = False
             yield problem
+    settings = project.settings
+    if not running and settings.engine == "opensips" and settings.mi_transport == "http":
+        problem = _taken(parse_listen(f"tcp:{settings.mi_http}"), key="mi.http")
+        if problem is not None:
+            fine = False
+            yield problem
     if fine:
         listed = ", ".join(map(str, project.settings.listen_addresses))
         yield good("ports", f"{'listens at' if running else 'free:'} {listed}")
 
 
-def _taken(address: Listen) -> Finding | None:
+def _taken(address: Listen, *, key: str = "listen") -> Finding | None:
     try:
-        check_free(address)
+        check_free(address, key=key)
     except EngineError as error:
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno == errno.EADDRNOTAVAIL:
@@ -54,9 +60,7 @@ def _taken(address: Listen) -> Finding | None:
                 f"{address}: this machine has no address {address.host}; it has {ours}",
                 "mend `listen` in rcsops.toml",
             )
-        who = holder(address)
-        pid = f"; that is {who}" if who and who not in str(error) else ""
-        return bad("ports", f"{error}{pid}", error.hint)
+        return bad("ports", str(error), error.hint)
     return None
 
 

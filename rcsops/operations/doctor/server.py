@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from rcsops.errors import EngineError, MiError, RcsopsError
+from rcsops.errors import EngineError, MiError, MiUnreachable, RcsopsError
 from rcsops.opensips.installed import find
 from rcsops.opensips.releases import release_line
 from rcsops.operations import config
@@ -123,16 +123,20 @@ def server(project: Project) -> Iterator[Finding]:
 
 
 def _running(project: Project, pid: int | None, fault: str) -> Iterator[Finding]:
+    client = MiClient.of(project, timeout=_MI_SECONDS)
     try:
-        MiClient.of(project, timeout=_MI_SECONDS).call("uptime")
+        client.call("uptime")
     except MiError as error:
+        said, mend = str(error), error.hint or "rcsops restart"
+        if isinstance(error, MiUnreachable) and not error.running:
+            said, mend = f"nobody answers at {client.place}", "rcsops restart"
         yield bad(
             "server",
-            f"it runs, pid {pid or 'unknown'}, and its management interface is of no use: {error}",
-            error.hint or "rcsops restart",
+            f"it runs, pid {pid or 'unknown'}, and its management interface is of no use: {said}",
+            mend,
         )
         return
     if fault:
-        yield bad("server", fault, "rcsops restart")
+        yield bad("server", fault, "rcsops start" if pid is None else "rcsops restart")
     else:
         yield good("server", f"it runs, pid {pid}, and answers")

@@ -145,6 +145,22 @@ def test_a_wrong_value_is_refused_with_the_files_name(text: str) -> None:
         parse_settings(text, name="here.toml")
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        (
+            '# made by init\n[agent]\nserver = "a"\n\n[agent]\n',
+            "[agent] is there already, in line 2",
+        ),
+        ("domain = \n", "see https://toml.io"),
+    ],
+)
+def test_the_hint_to_an_error_of_toml(text: str, hint: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse_settings(text)
+    assert hint in caught.value.hint
+
+
 def test_the_line_of_a_wrong_value_is_named() -> None:
     with pytest.raises(SettingsError, match=r"line 3: mi\.transport: 'x' is not one of fifo"):
         parse_settings("domain = 'a.b'\n[mi]\ntransport = 'x'")
