@@ -113,9 +113,21 @@ class FileDesk:
     async def _take(self, offer: FileOffer, directory: Path) -> None:
         try:
             await offer.accept(directory)
-        except (InviteError, TransferError):
+        except InviteError:
             # Told by an event already.
             return
+        except TransferError as error:
+            tell = self._agent.publish if offer.chat is None else offer.chat.publish
+            tell(
+                events.FileFailed(
+                    offer.peer,
+                    offer.chat.chat_id if offer.chat is not None else offer.chat_id,
+                    offer.transfer_id,
+                    offer.name,
+                    str(error),
+                    True,
+                )
+            )
 
     def resumed(self, peer: str, file: OfferedFile) -> IncomingTransfer | None:
         """The transfer that an offer goes on with: it has been accepted before."""

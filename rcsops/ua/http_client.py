@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from rcsops.errors import CpimParseError, RemoteProtocolError, TransferError
+from rcsops.rcs import safe_name
 from rcsops.rcs.fthttp import (
     FileInfo,
     StoredFile,
@@ -393,17 +394,13 @@ async def _pieces(file: Upload, start: int, note: Progress) -> AsyncIterator[byt
         note(offset)
 
 
-# RFC 7578 §4.2, as browsers do it: the rest is UTF-8.
-_ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A", "\\": "\\\\"})
-
-
 def _form(
     boundary: str, tid: str, file: Upload, thumbnail: tuple[str, bytes] | None
 ) -> tuple[bytes, bytes]:
     """What stands before and behind the octets of the file (RFC 7578)."""
 
     def part(name: str, kind: str, filename: str = "") -> str:
-        named = f'; filename="{filename.translate(_ESCAPES)}"' if filename else ""
+        named = f'; filename="{filename}"' if filename else ""
         return (
             f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{named}\r\n'
             f"Content-Type: {kind}\r\n\r\n"
@@ -413,5 +410,7 @@ def _form(
     if thumbnail is not None:
         kind, data = thumbnail
         head += part("Thumbnail", kind, "thumbnail").encode() + data + b"\r\n"
-    head += part("File", file.content_type, file.name).encode()
+    # Servers differ in what they make of escapes (RFC 7578 §4.2): a safe name, which the receiver
+    # makes of it in any case, needs none.
+    head += part("File", file.content_type, safe_name(file.name)).encode()
     return head, f"\r\n--{boundary}--\r\n".encode()

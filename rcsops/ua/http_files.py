@@ -312,8 +312,10 @@ class HttpFiles:
     async def _take(self, offer: "HttpOffer", directory: Path) -> None:
         try:
             await offer.accept(directory)
-        except RcsopsError as error:
-            logger.info("%s: %s", offer.name, error)
+        except TransferError as error:
+            tell = self._agent.publish if offer.chat is None else offer.chat.publish
+            who = (offer.peer, offer.chat_id, offer.transfer_id, offer.name)
+            tell(events.FileFailed(*who, str(error), True))
 
     def forget(self, offer: "HttpOffer") -> None:
         """It has been answered."""

@@ -11,6 +11,7 @@ from rcsops.sip import Flow, Request
 from rcsops.transport import wall_clock
 from rcsops.ua import events
 from rcsops.ua.incoming import CROSSED, UNKNOWN_TYPE, FileOffer, Invitation
+from rcsops.ua.refusals import SIZE_EXCEEDED
 from rcsops.ua.security import check_security
 from rcsops.ua.sending import ALREADY_RECEIVED, serve
 from rcsops.ua.session import MsrpCall, sdp_of
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["receive_invite"]
 
 _SELECTOR = b"a=file-selector"
-_SIZE_EXCEEDED = '399 rcsops "133 Size exceeded"'
 
 
 def receive_invite(agent: "AgentCore", request: Request, flow: Flow) -> None:
@@ -112,19 +112,22 @@ def _receive_file(
     if file.selector.size is None:
         host.refuse(request, flow, 488, "The size of the file is needed")
         return
-    if file.selector.size > agent.options.max_file_size:
-        host.refuse(request, flow, 403, headers=[("Warning", _SIZE_EXCEEDED)])
+    selector, size = file.selector, file.selector.size
+    content_type = selector.type or UNKNOWN_TYPE
+    refused = events.FileRefused(
+        peer, request.call_id, safe_name(selector.name or "file"), size, content_type
+    )
+    if size > agent.options.max_file_size:
+        host.refuse(request, flow, 403, headers=[("Warning", f'399 rcsops "{SIZE_EXCEEDED}"')])
+        agent.publish(refused)
         return
     if agent.files.is_full:
         host.refuse(request, flow, 486)
         return
-    selector = file.selector
-    content_type = selector.type or UNKNOWN_TYPE
-    verdict = agent.files.verdict(peer, content_type, file.selector.size, chat=chat, flow=flow)
+    verdict = agent.files.verdict(peer, content_type, size, chat=chat, flow=flow)
     if verdict is FileVerdict.REFUSE:
         host.refuse(request, flow, 603)
-        name, chat_id = safe_name(selector.name or "file"), request.call_id
-        agent.publish(events.FileRefused(peer, chat_id, name, file.selector.size, content_type))
+        agent.publish(refused)
         return
     call = _ring(agent, request, flow)
     if call is None:

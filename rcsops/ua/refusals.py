@@ -5,10 +5,22 @@ from rcsops.sip import Request, Response
 from rcsops.sip.registrar_answer import retry_after
 from rcsops.text import visible
 
-__all__ = ["ELSEWHERE", "cancel_reason", "reason_text", "refusal"]
+__all__ = [
+    "ELSEWHERE",
+    "NOT_KEPT",
+    "SIZE_EXCEEDED",
+    "cancel_reason",
+    "reason_text",
+    "refusal",
+]
 
 ELSEWHERE = "Call completed elsewhere"
 """Why a device rings no longer when another one of the user's has answered (RFC 3326 §3.1)."""
+
+SIZE_EXCEEDED = "133 Size exceeded"
+NOT_KEPT = "File not kept"
+"""Texts of Warning headers, in refusals of files that are too large, and that we have no place
+for."""
 
 _EXPLAINED = {
     403: "the server does not allow it",
@@ -28,7 +40,15 @@ _EXPLAINED = {
 }
 _LONGEST = 100
 # Headers that say what a refusal is about (RFC 3261 §20).
-_DETAILS = {415: "Accept", 420: "Unsupported", 421: "Require", 488: "Warning", 606: "Warning"}
+_DETAILS = {
+    403: "Warning",
+    415: "Accept",
+    420: "Unsupported",
+    421: "Require",
+    488: "Warning",
+    500: "Warning",
+    606: "Warning",
+}
 
 
 def refusal(response: Response) -> InviteError:

@@ -24,6 +24,7 @@ from rcsops.ua.calling import dial
 from rcsops.ua.file_transfer import TransferStatus
 from rcsops.ua.files import OutgoingFile
 from rcsops.ua.receipts import MessageStatus
+from rcsops.ua.refusals import NOT_KEPT, SIZE_EXCEEDED
 from rcsops.ua.security import offer_securely
 from rcsops.ua.session import MsrpCall
 from rcsops.ua.transfer import CANCELLED, SUSPENDED, Break, Transfer
@@ -41,6 +42,11 @@ ALREADY_RECEIVED = "File already received"
 _REPORT_SECONDS = 30.0
 _LOST = ("MSRP connection lost", "MSRP connect failed")
 """What the BYE of a peer says that would rather have gone on."""
+# What Warning headers of refusals say (GSMA RCC.07, and ours).
+_SAID = {
+    SIZE_EXCEEDED: "the file is larger than the peer takes",
+    NOT_KEPT: "the peer has no place for the file",
+}
 # What an offer is refused by for good (RFC 3261 §21).
 _FINAL = frozenset({400, 403, 404, 405, 410, 413, 415, 488, 603, 604, 606})
 
@@ -138,10 +144,13 @@ class OutgoingTransfer(Transfer):
         """The offer was refused, or there was no connection."""
         reason = str(error)
         status = error.status if isinstance(error, InviteError) else 0
-        refused = status in (403, 603, 606)
+        said = next((meaning for text, meaning in _SAID.items() if text in reason), "")
+        refused = status in (403, 603, 606) and not said
         self._fail(
-            f"the peer refused the file ({reason})" if refused else reason,
-            error if isinstance(error, TransferError) else TransferError(reason, status=status),
+            f"the peer refused the file ({reason})" if refused else said or reason,
+            error
+            if isinstance(error, TransferError)
+            else TransferError(said or reason, status=status),
         )
 
     async def _cancel(self) -> None:

@@ -10,6 +10,7 @@ from rcsops.rcs import FileOffer as OfferedFile
 from rcsops.rcs import file_answer, file_stream
 from rcsops.sdp import SessionDescription
 from rcsops.ua.receiving import IncomingTransfer
+from rcsops.ua.refusals import NOT_KEPT
 from rcsops.ua.sending import ALREADY_RECEIVED
 from rcsops.ua.session import MsrpCall
 from rcsops.ua.transfer import Transfer
@@ -37,7 +38,7 @@ def receive_file(agent: "AgentCore", offer: "FileOffer", directory: Path) -> Tra
     try:
         transfer.make_file()
     except TransferError:
-        call.reject(480)
+        call.reject(500, headers=[("Warning", f'399 rcsops "{NOT_KEPT}"')])
         raise
     agent.files.add(transfer)
     agent.host.spawn(take(agent, call, transfer, offer.description, offer.file))

@@ -239,6 +239,30 @@ def test_a_file(lab: Lab, tmp_path: Path) -> None:
         listener.notes("refused, for there is no --files DIR")
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "told", "noted"),
+    [
+        ("RULES", "refuse", "declined", "refused, as your rules say"),
+        ("MAX_SIZE", "100", "the file is larger than the peer takes", "refused, as your rules say"),
+        ("RESERVE", "1000000000000000", "the peer has no place for the file", "do not fit"),
+    ],
+)
+def test_a_file_that_is_not_taken(
+    lab: Lab, tmp_path: Path, setting: str, value: str, told: str, noted: str
+) -> None:
+    """Both sides hear why."""
+    letter = tmp_path / "letter.txt"
+    letter.write_bytes(b"x" * 1000)
+    limits = {f"RCSOPS_FILES_{setting}": value}
+    alex, bob = lab.users("alex", "bob")
+    with listening(lab, bob, "--files", str(tmp_path / "got"), **limits) as listener:
+        outcome = sent(lab, alex, bob, "--file", str(letter))
+        listener.notes(noted)
+        assert listener.end() == 0
+    assert told in outcome["error"]
+    assert not (tmp_path / "got").exists() or list((tmp_path / "got").iterdir()) == []
+
+
 def test_to_nobody_and_as_nobody(lab: Lab) -> None:
     alex, bob = lab.users("alex", "bob")
     done = send(lab, alex, "nobody", "hello")

@@ -190,6 +190,35 @@ async def test_a_file_that_is_not_wanted(
     assert not (tmp_path / "in").exists()
 
 
+async def test_a_name_is_the_same_by_either_way(lab: ContentLab, tmp_path: Path) -> None:
+    path = tmp_path / 'a "quoted" name\nof 100%22 <x>.txt'
+    path.write_text("something")
+    async with agent(lab, "alex") as alex, agent(lab, "bob") as bob:
+        await asyncio.gather(alex.register(), bob.register())
+        feed = bob.events()
+        await (await alex.send_file_http("bob", path)).done(30)
+        by_http = await take(feed, FileOffered)
+        by_msrp = asyncio.create_task(take(feed, FileOffered))
+        transfer = await alex.send_file("bob", path)
+        offered = await by_msrp
+        offered.offer.reject()
+        with pytest.raises(TransferError):
+            await transfer.done(20)
+        assert by_http.name == offered.name == "a _quoted_ nameof 100%22 _x_.txt"
+
+
+async def test_a_file_for_which_there_is_no_room(
+    lab: ContentLab, photo: Path, tmp_path: Path
+) -> None:
+    taking = {"downloads": tmp_path / "in", "file_rules": rules("accept"), "disk_reserve": 1 << 60}
+    async with agent(lab, "alex") as alex, agent(lab, "bob", **taking) as bob:
+        await asyncio.gather(alex.register(), bob.register())
+        feed = bob.events()
+        await (await alex.send_file_http("bob", photo)).done(30)
+        failed = await take(feed, FileFailed)
+        assert failed.incoming and "do not fit" in failed.reason
+
+
 async def test_an_address_that_leads_inside_is_not_fetched(lab: ContentLab, tmp_path: Path) -> None:
     knocked = []
 

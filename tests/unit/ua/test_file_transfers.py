@@ -422,6 +422,18 @@ async def test_a_file_that_has_changed_is_not_gone_on_with(film: Path, tmp_path:
                 await ours.resume()
 
 
+async def test_a_file_for_which_there_is_no_room(film: Path, tmp_path: Path) -> None:
+    async with (
+        side("alex", tmp_path) as alex,
+        side("bob", tmp_path, downloads=tmp_path / "in", disk_reserve=1 << 60) as bob,
+    ):
+        ours = await alex.agent.send_file(bob.uri, film)
+        with pytest.raises(TransferError, match="the peer has no place for the file"):
+            await ours.done(20)
+        failed = await bob.sees(FileFailed)
+        assert failed.incoming and "do not fit" in failed.reason
+
+
 @pytest.mark.parametrize("who", ["sender", "receiver"])
 async def test_either_side_cancels_for_good(film: Path, tmp_path: Path, who: str) -> None:
     async with side("alex", tmp_path) as alex, side("bob", tmp_path) as bob:
