@@ -27,7 +27,8 @@ class Door:
 
     ``busy`` says why an invitation of a peer (its address) cannot be taken, in words; empty when it
     can. ``resumes`` says whether it goes on with a session that its user has agreed to before.
-    ``not_opened`` is told why a session did not come about. ``spawn`` runs something beside.
+    ``unreached`` is told why no session came of an invitation of a peer that was accepted.
+    ``spawn`` runs something beside.
     Files go to ``directory``, without a question when the agent's rules accept them.
     """
 
@@ -38,7 +39,7 @@ class Door:
         *,
         busy: Callable[[str], str],
         resumes: Callable[[Invitation], bool],
-        not_opened: Callable[[str], None],
+        unreached: Callable[[str, AgentError], Coroutine[Any, Any, None]],
         spawn: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"],
         directory: Path,
         auto_accept: bool,
@@ -48,7 +49,7 @@ class Door:
         self._teller = teller
         self._busy = busy
         self._resumes = resumes
-        self._not_opened = not_opened
+        self._unreached = unreached
         self._spawn = spawn
         self._directory = directory
         self._auto_accept = auto_accept
@@ -234,8 +235,7 @@ class Door:
         try:
             await invitation.accept()
         except AgentError as error:
-            peer = self._teller.short(invitation.peer)
-            self._not_opened(f"no session with {peer}: {error}")
+            await self._unreached(invitation.peer, error)
 
     async def _accept_file(self, offer: FileOffer | HttpOffer) -> None:
         try:

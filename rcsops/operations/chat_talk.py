@@ -72,7 +72,7 @@ class Talk:
             self._teller,
             busy=self._busy_for,
             resumes=self._resumes,
-            not_opened=self.not_opened,
+            unreached=self._unreached,
             spawn=household.spawn,
             directory=directory,
             auto_accept=auto_accept,
@@ -295,8 +295,7 @@ class Talk:
                 str(uri), on_progress=lambda _event: None, conversation_id=self._thread(peer)
             )
         except InviteError as error:
-            if await self.letters.instead(peer, error):
-                await self.outbox.release()
+            if await self._goes_without(peer, error):
                 return
             text = self._teller.refusal(peer, error)
             self.not_opened(text, hint=error.hint, status=error.status, peer=peer)
@@ -310,6 +309,18 @@ class Talk:
         else:
             async with self._news:
                 await self._news.wait_for(lambda: self.chat is chat or chat.ended)
+
+    async def _unreached(self, peer: str, error: AgentError) -> None:
+        """What the peer invited us to, and we accepted, did not come about."""
+        if not (isinstance(error, InviteError) and await self._goes_without(peer, error)):
+            self.not_opened(f"no session with {self._teller.short(peer)}: {error}")
+
+    async def _goes_without(self, peer: str, error: InviteError) -> bool:
+        """What was held for a session that came to nothing goes without one, if that can help."""
+        if not await self.letters.instead(peer, error):
+            return False
+        await self.outbox.release()
+        return True
 
     def _thread(self, peer: str) -> str | None:
         """The Conversation-ID of the session with ``peer`` that rests."""

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from rcsops.errors import AgentError, DatabaseError, DeliveryError, InviteError, UsageError
+from rcsops.errors import (
+    AgentError,
+    DatabaseError,
+    DeliveryError,
+    InviteError,
+    MsrpUnreachable,
+    UsageError,
+)
 from rcsops.operations.chat_events import Teller
 from rcsops.operations.file_way import goes_by_http
 from rcsops.operations.places import Said, say
@@ -120,7 +127,8 @@ class Posting:
             # How that goes is told to all who follow the agent.
             self._own = await self._agent.invite(self._peer, on_progress=_nobody)
         except InviteError as error:
-            if self._session or refused or error.status not in _ABSENT:
+            unreached = error.status in _ABSENT or isinstance(error, MsrpUnreachable)
+            if self._session or refused or not unreached:
                 raise
             self.way = "message"
             self.receipt = await say(_Letterbox(self._agent, self._peer, large=True), said)

@@ -41,7 +41,10 @@ __all__ = ["MsrpCall", "SessionUser", "sdp_of"]
 _LOSS_GRACE = 0.25
 _SETTLE_SECONDS = 2.0
 _BYE_SECONDS = 2.0
-_BIND_SECONDS = 30.0
+# How long the peer may take to make the connection. Who called has something to say, which goes by
+# pager mode when there is none in the time that a connection of our own may take.
+_CALLER_BIND_SECONDS = 10.0
+_CALLED_BIND_SECONDS = 30.0
 
 
 class SessionUser:
@@ -67,6 +70,7 @@ class MsrpCall(CallUser):
         "_acknowledged",
         "_description",
         "_ended",
+        "_ended_by_peer",
         "_grace",
         "_host",
         "_user",
@@ -81,6 +85,7 @@ class MsrpCall(CallUser):
         self._host = host
         self._user = SessionUser()
         self._ended = False
+        self._ended_by_peer = False
         self._description = b""
         self._wrapped_types: tuple[str, ...] = ()
         self._acknowledged: asyncio.Future[Request | None] | None = None
@@ -149,7 +154,8 @@ class MsrpCall(CallUser):
     async def open(self, msrp: MsrpEndpoint, agreement: Agreement) -> None:
         """Makes the connection, or waits for the peer's.
 
-        Raises InviteError, after a BYE, when there is none in time.
+        Raises MsrpUnreachable when there is none in time, after a BYE, or when the peer has ended
+        the session before; InviteError when we have.
         """
         link = self.link
         if link is None:
@@ -170,7 +176,8 @@ class MsrpCall(CallUser):
             self._wrapped_types = agreement.remote.accept_wrapped_types
             if agreement.active and not session.bound:
                 await msrp.connect(link, *agreement.target)
-            async with asyncio.timeout(_BIND_SECONDS):
+            limit = _CALLER_BIND_SECONDS if self.call.outgoing else _CALLED_BIND_SECONDS
+            async with asyncio.timeout(limit):
                 await link.wait_for(lambda: session.bound or session.distrusted)
             if session.distrusted and not session.bound:
                 raise AgentError("a certificate that is not the one of the SDP")
@@ -181,6 +188,9 @@ class MsrpCall(CallUser):
         except asyncio.CancelledError:
             self._host.spawn(self.end("given up"))
             raise
+        if self._ended_by_peer:
+            # Most likely it could not connect to us.
+            raise MsrpUnreachable("the peer ended the session before it was open", status=503)
         if self._ended or not session.bound:
             raise InviteError("the session ended before it was open", status=487)
 
@@ -260,6 +270,7 @@ class MsrpCall(CallUser):
 
     def _finish(self, reason: str, *, by_peer: bool) -> None:
         self._ended = True
+        self._ended_by_peer = by_peer
         if self._grace is not None:
             self._grace.cancel()
             self._grace = None

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 _LIMIT = 10.0
+_CHAT = '+g.3gpp.icsi-ref="urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.session"'
 
 
 class Message:
@@ -205,23 +206,43 @@ class SipByHand:
         theirs = invite.get("From")
         return Dialog(target[1], route, ours, theirs, invite.get("Call-ID")), invite
 
-    def bye(self, dialog: Dialog) -> None:
+    def bye(self, dialog: Dialog, *headers: str) -> None:
         """Hangs up, and waits for the answer."""
         dialog.cseq += 1
-        self._in_dialog(dialog, "BYE", dialog.cseq)
+        self._in_dialog(dialog, "BYE", dialog.cseq, headers)
         assert self.take("final", dialog.call_id).status == 200
 
     def take_bye(self) -> Message:
         """The other side hangs up."""
-        bye = self.take("BYE")
+        return self._confirm("BYE")
+
+    def take_message(self) -> Message:
+        """Somebody writes without a session."""
+        return self._confirm("MESSAGE")
+
+    def take_options(self) -> Message:
+        """Somebody asks what we can do; chats are all."""
+        return self._confirm("OPTIONS", f"Contact: {self.contact};{_CHAT}")
+
+    def patience(self, seconds: float) -> None:
+        """How long the next message may take."""
+        self._socket.settimeout(seconds)
+
+    def _confirm(self, method: str, *more: str) -> Message:
+        request = self.take(method)
+        to = request.get("To")
         headers = [
-            *(f"Via: {value}" for value in bye.all("Via")),
-            *(f"{name}: {bye.get(name)}" for name in ("From", "To", "Call-ID", "CSeq")),
+            *(f"Via: {value}" for value in request.all("Via")),
+            *(f"{name}: {request.get(name)}" for name in ("From", "Call-ID", "CSeq")),
+            f"To: {to}" if ";tag=" in to else f"To: {to};tag={secrets.token_hex(6)}",
+            *more,
         ]
         self.send("SIP/2.0 200 OK", headers)
-        return bye
+        return request
 
-    def _in_dialog(self, dialog: Dialog, method: str, cseq: int) -> None:
+    def _in_dialog(
+        self, dialog: Dialog, method: str, cseq: int, headers: tuple[str, ...] = ()
+    ) -> None:
         self.send(
             f"{method} {dialog.target} SIP/2.0",
             [
@@ -232,5 +253,6 @@ class SipByHand:
                 f"To: {dialog.theirs}",
                 f"Call-ID: {dialog.call_id}",
                 f"CSeq: {cseq} {method}",
+                *headers,
             ],
         )

@@ -7,12 +7,14 @@ import secrets
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.cli.chatting import ChatProcess, Lab
+from tests.cli.test_scripts import sent
 from tests.peers.msrp_by_hand import MsrpByHand, cpim, text_of
 from tests.peers.sip_by_hand import Dialog, Message, SipByHand
 
@@ -280,6 +282,79 @@ def test_bob_calls(lab: Lab) -> None:
             assert text_of(msrp.message().body) == b"hello"
             sip.bye(dialog)
             chat.wait("session-ended", by_peer=True)
+
+
+UNREACHED = 'Reason: SIP;cause=503;text="MSRP connect failed"'
+
+
+@pytest.mark.parametrize("tells", [True, False], ids=["it says so", "it is silent"])
+def test_a_text_for_a_peer_that_cannot_connect_to_us_goes_without_a_session(
+    lab: Lab, tells: bool
+) -> None:
+    """It answers that it connects, as most phones do, and nothing comes of it."""
+    alex, bob = lab.users("alex", "bob")
+    with (
+        SipByHand(lab.server.address, alex, f"secret of {alex}") as sip,
+        MsrpByHand() as msrp,
+        ChatProcess(lab, bob) as chat,
+    ):
+        sip.register()
+        chat.wait("registered")
+        chat.type(f"/invite {alex}")
+        chat.say("all the same")
+        dialog, _ = sip.answer(msrp.sdp("active"))
+        answered = time.monotonic()
+        if tells:
+            sip.bye(dialog, UNREACHED)
+        else:
+            sip.patience(20)
+            bye = sip.take_bye()
+            assert bye.get("Reason") == UNREACHED.removeprefix("Reason: ")
+        assert text_of(sip.take_message().body) == b"all the same"
+        assert time.monotonic() - answered < 15
+        told = chat.wait("error", status=503)
+        assert f"{alex} was not reached" in told["error"]
+        chat.wait("pager", peer=f"sip:{alex}@rcs.example")
+        chat.wait("status", status="sent", text="all the same")
+        assert chat.finish() == 0
+
+
+def test_what_was_written_to_a_caller_without_a_connection_goes_without_a_session(
+    lab: Lab,
+) -> None:
+    alex, bob = lab.users("alex", "bob")
+    with (
+        lab.waiting(bob) as chat,
+        SipByHand(lab.server.address, alex, f"secret of {alex}") as sip,
+        MsrpByHand() as msrp,
+    ):
+        sip.register()
+        dialog, answer = sip.invite(f"sip:{bob}@rcs.example", msrp.sdp("active"))
+        assert dialog is not None, answer.first
+        chat.wait("invited")
+        chat.say("who is there?")
+        time.sleep(0.5)
+        sip.bye(dialog, UNREACHED)
+        assert text_of(sip.take_message().body) == b"who is there?"
+        chat.wait("pager", peer=f"sip:{alex}@rcs.example")
+        chat.wait("status", status="sent", text="who is there?")
+
+
+def test_a_long_text_that_no_session_takes_goes_in_a_large_message(lab: Lab) -> None:
+    alex, bob = lab.users("alex", "bob")
+    text = "a long text, " * 300
+    with (
+        SipByHand(lab.server.address, alex, f"secret of {alex}") as sip,
+        MsrpByHand() as msrp,
+        ThreadPoolExecutor() as pool,
+    ):
+        sip.register()
+        sending = pool.submit(sent, lab, bob, alex, text, "--wait", "sent")
+        sip.take_options()
+        dialog, _ = sip.answer(msrp.sdp("active"))
+        sip.bye(dialog, UNREACHED)
+        assert text_of(sip.take_message().body) == text.encode()
+        assert sending.result()["status"] == "sent"
 
 
 @pytest.mark.rfc("5547", "5", "8")
