@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.cli.chatting import ChatProcess
+from tests.model.network import Network
 
 SETTLED = ("stored", "sent", "delivered", "displayed", "failed")
 
@@ -19,18 +20,26 @@ class Kept(NamedTuple):
     status: str
     delivered: bool
     displayed: bool
+    file: str | None
+    path: str | None
+    sha1: str | None
 
 
 class Device:
     """``name`` tells it from the user's other one; what it keeps outlives its process."""
 
-    def __init__(self, root: Path, server: str, user: str, name: str, password: str) -> None:
+    def __init__(
+        self, root: Path, network: Network, server: str, user: str, name: str, password: str
+    ) -> None:
         self.directory = root / f"{user}-{name}"
         self.directory.mkdir(parents=True)
         self.user = user
         self.name = name
+        self.line = network.line(server)
+        # All that it says to the server goes over its line.
         (self.directory / "rcsops.toml").write_text(
-            f'domain = "rcs.example"\n[agent]\nserver = "{server}"\n', "utf-8"
+            f'domain = "rcs.example"\n[agent]\nserver = "{self.line.address}"\ntransport = "tcp"\n',
+            "utf-8",
         )
         kept = {key: value for key, value in os.environ.items() if not key.startswith("RCSOPS_")}
         self.environment = {
@@ -42,6 +51,7 @@ class Device:
         }
         self.chat: ChatProcess | None = None
         self.generation = 0
+        self.cut_off = False
 
     def __repr__(self) -> str:
         return f"{self.user}-{self.name}"
@@ -50,6 +60,43 @@ class Device:
     def up(self) -> bool:
         """Whether its process is there."""
         return self.chat is not None
+
+    @property
+    def present(self) -> bool:
+        """Whether the server can reach it."""
+        return self.up and not self.cut_off
+
+    @property
+    def session(self) -> str:
+        """The chat_id of the session that it is in; empty for none."""
+        chat_id = ""
+        for notice in self.notices():
+            if notice["event"] == "session":
+                chat_id = notice["chat_id"]
+            elif notice["event"] == "session-ended" and notice["chat_id"] == chat_id:
+                chat_id = ""
+        return chat_id
+
+    def lose_network(self) -> None:
+        """Its connection to the server is reset, and there is no other for now."""
+        assert self.chat is not None
+        self.chat.skip()
+        self.cut_off = True
+        self.line.cut()
+        self.chat.wait("registration-lost")
+
+    def find_network(self) -> None:
+        """There is a way to the server again."""
+        self.line.mend()
+        self.cut_off = False
+        if self.chat is not None:
+            self.come_back()
+
+    def come_back(self) -> None:
+        """It finds out by itself, but waits longer each time: it need not here."""
+        assert self.chat is not None
+        self.chat.type("/register")
+        self.chat.wait("registered")
 
     def start(self) -> None:
         """Starts it and waits until it is registered."""
@@ -92,14 +139,19 @@ class Device:
             return []
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
             rows = database.execute(
-                "SELECT text, direction, status, delivered_at, displayed_at FROM message"
-                " ORDER BY id"
+                "SELECT text, direction, status, delivered_at, displayed_at, attachment.name, path,"
+                " sha1 FROM message LEFT JOIN attachment ON message.id = attachment.message"
+                " ORDER BY message.id"
             ).fetchall()
-        return [Kept(r[0], r[1], r[2], r[3] is not None, r[4] is not None) for r in rows]
+        return [Kept(*r[:3], r[3] is not None, r[4] is not None, *r[5:]) for r in rows]
 
     def texts(self) -> list[str]:
-        """What it has received."""
-        return [row.text for row in self.history() if row.direction == "in"]
+        """What it has received, but for files."""
+        return [row.text for row in self.history() if row.direction == "in" and not row.file]
+
+    def files(self, direction: str) -> list[Kept]:
+        """What it has of files."""
+        return [row for row in self.history() if row.direction == direction and row.file]
 
 
 def quiet(devices: list[Device], *, calm: float = 1.5, at_most: float = 60.0) -> None:
