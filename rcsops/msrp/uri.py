@@ -128,7 +128,7 @@ def _host_key(host: str) -> object:
 
 @lru_cache(maxsize=256)
 def _parse_path(text: str) -> Path:
-    return tuple(MsrpUri.parse(part) for part in text.split())
+    return tuple(map(MsrpUri.parse, text.split()))
 
 
 def parse_path(text: str) -> Path:

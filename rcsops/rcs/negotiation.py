@@ -109,7 +109,7 @@ def answer_stream(
         media = media._replace(cema=False)
     answer = make_answer(
         offer,
-        [media if i == index else None for i in range(len(offer.media))],
+        [*[None] * index, media],
         username="-",
         host=media.host,
         session_id=session_id,

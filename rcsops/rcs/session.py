@@ -91,5 +91,7 @@ def find_chat(offer: SessionDescription) -> tuple[int, MsrpMedia]:
 
 
 def _check_types(media: MsrpMedia) -> None:
-    if _ENOUGH.isdisjoint([kind.lower() for kind in media.accept_types]):
-        raise SdpParseError("the peer does not take message/cpim", status=488)
+    for kind in media.accept_types:
+        if kind.lower() in _ENOUGH:
+            return
+    raise SdpParseError("the peer does not take message/cpim", status=488)

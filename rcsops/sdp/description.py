@@ -17,6 +17,7 @@ from rcsops.limits import SDP_LINES, SDP_MEDIA, SDP_SIZE
 _MEDIA = re.compile(r"([^\s/]+) +([0-9]{1,5})(?:/([0-9]{1,5}))? +(\S+)((?: +\S+)+)")
 _UNSAFE = re.compile(r"[\x00\r\n]")
 _LINES = re.compile(r"(?>(?:[a-z]=[^\x00\r\n]*+(?:\n|\Z))*)")
+_LONGEST = 64
 _DIRECTIONS = frozenset({"sendrecv", "sendonly", "recvonly", "inactive"})
 
 Line = tuple[str, str]
@@ -50,6 +51,14 @@ class Connection(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.network} {self.family} {self.address}"
+
+
+def _connection(value: str) -> Connection:
+    # The addresses of those whom one talks to come again and again.
+    return Connection.parse(value) if len(value) > _LONGEST else _known_connection(value)
+
+
+_known_connection = lru_cache(maxsize=64)(Connection.parse)
 
 
 class Origin(NamedTuple):
@@ -143,7 +152,7 @@ class _Section:
     def connection(self) -> Connection | None:
         """The ``c=`` line of this section, or None; raises SdpParseError."""
         value = self.get("c")
-        return None if value is None else Connection.parse(value)
+        return None if value is None else _connection(value)
 
     def __str__(self) -> str:
         return "".join([f"{letter}={value}\r\n" for letter, value in self.lines])
@@ -207,7 +216,10 @@ class SessionDescription(_Section):
 
     def connection_for(self, media: MediaDescription) -> Connection | None:
         """The connection that holds for ``media``: its own, else the session's (§5.7)."""
-        return media.connection or self.connection
+        value = media.get("c")
+        if value is None:
+            value = self.get("c")
+        return None if value is None else _connection(value)
 
     def direction_of(self, media: MediaDescription) -> str:
         """sendrecv (the default), sendonly, recvonly or inactive, for ``media`` (§6.7)."""

@@ -150,7 +150,8 @@ class MsrpMedia(NamedTuple):
             ("file-icon", self.file_icon),
             ("file-range", self.file_range),
         )
-        return _attributes([f"{name}:{value}" for name, value in values if value is not None])
+        lines = [f"{name}:{value}" for name, value in values if value is not None]
+        return _attributes(lines) if lines else ""
 
 
 def find_msrp(session: SessionDescription) -> tuple[int, MsrpMedia]:

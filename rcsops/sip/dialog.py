@@ -76,7 +76,8 @@ class Dialog:
         self.remote_tag = remote_tag
         self.local_uri = local_uri
         self.remote_uri = remote_uri
-        self.remote_target = _target(remote_target)
+        _ = remote_target.params
+        self.remote_target = remote_target
         self.route_set = _readable(route_set)
         self.local_cseq = local_cseq
         self.remote_cseq = remote_cseq
@@ -205,7 +206,9 @@ class Dialog:
         """Take the Contact of a target refresh: an INVITE or UPDATE, or the 2xx to ours (§12.2)."""
         contacts = message.contacts
         if contacts:
-            self.remote_target = _target(contacts[0].uri)
+            target = contacts[0].uri
+            _ = target.params
+            self.remote_target = target
 
     def _make(
         self, method: str, number: int, headers: Iterable[tuple[str, str]], body: bytes
@@ -235,13 +238,8 @@ def _readable(routes: Iterable[NameAddr]) -> tuple[NameAddr, ...]:
     """The routes, each read now: later, in the middle of a BYE, nobody could refuse them."""
     route_set = tuple(routes)
     for route in route_set:
-        _target(route.uri)
+        _ = route.uri.params
     return route_set
-
-
-def _target(uri: Uri) -> Uri:
-    _ = uri.params
-    return uri
 
 
 def _address(uri: Uri, tag: str) -> str:

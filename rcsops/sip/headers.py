@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rcsops.errors import LocalProtocolError, SipParseError
 from rcsops.sip.grammar import (
@@ -73,17 +73,20 @@ _DISPLAY_TOKENS = re.compile(rf"(?>(?:[{TOKEN_CLASS}]++(?>(?:[ \t]++[{TOKEN_CLAS
 class NameAddr:
     """``"Display" <uri>;param=value`` of From, To, Contact, Route and their like (§20.10).
 
-    ``params`` holds the header's parameters as on the wire (see `Params`); ``param`` gives their
-    values unquoted. The URI is parsed on first use.
+    ``uri`` is the URI, and raises SipParseError when it is none; ``params`` holds the header's
+    parameters as on the wire (see `Params`), and raises it when one appears twice; ``tag`` is that
+    of From and To, or None. What has not been parsed yet is parsed when it is first asked for.
+    ``param`` gives the parameters' values unquoted.
     """
 
-    __slots__ = ("_display", "_param_text", "_params", "_tag", "_text", "_uri", "uri_text")
+    __slots__ = ("_display", "_param_text", "_text", "params", "tag", "uri", "uri_text")
 
+    uri: Uri
     uri_text: str
+    params: Params
+    tag: str | None
     _display: str  # as on the wire
-    _params: Params | None
     _param_text: str
-    _tag: str | None
 
     def __init__(
         self,
@@ -92,14 +95,29 @@ class NameAddr:
         params: Mapping[str, str | None] | Iterable[tuple[str, str | None]] = (),
     ) -> None:
         """A new address; parameter values are quoted where they must be."""
-        self._uri = uri if isinstance(uri, Uri) else None
+        if isinstance(uri, Uri):
+            self.uri = uri
         self.uri_text = str(uri)
         if any(char in "<>\r\n" for char in self.uri_text):
             raise LocalProtocolError(f"not a URI: {self.uri_text[:60]!r}")
         self._display = display if _DISPLAY_TOKENS.fullmatch(display) else quote(display)
-        self._params = make_params(params)
+        self.params = make_params(params)
         self._param_text = self._text = ""
-        self._tag = None
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            # Asked once only, of what a slot does not hold yet: from then on it costs no call.
+            if name == "uri":
+                value = Uri.parse(self.uri_text)
+            elif name == "params":
+                value = parse_params(self._param_text)
+            elif name == "tag":
+                value = dict.get(self.params, "tag")
+            else:
+                raise AttributeError(name)
+            setattr(self, name, value)
+            return value
 
     @classmethod
     def parse(cls, text: str) -> NameAddr:
@@ -110,29 +128,6 @@ class NameAddr:
     def display(self) -> str:
         """The display name without quotes, "" when there is none."""
         return unquote(self._display)
-
-    @property
-    def params(self) -> Params:
-        """The header's parameters. Raises SipParseError when one appears twice."""
-        params = self._params
-        if params is None:
-            params = self._params = parse_params(self._param_text)
-        return params
-
-    @property
-    def uri(self) -> Uri:
-        """The URI. Raises SipParseError when it is none."""
-        uri = self._uri
-        if uri is None:
-            uri = self._uri = Uri.parse(self.uri_text)
-        return uri
-
-    @property
-    def tag(self) -> str | None:
-        """The ``tag`` parameter of From and To."""
-        if self._tag is None and (self._params is not None or self._param_text):
-            return dict.get(self.params, "tag")
-        return self._tag
 
     def param(self, name: str) -> str | None:
         """A header parameter, unquoted; None when absent, "" for a flag."""
@@ -154,11 +149,9 @@ class NameAddr:
 
     def _copy(self) -> NameAddr:
         address = _new(NameAddr)
-        address._uri, address.uri_text = self._uri, self.uri_text
-        address._display = self._display
-        address._params = Params(self.params)
+        address.uri_text, address._display = self.uri_text, self._display
+        address.params = Params(self.params)
         address._param_text = address._text = ""
-        address._tag = None
         return address
 
     def __str__(self) -> str:
@@ -185,14 +178,17 @@ class Via:
 
     ``transport`` is in upper case, ``host`` in lower case without brackets. ``rport`` is None both
     when absent and when it is a flag without a value (RFC 3581); ``has_rport`` tells these apart.
+    ``branch`` is the transaction's identifier (§8.1.1.7), or None. ``params`` are all parameters,
+    and raise SipParseError when one appears twice.
     """
 
     __slots__ = (
         "_branch",
         "_param_text",
-        "_params",
         "_text",
+        "branch",
         "host",
+        "params",
         "port",
         "protocol",
         "transport",
@@ -202,9 +198,10 @@ class Via:
     transport: str
     host: str
     port: int | None
-    _params: Params | None
+    params: Params
+    branch: str | None
     _param_text: str
-    _branch: str | None
+    _branch: str | None  # where it stands first
 
     def __init__(
         self,
@@ -220,23 +217,27 @@ class Via:
         self.port = port
         if not is_token(transport) or not is_host(self.host_text):
             raise LocalProtocolError(f"not a transport and host: {transport!r} {host[:60]!r}")
-        self._params = make_params(params)
+        self.params = make_params(params)
         self._param_text = self._text = ""
         self._branch = None
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "params":
+                branch = "" if self._branch is None else f";branch={self._branch}"
+                value = parse_params(branch + self._param_text)
+            elif name == "branch":
+                value = self._find_branch()
+            else:
+                raise AttributeError(name)
+            setattr(self, name, value)
+            return value
 
     @classmethod
     def parse(cls, text: str) -> Via:
         """Parse one hop. Raises SipParseError."""
         return parse_via(text.strip(" \t"))
-
-    @property
-    def params(self) -> Params:
-        """The parameters. Raises SipParseError when one appears twice."""
-        params = self._params
-        if params is None:
-            branch = "" if self._branch is None else f";branch={self._branch}"
-            params = self._params = parse_params(branch + self._param_text)
-        return params
 
     @property
     def host_text(self) -> str:
@@ -248,12 +249,8 @@ class Via:
         """``host`` or ``host:port`` as it stands in the header."""
         return self.host_text if self.port is None else f"{self.host_text}:{self.port}"
 
-    @property
-    def branch(self) -> str | None:
-        """The ``branch`` parameter: the transaction's identifier (§8.1.1.7)."""
-        if self._branch:
-            return self._branch
-        if self._params is None and '"' not in (text := self._param_text):
+    def _find_branch(self) -> str | None:
+        if '"' not in (text := self._param_text):
             # Most servers put other parameters before it.
             _, found, rest = text.partition(";branch=")
             if found:
@@ -293,7 +290,7 @@ class Via:
         via = _new(Via)
         via.protocol, via.transport = self.protocol, self.transport
         via.host, via.port = self.host, self.port
-        own = via._params = Params(self.params)
+        own = via.params = Params(self.params)
         for name, value in {**(params or {}), **more}.items():
             own[param_name(name)] = param_value(None if value is None else str(value))
         via._param_text = via._text = ""
@@ -343,14 +340,15 @@ def _read_address(text: str) -> NameAddr:
             address._param_text,
             tag,
         ) = match.groups()
-        address._uri = common_uri(address.uri_text, user, host, port, uri_params)
-        address._params = None
+        address.uri = common_uri(address.uri_text, user, host, port, uri_params)
         # With more parameters there could be a second tag, which is for `params` to find.
-        alone = tag is not None and len(address._param_text) == len(tag) + 5
-        address._tag = tag if alone else None
+        if tag is None:
+            if not address._param_text:
+                address.tag = None
+        elif len(address._param_text) == len(tag) + 5:
+            address.tag = tag
         return address
     match = _NAME_ADDR.fullmatch(text)
-    address._uri = address._params = address._tag = None
     if match is None:
         match = _ADDR_SPEC.fullmatch(text)
         if match is None:
@@ -365,7 +363,7 @@ def _read_address(text: str) -> NameAddr:
     else:
         address._param_text = f";tag={tag}{rest}"
         if not rest:
-            address._tag = tag
+            address.tag = tag
     return address
 
 
@@ -389,7 +387,8 @@ def _read_via(text: str) -> Via:
         via.transport, via.host, port, via._branch, via._param_text = match.groups()
         via.protocol = "SIP/2.0"
         via.port = int(port) if port else None
-        via._params = None
+        if via._branch is not None:
+            via.branch = via._branch
         return via
     match = _VIA.fullmatch(text)
     if match is None:
@@ -403,8 +402,9 @@ def _read_via(text: str) -> Via:
         via.port = int(port)
         if via.port > 65535:
             raise SipParseError(f"port out of range: {port}")
-    via._params = None
     via._branch = branch
+    if branch is not None:
+        via.branch = branch
     via._param_text = rest
     return via
 

@@ -7,8 +7,9 @@ octet as it came in; header values are parsed on first use. Reading costs no obj
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Any, Self
+from collections.abc import Callable, Iterable
+from operator import attrgetter
+from typing import Any, Self, TypeVar
 
 from rcsops.errors import LocalProtocolError, SipParseError
 from rcsops.sip.grammar import is_token, split_first, split_list, unfold
@@ -17,11 +18,29 @@ from rcsops.sip.names import HEADER_NAMES, reason_phrase
 from rcsops.sip.typed import TypedHeaders
 from rcsops.sip.uri import Uri
 
+T = TypeVar("T")
+
 ENCODING = "utf-8"
 ERRORS = "surrogateescape"
 
 _CONTENT_LENGTH = HEADER_NAMES["Content-Length"]
 _SPACE = re.compile(r"[ \t\r\n]")
+
+
+def _read_directly(*names: str) -> Callable[[type[T]], type[T]]:
+    """Properties that give what the slot of their name holds do so without a call of Python's.
+
+    Every rule asks for the method or the status, some ten times for one message.
+    """
+
+    def change(cls: type[T]) -> type[T]:
+        for name in names:
+            written: property = cls.__dict__[name]
+            direct = property(attrgetter(f"_{name}"), written.fset, doc=written.__doc__)
+            setattr(cls, name, direct)
+        return cls
+
+    return change
 
 
 def _value(line: str) -> str:
@@ -30,6 +49,7 @@ def _value(line: str) -> str:
     return unfold(value) if "\n" in value else value
 
 
+@_read_directly("version", "body")
 class Message(TypedHeaders):
     """What requests and responses have in common. Mutable.
 
@@ -255,6 +275,7 @@ class Message(TypedHeaders):
     __hash__ = None  # type: ignore[assignment]
 
 
+@_read_directly("method", "uri")
 class Request(Message):
     """A SIP request (RFC 3261 §7.1)."""
 
@@ -316,6 +337,7 @@ class Request(Message):
         return f"<Request {self._method} {self._uri}>"
 
 
+@_read_directly("status", "reason")
 class Response(Message):
     """A SIP response (RFC 3261 §7.2)."""
 

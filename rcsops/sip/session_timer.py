@@ -259,6 +259,6 @@ _known = lru_cache(maxsize=64)(SessionExpires.parse)
 def _supports_timer(request: Request) -> bool:
     for name in ("Supported", "Require"):
         tags = request.option_tags(name)
-        if "timer" in tags or "timer" in [tag.lower() for tag in tags]:
+        if "timer" in tags or any(tag.lower() == "timer" for tag in tags):
             return True
     return False

@@ -69,8 +69,11 @@ class TypedHeaders:
             found = [line.partition(":")[2] for each, line in pairs if each == name]
         if isinstance(found, str):
             found = [found]
-        values = [value.strip(" \t") for value in found]
-        return [unfold(value) if "\n" in value else value for value in values]
+        values = []
+        for value in found:
+            value = value.strip(" \t")
+            values.append(unfold(value) if "\n" in value else value)
+        return values
 
     def _addresses(self, name: str, parse: Callable[[str], NameAddr]) -> tuple[NameAddr, ...]:
         value = self._values.get(name)
@@ -84,15 +87,14 @@ class TypedHeaders:
         if type(value) is str and "," not in value and "\n" not in value:
             single = self._typed[name] = (parse(value.strip(" \t")),)
             return single
-        values = self._field_values(name)
-        elements = [
-            element
-            for value in values
-            for element in (split_list(value) if "," in value else (value,))
-        ]
-        if len(elements) > SIP_VALUES:
-            raise SipParseError(f"too many values in {name}")
-        result = self._typed[name] = tuple([parse(element) for element in elements])
+        found: list[T] = []
+        for value in self._field_values(name):
+            elements = split_list(value) if "," in value else (value,)
+            if len(found) + len(elements) > SIP_VALUES:
+                raise SipParseError(f"too many values in {name}")
+            for element in elements:
+                found.append(parse(element))
+        result = self._typed[name] = tuple(found)
         return result
 
     def _each_line(self, name: str, parse: Callable[[str], T]) -> tuple[T, ...]:
@@ -220,6 +222,12 @@ class TypedHeaders:
         """Service-Route (RFC 3608)."""
         found = self._typed.get("service-route")
         return self._list("service-route", _route) if found is None else found
+
+    @property
+    def asserted_identities(self) -> tuple[NameAddr, ...]:
+        """P-Asserted-Identity (RFC 3325)."""
+        found = self._typed.get("p-asserted-identity")
+        return self._addresses("p-asserted-identity", parse_address) if found is None else found
 
     @property
     def max_forwards(self) -> int | None:

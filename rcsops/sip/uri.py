@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from rcsops.errors import LocalProtocolError, SipParseError
 from rcsops.sip.grammar import HOST, Params, is_host
@@ -80,17 +81,23 @@ class Uri:
 
     ``scheme`` and ``host`` are in lower case and ``host`` has no brackets; ``str()`` gives a parsed
     URI back as it was written. Schemes other than sip, sips and tel are opaque: everything after
-    the colon is in ``opaque``. A tel URI has its number in ``user``, and no host.
+    the colon is in ``opaque``. A tel URI has its number in ``user``, and no host. ``is_sip`` says
+    whether the scheme is sip or sips; ``params`` raises SipParseError when one appears twice
+    (§19.1.1); ``headers`` are (name, value) of the header part. ``aor`` is the canonical address of
+    record, ``sip:user@host`` without port and parameters (§10.3): sip and sips give the same one, a
+    tel URI its number without visual separators.
     Two URIs are equal by the rules of RFC 3261 §19.1.4.
     """
 
     __slots__ = (
         "_header_text",
-        "_headers",
         "_param_text",
-        "_params",
         "_text",
+        "aor",
+        "headers",
         "host",
+        "is_sip",
+        "params",
         "password",
         "port",
         "scheme",
@@ -102,9 +109,11 @@ class Uri:
     password: str | None
     host: str
     port: int | None
-    _params: Params | None
+    params: Params
+    headers: tuple[tuple[str, str], ...]
+    is_sip: bool
+    aor: str
     _param_text: str
-    _headers: tuple[tuple[str, str], ...] | None
     _header_text: str | None
 
     def __init__(
@@ -129,15 +138,30 @@ class Uri:
         if not is_host(self.host_text) or (port is not None and not 0 <= port <= 65535):
             raise LocalProtocolError(f"not a host and port: {host[:60]!r}, {port}")
         self.port = port
-        self._params = Params(
+        self.params = Params(
             (escape(n, _PARAM_SAFE).lower(), None if v is None else escape(v, _PARAM_SAFE))
             for n, v in items
         )
-        self._headers = tuple(
-            (escape(n, _HEADER_SAFE), escape(v, _HEADER_SAFE)) for n, v in headers
-        )
+        self.headers = tuple((escape(n, _HEADER_SAFE), escape(v, _HEADER_SAFE)) for n, v in headers)
         self._param_text = self._text = ""
         self._header_text = None
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            # Asked once only, of what a slot does not hold yet: from then on it costs no call.
+            if name == "params":
+                value = _parse_params(self._param_text)
+            elif name == "headers":
+                value = _parse_headers(self._header_text)
+            elif name == "is_sip":
+                value = self.scheme in _SCHEMES
+            elif name == "aor":
+                value = self._find_aor()
+            else:
+                raise AttributeError(name)
+            setattr(self, name, value)
+            return value
 
     @classmethod
     def parse(cls, text: str) -> Uri:
@@ -148,7 +172,6 @@ class Uri:
         match = _SIP.fullmatch(text)
         uri = _new(Uri)
         uri._text = text
-        uri._params = uri._headers = None
         if match is None:
             return _parse_other(uri, text)
         scheme, uri.user, uri.password, host, port, uri._param_text, uri._header_text = (
@@ -158,25 +181,6 @@ class Uri:
         uri.host = host[1:-1].lower() if host[0] == "[" else host.lower()
         uri.port = _port(port) if port else None
         return uri
-
-    @property
-    def params(self) -> Params:
-        """The URI parameters, escaped. Raises SipParseError when one appears twice (§19.1.1)."""
-        params = self._params
-        if params is None:
-            text = self._param_text
-            params = self._params = _parse_params(text) if text else Params()
-        return params
-
-    @property
-    def headers(self) -> tuple[tuple[str, str], ...]:
-        """(name, value) of the header part, escaped."""
-        headers = self._headers
-        if headers is None:
-            if not self._header_text:
-                return ()
-            headers = self._headers = _parse_headers(self._header_text)
-        return headers
 
     @property
     def opaque(self) -> str:
@@ -200,17 +204,7 @@ class Uri:
         """The user part with its escapes resolved, "" when there is none."""
         return unescape(self.user or "")
 
-    @property
-    def is_sip(self) -> bool:
-        """Whether the scheme is sip or sips."""
-        return self.scheme in _SCHEMES
-
-    @property
-    def aor(self) -> str:
-        """The canonical address of record: ``sip:user@host`` without port and parameters (§10.3).
-
-        sip and sips give the same one; a tel URI gives its number without visual separators.
-        """
+    def _find_aor(self) -> str:
         if self.is_sip:
             return (
                 f"sip:{_normalise(self.user)}@{self.host_text}"
@@ -247,7 +241,7 @@ class Uri:
         if not self.headers and self.is_sip and self._is_normal():
             return self
         uri = self._copy()
-        uri._headers = ()
+        uri.headers = ()
         return uri
 
     def _is_normal(self) -> bool:
@@ -261,7 +255,7 @@ class Uri:
         uri = _new(Uri)
         for slot in ("scheme", "user", "password", "host", "port"):
             setattr(uri, slot, getattr(self, slot))
-        uri._params, uri._headers = Params(self.params), self.headers
+        uri.params, uri.headers = Params(self.params), self.headers
         uri._param_text = uri._text = ""
         uri._header_text = None
         return uri
@@ -329,7 +323,8 @@ def common_uri(text: str, user: str | None, host: str, port: str | None, params:
     uri.host = host
     uri.port = int(port) if port else None
     uri._param_text = params
-    uri.password = uri._header_text = uri._params = uri._headers = None
+    uri.password = uri._header_text = None
+    uri.is_sip = True
     return uri
 
 

@@ -69,9 +69,11 @@ def _contradiction(request: Request) -> RemoteProtocolError | None:
     from_, to = request.from_, request.to
     _ = (request.vias[0].params, from_.uri, from_.tag, to.uri, to.tag, request.call_id, uri.params)
     if "route" in request._names:
-        _ = [route.uri.params for route in request.routes]
+        for route in request.routes:
+            _ = route.uri.params
     contacts = request.contacts
-    _ = [(contact.uri.params, contact.params) for contact in contacts]
+    for contact in contacts:
+        _ = contact.uri.params, contact.params
     if not contacts and request.contact_star and request.method != "REGISTER":
         return RemoteProtocolError("Contact * in a request other than REGISTER")  # §10.2.2
     if request.body:

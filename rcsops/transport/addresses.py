@@ -47,12 +47,13 @@ class AddressBook:
     7118 §5.2), and the address of another listener on TLS.
     """
 
-    __slots__ = ("_addresses", "_chosen", "_dials", "_nowhere", "_sources")
+    __slots__ = ("_addresses", "_chosen", "_dials", "_names", "_nowhere", "_sources")
 
     def __init__(self, dials: Iterable[str] = (), nowhere: str = "") -> None:
         self._addresses: list[ListenAddress] = []
         self._sources: dict[str, str] = {}
         self._chosen: dict[tuple[str, str], ListenAddress] = {}
+        self._names: dict[tuple[str, str], str] = {}
         self._dials = frozenset(dials)
         self._nowhere = nowhere
 
@@ -63,14 +64,17 @@ class AddressBook:
     def add(self, *addresses: ListenAddress) -> None:
         self._addresses += addresses
         self._chosen.clear()
+        self._names.clear()
 
     def forget(self) -> None:
         """Forgets which of our addresses each peer sees: the network may have changed."""
         self._sources.clear()
+        self._names.clear()
 
     def clear(self) -> None:
         self._addresses.clear()
         self._chosen.clear()
+        self._names.clear()
 
     def target(self, transport: str, remote: Address, domain: str = "") -> Target:
         """The flow from the listener that fits ``remote`` best, and our name on it for the Via.
@@ -82,10 +86,28 @@ class AddressBook:
         # Only there does the name matter, and two flows to one address must be equal.
         name = domain if transport in _NAMED else ""
         flow = Flow(transport, (listener.host, listener.port), remote, 0, name)
+        return Target(
+            flow, self.sent_by(transport, remote), transport == listener.transport == "tls"
+        )
+
+    def sent_by(self, transport: str, remote: Address) -> str:
+        """Our name for the Via and the Contact, as ``remote`` can reach us.
+
+        Raises LocalProtocolError as `target` does.
+        """
+        key = (transport, remote[0])
+        found = self._names.get(key)
+        if found is not None:
+            return found
+        listener = self._listener(transport, remote)
         if transport in _WEB_SOCKETS and listener.transport != transport:
-            return Target(flow, self._nowhere)
-        sent_by = host_port(self._visible_host(listener, remote), listener.port)
-        return Target(flow, sent_by, transport == listener.transport == "tls")
+            found = self._nowhere
+        else:
+            found = host_port(self._visible_host(listener, remote), listener.port)
+        if len(self._names) >= _MAX_SOURCES:
+            self._names.clear()
+        self._names[key] = found
+        return found
 
     def host_towards(self, transport: str, remote: Address) -> str:
         """Our address, as ``remote`` sees it; raises LocalProtocolError as `target` does."""

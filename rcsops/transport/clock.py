@@ -6,17 +6,28 @@ run for real.
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 from rcsops.tokens import Tokens
 
-__all__ = ["Alarm", "system_tokens", "wall_clock"]
+__all__ = ["Alarm", "loop_clock", "system_tokens", "wall_clock"]
 
 
 def system_tokens() -> Tokens:
     """Tokens drawn from the operating system's randomness."""
     return Tokens(os.urandom)
+
+
+def loop_clock() -> Callable[[], float]:
+    """The monotonic clock of the running loop, in seconds.
+
+    asyncio's own loop takes it from the system in a method of Python's; this asks the system.
+    """
+    loop = asyncio.get_running_loop()
+    is_plain = getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time
+    return time.monotonic if is_plain else loop.time
 
 
 def wall_clock() -> datetime:

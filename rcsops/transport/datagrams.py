@@ -121,18 +121,6 @@ class UdpSocket:
         if self._queue:
             self._enqueue(data, remote)
             return ""
-        return self._send_now(data, remote)
-
-    def close(self) -> None:
-        """Closes the socket; what still waits is lost."""
-        if self._sock.fileno() < 0:
-            return
-        self._loop.remove_reader(self._sock.fileno())
-        if self._writing:
-            self._loop.remove_writer(self._sock.fileno())
-        self._sock.close()
-
-    def _send_now(self, data: bytes, remote: Address) -> str:
         for attempt in range(3):
             try:
                 self._sock.sendto(data, remote)
@@ -149,6 +137,15 @@ class UdpSocket:
             else:
                 return ""
         return ""
+
+    def close(self) -> None:
+        """Closes the socket; what still waits is lost."""
+        if self._sock.fileno() < 0:
+            return
+        self._loop.remove_reader(self._sock.fileno())
+        if self._writing:
+            self._loop.remove_writer(self._sock.fileno())
+        self._sock.close()
 
     def _enqueue(self, data: bytes, remote: Address) -> None:
         if len(self._queue) >= self._limit:
@@ -177,7 +174,8 @@ class UdpSocket:
         on_datagram = self._on_datagram
         local = self.local
         measured = self._on_wait is None
-        for _ in range(_BATCH):
+        more = False
+        for number in range(_BATCH):
             try:
                 if measured:
                     data, address = recvfrom(_MAX_DATAGRAM)
@@ -193,6 +191,11 @@ class UdpSocket:
                 self._drain_errors()
                 continue
             on_datagram(data, Flow("udp", local, address[:2]))
+            if number:
+                more = True
+            else:
+                # Mostly it is the only one, and need not wait until the system has said so.
+                self._on_turn()
             if self._sock.fileno() < 0:
                 return
         if self._rearm:
@@ -200,7 +203,8 @@ class UdpSocket:
             self._rearm = False
             self._loop.remove_reader(self._sock.fileno())
             self._loop.add_reader(self._sock.fileno(), self._readable)
-        self._on_turn()
+        if more:
+            self._on_turn()
 
     def _measure(self, ancillary: list[tuple[int, int, Any]]) -> None:
         waited, lost = 0.0, 0

@@ -26,7 +26,7 @@ from rcsops.transport.addresses import (
     family_of,
     host_port,
 )
-from rcsops.transport.clock import Alarm, system_tokens
+from rcsops.transport.clock import Alarm, loop_clock, system_tokens
 from rcsops.transport.connections import ConnectionTable
 from rcsops.transport.datagrams import UdpSocket
 from rcsops.transport.hooks import Screen, TransactionUser
@@ -82,7 +82,7 @@ class SipEndpoint:
         open_udp: Callable[..., UdpSocket] = UdpSocket,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._time = self._loop.time
+        self._time = loop_clock()
         self.tokens = tokens if tokens is not None else system_tokens()
         self.timers = timers if timers is not None else Timers()
         self.limits = limits if limits is not None else EndpointLimits()
@@ -215,7 +215,7 @@ class SipEndpoint:
 
     def target_of(self, flow: Flow) -> Target:
         """A target on a flow that exists, such as the connection that a request came by."""
-        return Target(flow, self._book.target(flow.transport, flow.remote).sent_by)
+        return Target(flow, self._book.sent_by(flow.transport, flow.remote))
 
     def host_towards(self, flow: Flow) -> str:
         """The address under which the other end of a flow sees this machine."""

@@ -8,6 +8,7 @@ from rcsops.rcs import REGISTERED, feature_text, service_headers
 from rcsops.rcs.features import RCS_FILE_TRANSFER_HTTP
 from rcsops.sip import Credential, Flow, NameAddr, Request, Target, Uri
 from rcsops.tokens import Tokens
+from rcsops.transport.addresses import Address
 from rcsops.transport.requester import find_targets
 from rcsops.transport.resolver import is_numeric
 from rcsops.ua.host import ALLOW, AgentHost
@@ -28,6 +29,7 @@ class Addressing:
         "_credentials",
         "_only_way",
         "_registrar",
+        "_servers",
         "_targets",
         "aor",
         "contact_user",
@@ -48,6 +50,7 @@ class Addressing:
         self._credentials: Credential | None = options.credential
         self._registrar: Registrar | None = None
         self._targets: tuple[Target, ...] = ()
+        self._servers: list[Address] = []
         # The flow that we are registered by, when the server's address leads nowhere else.
         self._only_way: Target | None = None
         # The Contact of the session before, with what it depends on.
@@ -87,16 +90,15 @@ class Addressing:
 
     def identity_of(self, request: Request, flow: Flow) -> str:
         """Who sends a request: as our own server asserts, else as the From says (RFC 3325)."""
-        if self._is_server(flow.remote):
-            for value in request.values("P-Asserted-Identity"):
-                asserted = NameAddr.parse(value)
+        if flow.remote in self._servers:
+            for asserted in request.asserted_identities:
                 if asserted.uri.is_sip:
                     return asserted.uri.aor
         return request.from_.uri.aor
 
     def is_from_server(self, flow: Flow) -> bool:
         """Whether a request came from a host of our server, by a connection of its own perhaps."""
-        return any(target.flow.remote[0] == flow.remote[0] for target in self._targets)
+        return any(host == flow.remote[0] for host, _ in self._servers)
 
     def peer_uri(self, text: str) -> Uri:
         """The URI of a peer, of our own domain when it has none. Raises UsageError."""
@@ -163,6 +165,7 @@ class Addressing:
         if held is not None:
             found = (held, *(target for target in found if target.flow != held.flow))
         self._targets = found
+        self._servers = [target.flow.remote for target in found]
         return found
 
     def contact_address(self, target: Target) -> NameAddr:
@@ -180,7 +183,7 @@ class Addressing:
         """
         registrar = self._registrar
         mark = ""
-        if registrar is not None and self._is_server(target.flow.remote):
+        if registrar is not None and target.flow.remote in self._servers:
             mark = registrar.dialog_mark
         key = (target.flow.transport, target.sent_by, mark)
         if self._contact is not None and self._contact[0] == key:
@@ -195,9 +198,6 @@ class Addressing:
     def contact_for(self, flow: Flow) -> str:
         """Our Contact in the answer to a request that came by ``flow``."""
         return self.contact(self.host.endpoint.target_of(flow))
-
-    def _is_server(self, remote: tuple[str, int]) -> bool:
-        return remote in [target.flow.remote for target in self._targets]
 
     # --- requests outside of dialogs ---------------------------------------------------------
 

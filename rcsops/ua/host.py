@@ -87,7 +87,6 @@ class AgentHost:
         self._msrp_limits = msrp_limits
         self._tls = Tls(tls)
         self._open_udp = open_udp
-        self._endpoint: SipEndpoint | None = None
         self._msrp: MsrpEndpoint | None = None
         self._agents: dict[str, AgentCore] = {}
         self._calls: dict[DialogId, Call] = {}
@@ -110,12 +109,20 @@ class AgentHost:
     ) -> None:
         await self.close()
 
+    endpoint: SipEndpoint
+    """The SIP endpoint; raises AgentError before ``start``."""
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            # Only while there is none; what asks for it at every turn pays for no check.
+            if name == "endpoint":
+                raise AgentError("the agent has not been started: use it with `async with`")
+            raise AttributeError(name)
+
     @property
-    def endpoint(self) -> SipEndpoint:
-        """The SIP endpoint; raises AgentError before ``start``."""
-        if self._endpoint is None:
-            raise AgentError("the agent has not been started: use it with `async with`")
-        return self._endpoint
+    def _is_started(self) -> bool:
+        return "endpoint" in self.__dict__
 
     @property
     def addresses(self) -> tuple[ListenAddress, ...]:
@@ -139,7 +146,7 @@ class AgentHost:
 
     async def start(self) -> None:
         """Opens the SIP sockets. Raises AgentError when the address cannot be had."""
-        if self._endpoint is not None:
+        if self._is_started:
             return
         endpoint = SipEndpoint(
             on_event=self._event,
@@ -169,7 +176,7 @@ class AgentHost:
         except SettingsError:
             await endpoint.close()
             raise
-        self._endpoint = endpoint
+        self.endpoint = endpoint
 
     async def close(self) -> None:
         """Closes every socket; agents that are still open are closed first."""
@@ -182,8 +189,8 @@ class AgentHost:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._msrp is not None:
             await self._msrp.close()
-        if self._endpoint is not None:
-            await self._endpoint.close()
+        if self._is_started:
+            await self.endpoint.close()
 
     @property
     def tls_options(self) -> TlsOptions:

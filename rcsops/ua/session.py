@@ -386,10 +386,7 @@ def sdp_of(message: Message) -> SessionDescription:
         raise SdpParseError(str(error), status=400) from error
     if not message.body:
         raise SdpParseError("there is no session description", status=488)
-    if content_type is None or (content_type.main, content_type.subtype) != (
-        "application",
-        "sdp",
-    ):
+    if content_type is None or content_type.type_ != "application/sdp":
         raise SdpParseError(f"{content_type} is not SDP", status=415)
     return parse_sdp(message.body)
 
