@@ -17,6 +17,7 @@ from rcsops.cli.trace import export_ladder, ladder_width
 from rcsops.operations.terminations import handled
 from rcsops.operations.trace import Wanted, without_credentials_of
 from rcsops.operations.trace_live import FileSource, HepSource, ServerSource, Source, follow
+from rcsops.operations.trace_opensips import OpenSipsSource
 from rcsops.trace import Arrow, Story, ladder_json, order_nodes, times_between
 from rcsops.trace.draw import in_order
 from rcsops.trace.export_text import explained_lines
@@ -46,7 +47,9 @@ def follow_live(
         sources.append(listener)
         note(f"listening for HEP at {listener.address}")
     elif not files:
-        sources.append(ServerSource(context.project))
+        project = context.project
+        embedded = project.settings.engine == "embedded"
+        sources.append(ServerSource(project) if embedded else OpenSipsSource(project))
         note("following the server")
     selection = Selection(wanted)
     screen = _Lines(explained) if as_json else _Quiet() if form is not None else _Screen(explained)

@@ -161,6 +161,7 @@ MINIMAL_MODULES: tuple[str, ...] = (
 )
 # They are sources of the core, though a configuration loads them like modules.
 CORE_PROTOCOLS = ("proto_udp", "proto_tcp")
+HEP_MODULES = ("proto_hep", "tracer")
 DATABASE_MODULES = {"mysql": "db_mysql", "mariadb": "db_mysql", "sqlite": "db_sqlite"}
 
 
@@ -170,17 +171,20 @@ def minimal_modules(
     database_url: str = "",
     mi_transport: str = "fifo",
     transports: tuple[str, ...] = ("udp", "tcp"),
+    hep: bool = False,
 ) -> tuple[str, ...]:
     """The modules that the configuration rendered for these settings loads, in order of name.
 
     Without ``database_url`` both MySQL's and SQLite's driver, since either may be chosen later.
-    ``transports`` are those of the addresses to listen at.
+    ``transports`` are those of the addresses to listen at; with ``hep`` those to be followed by.
     """
     scheme = urlsplit(database_url).scheme.partition("+")[0]
     names = {*MINIMAL_MODULES}
     names.update({DATABASE_MODULES[scheme]} if scheme in DATABASE_MODULES else {*_DRIVERS})
     if mi_transport == "http":
         names.update(("httpd", "mi_http"))
+    if hep:
+        names.update(HEP_MODULES)
     if {"tls", "wss"} & {*transports}:
         names.add("tls_mgm")
         # Until 3.0 tls_mgm called the library itself.

@@ -15,7 +15,12 @@ from rcsops.opensips.config.model import is_loopback
 from rcsops.opensips.config.problem import Problem
 from rcsops.opensips.config.render import SECRETS
 from rcsops.opensips.installed import Installation, find, settings_prefix
-from rcsops.opensips.releases import minimal_modules, release_line, resolve_release
+from rcsops.opensips.releases import (
+    HEP_MODULES,
+    minimal_modules,
+    release_line,
+    resolve_release,
+)
 from rcsops.settings import Listen, Project, private_directory
 
 _SECRET_NAMES = ("opensips:auth_secret", "opensips:route_key", "opensips:stored_key")
@@ -229,7 +234,14 @@ def config_model(project: Project, installation: Installation | None, version: s
             line,
             database_url=settings.database_url,
             mi_transport=settings.mi_transport,
+            hep=bool(settings.trace_hep),
             transports=transports,
+        )
+    lacking = [name for name in HEP_MODULES if settings.trace_hep and name not in modules]
+    if lacking:
+        raise SettingsError(
+            f"hep in [trace] needs modules that this OpenSIPS lacks: {', '.join(lacking)}",
+            hint="to build them: rcsops install; or leave hep out of rcsops.toml",
         )
     return ConfigModel(
         line=line,
@@ -243,6 +255,7 @@ def config_model(project: Project, installation: Installation | None, version: s
         digest_algorithms=_algorithms(project, line),
         mi_group=settings.mi_group,
         mi_http=settings.mi_http if settings.mi_transport == "http" else "",
+        hep=settings.trace_hep,
         tls=_tls(project),
         min_expires=settings.registrar_min_expires,
         max_expires=settings.registrar_max_expires,

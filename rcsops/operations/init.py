@@ -42,6 +42,12 @@ listen = [{listen}]
 # group = ""
 # http = "127.0.0.1:8888"
 
+[trace]
+# With the engine "opensips": where `rcsops trace --follow` listens for copies of the messages,
+# "127.0.0.1:9060". OpenSIPS sends them, while somebody follows, from the port after it, with the
+# modules proto_hep and tracer, which `rcsops install` then builds as well. Empty: it sends none.
+# hep = ""
+
 [tls]
 # For listen entries tls: and wss:. PEM files, relative to this one; left out, those that
 # `rcsops certs` makes. `ca` holds the authorities that agents, and a server that asks clients for

@@ -222,6 +222,7 @@ def _modules(
         release.line,
         database_url=chosen_url(project),
         mi_transport=settings.mi_transport,
+        hep=bool(settings.trace_hep),
         transports=tuple(each.transport for each in settings.listen_addresses),
     )
     named = {name.removesuffix(".so") for name in options.modules}

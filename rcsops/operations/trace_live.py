@@ -241,16 +241,10 @@ class ServerSource:
     """The running embedded server of a project, by its MI command ``tap_start``.
 
     The server is asked for a short time only, and again as long as somebody reads: a reader that
-    was killed is forgotten. Raises `MiUnreachable` when no server answers, `UsageError` for an
-    engine that has no such tap.
+    was killed is forgotten. Raises `MiUnreachable` when no server answers.
     """
 
     def __init__(self, project: Project) -> None:
-        if project.settings.engine != "embedded":
-            raise UsageError(
-                "only the embedded server can be followed so",
-                hint="let OpenSIPS send HEP: rcsops trace --hep udp:127.0.0.1:9060, docs/trace.md",
-            )
         self.ended = False
         self.notes: list[str] = []
         self._client = MiClient.of(project)

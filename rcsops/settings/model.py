@@ -41,6 +41,7 @@ class Settings:
     mi_transport: str = "fifo"
     mi_group: str = ""
     mi_http: str = "127.0.0.1:8888"
+    trace_hep: str = ""
     tls_certificate: str = ""
     tls_private_key: str = ""
     tls_ca: str = ""

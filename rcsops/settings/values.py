@@ -153,6 +153,20 @@ def loopback(value: object) -> str:
     return text
 
 
+def hep_address(value: object) -> str:
+    """``address:port`` on this very machine, or empty: HEP proves nothing. The port after it is
+    the one that OpenSIPS sends from."""
+    if value == "":
+        return ""
+    try:
+        text = loopback(value)
+    except ValueError as error:
+        raise ValueError(str(error).replace("8888", "9060")) from None
+    if not 0 < parse_listen(f"tcp:{text}").port < 65535:
+        raise ValueError(f"{text!r}: there has to be a port after it, for the other end")
+    return text
+
+
 def alias(value: object) -> str:
     """Another name of the server: a domain name, or an address in figures."""
     text = string(value).strip("[]")

@@ -13,6 +13,7 @@ _WILDCARDS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared with, not
 _REMEMBERED = 20_000
 _MOST_PATHS = 16
 _USER = re.compile(r"sips?:([^@<>;\s\"]{1,64})@", re.IGNORECASE)
+_BRANCH = re.compile(r";\s*branch\s*=\s*(z9hG4bK[^\s;,]{1,128})", re.IGNORECASE)
 _PATH = re.compile(r"msrps?://(\[[^\]\s]+\]|[^/:\s]+):(\d{1,5})/([^;\s]+)")
 
 
@@ -28,7 +29,8 @@ class Names:
     An address that a trace was written at has that trace's name; any other is host:port. Who still
     speaks SIP is called ``server`` when that is given. With ``guess`` who receives a REGISTER is
     the server (a second one "server 2"), and an address is called by the user who speaks there: the
-    sender of a request with one Via, whom a server sends one to, the owner of an MSRP path.
+    sender of a request with one Via, whom a server sends one to, the owner of an MSRP path. Who
+    passes on what a server was sent is that server, by a connection of its own.
     """
 
     def __init__(self, server: str = "", *, guess: bool = False) -> None:
@@ -37,6 +39,7 @@ class Names:
         self._nodes: dict[Address, str] = {}
         self._guessed: dict[Address, str] = {}
         self._owners: dict[str, str] = {}
+        self._passing: dict[str, Address] = {}
         self._servers = 0
 
     def learn(self, entries: Sequence[TraceEntry]) -> None:
@@ -47,7 +50,7 @@ class Names:
         if self._guess:
             for entry in entries:
                 self._listen(entry)
-        for table in (self._nodes, self._guessed, self._owners):
+        for table in (self._nodes, self._guessed, self._owners, self._passing):
             forget_oldest(table, _REMEMBERED)
 
     def ends(self, entry: TraceEntry) -> tuple[str, str]:
@@ -95,6 +98,13 @@ class Names:
             self._servers += 1
             number = f" {self._servers}" if self._servers > 1 else ""
             self._guessed[entry.target] = f"{SERVER}{number}"
+        branches = _BRANCH.findall(",".join(message.all("via")[:2]))
+        if self._serves(entry.target) and branches:
+            self._passing[branches[0]] = entry.target
+        # Nobody else knows the branch of what went to the server.
+        server = self._passing.get(branches[1]) if len(branches) > 1 else None
+        if server is not None and entry.source not in self._nodes:
+            self._guessed.setdefault(entry.source, self._find(server, SERVER))
         if _hops(message.all("via")) == 1 and not self._serves(entry.source):
             self._call(entry.source, _user(message.first("from")))
         if self._serves(entry.source) and not self._serves(entry.target):

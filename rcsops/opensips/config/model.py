@@ -42,7 +42,8 @@ class ConfigModel:
     ``modules`` are those that may be loaded: what is an extra (ratelimit, dialog) is left out where
     it is missing. Times are in seconds, ``max_message`` in octets; rates are requests of one user
     (``user_rate``) and wrong passwords from one address (``guesses``) within ten seconds; ``flood``
-    is what pike takes from one address within two seconds.
+    is what pike takes from one address within two seconds. ``hep`` is where copies of messages go
+    ("" for none); they are sent from the port after it.
     """
 
     line: Line = (3, 0)
@@ -56,6 +57,7 @@ class ConfigModel:
     digest_algorithms: tuple[str, ...] = ("SHA-256", "MD5")
     mi_group: str = ""
     mi_http: str = ""
+    hep: str = ""
     tls: Tls | None = None
     workers: int = 4
     answer_seconds: int = 5
@@ -72,7 +74,9 @@ class ConfigModel:
     user_rate: int = 500
 
     def __post_init__(self) -> None:
-        for name in ("domain", "config_dir", "run_dir", "modules_dir", "mi_group", "mi_http"):
+        for name in (
+            *("domain", "config_dir", "run_dir", "modules_dir", "mi_group", "mi_http", "hep"),
+        ):
             quoted(getattr(self, name))
         for path in (self.config_dir, self.run_dir, self.modules_dir):
             # The server changes to / before it opens most of its files.
@@ -121,6 +125,14 @@ class ConfigModel:
         address = min(self.addresses, key=lambda each: order[each.transport])
         more = "" if address.transport == "udp" else f";transport={address.transport}"
         return f"sip:{address.host_port}{more}"
+
+    @property
+    def hep_socket(self) -> str:
+        """The address that copies are sent from; "" where there are none."""
+        if not self.hep:
+            return ""
+        host, _, port = self.hep.rpartition(":")
+        return f"hep_udp:{host}:{int(port) + 1}"
 
     def has(self, module: str) -> bool:
         """Whether a module that the configuration can do without is there."""

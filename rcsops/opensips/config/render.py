@@ -26,6 +26,7 @@ PARTS: tuple[tuple[str, str], ...] = (
     ("limits", "floods and too many requests"),
     ("dialogs", "calls that are going on"),
     ("transports", "UDP, TCP, TLS, WebSocket"),
+    ("trace", "copies of messages for `rcsops trace --follow`"),
     ("secrets", "what must not be read by everybody"),
     ("requests", "the way of every request"),
     ("nat_requests", "mending the addresses of clients behind NAT"),
@@ -63,6 +64,8 @@ def render(model: ConfigModel, secrets: Secrets | None = None) -> Rendered:
     pieces = [template("head").render(values)]
     for name, title in PARTS:
         if name == "dialogs" and not model.has("dialog"):
+            continue
+        if name == "trace" and not model.hep:
             continue
         heading = f"# ==== {name} ==== {title}\n\n"
         pieces.append(heading + template(name).render(values).strip("\n") + "\n")
@@ -112,6 +115,8 @@ def _values(model: ConfigModel) -> dict[str, object]:
         "mi_http": model.mi_http,
         "mi_http_host": host.strip("[]"),
         "mi_http_port": port,
+        "hep": model.hep,
+        "hep_socket": model.hep_socket,
         "methods": METHODS,
         "workers": model.workers,
         "answer_seconds": model.answer_seconds,

@@ -94,6 +94,7 @@ def compiler(project: Project) -> Iterator[Finding]:
         release.line,
         database_url=settings.database_url,
         mi_transport=settings.mi_transport,
+        hep=bool(settings.trace_hep),
         transports=tuple(each.transport for each in settings.listen_addresses),
     )
     missing = missing_needs(build_needs(modules, release.line))

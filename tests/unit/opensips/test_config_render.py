@@ -54,7 +54,8 @@ def test_the_file_for_opensips_cli_in_the_repository_is_rendered_too() -> None:
 )
 def test_every_combination(line: tuple[int, int], driver: str, full: bool) -> None:
     more = {"listen": EVERYTHING, "tls": TLS, "mi_http": "127.0.0.1:8888"} if full else {}
-    model = ConfigModel(line=line, driver=driver, **more)  # type: ignore[arg-type]
+    hep = "127.0.0.1:9060" if full else ""
+    model = ConfigModel(line=line, driver=driver, hep=hep, **more)  # type: ignore[arg-type]
     files = render(model, SECRET).files
     assert render(model, SECRET).files == files
     text = files[MAIN]
@@ -69,6 +70,9 @@ def test_every_combination(line: tuple[int, int], driver: str, full: bool) -> No
     assert max(map(len, lines)) <= 100
     # Every block says what it is for, before its first statement.
     for name, _ in PARTS:
+        if name == "trace" and not full:
+            assert "hep" not in code(text) and "trace(" not in code(text)
+            continue
         block = re.search(rf"^# ==== {name} ====.*\n\n(.*)", text, re.MULTILINE)
         assert block, name
         assert block[1].startswith("#"), name
@@ -79,6 +83,7 @@ def test_every_combination(line: tuple[int, int], driver: str, full: bool) -> No
         database_url="sqlite:////x" if driver == "db_sqlite" else "mysql://x/y",
         mi_transport="http" if full else "fifo",
         transports=model.transports,
+        hep=full,
     )
     assert loaded == {*modules, "proto_udp", "proto_tcp"}
 
@@ -107,7 +112,7 @@ def test_what_was_not_built_is_left_out() -> None:
 
 
 def test_the_concern_of_every_line() -> None:
-    text = render(ConfigModel()).text
+    text = render(ConfigModel(hep="127.0.0.1:9060")).text
     found = dict(zip(text.splitlines(), concerns(text), strict=True))
     assert found['loadmodule "pike.so"'] == "limits"
     assert found["route[register] {"] == "register"

@@ -138,6 +138,9 @@ def test_an_unknown_key_is_named_with_its_line_and_its_neighbour(
         "dns = []",
         'prefix = "a\\u001bb"',
         "domain = [",
+        '[trace]\nhep = "192.0.2.1:9060"',
+        '[trace]\nhep = "127.0.0.1:65535"',
+        '[trace]\nhep = "127.0.0.1"',
     ],
 )
 def test_a_wrong_value_is_refused_with_the_files_name(text: str) -> None:

@@ -62,6 +62,22 @@ def test_nobody_becomes_the_server_by_calling_himself_so() -> None:
     assert merge(entries, guess=True)[1].source == "10.0.0.9:5999"
 
 
+def test_the_server_by_a_connection_of_its_own_is_the_server() -> None:
+    """An OpenSIPS connects to a phone's Contact for what comes within a dialog."""
+    own = ("127.0.0.1", 45454)
+    bye = request("BYE", branch="of-the-bye", cseq=2)
+    forged = passed(request("BYE", branch="no-such-branch", cseq=3))
+    entries = [
+        *session(),
+        observed(1.0, ALEX, SERVER, bye),
+        observed(1.1, own, BOB, passed(bye)),
+        observed(1.2, STRANGER, BOB, forged),
+    ]
+    *_, through, stranger = merge(entries, guess=True)
+    assert (through.source, through.target) == ("server", "bob")
+    assert stranger.source == "10.0.0.9:5999"
+
+
 def test_without_guessing_a_stranger_is_an_address() -> None:
     assert {each.source for each in merge(session())} >= {"127.0.0.1:40001", "127.0.0.1:5060"}
 
