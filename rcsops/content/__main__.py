@@ -42,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         project = Project.find(options.project)
-        files = RunFiles(private_directory(project.make_run_dir() / "content"))
+        run = project.make_run_dir()
+        apart = project.state_dir not in run.parents
+        files = RunFiles(private_directory(run / "content", shared_parent=apart))
         if options.worker:
             return _work(project, files)
         lock = RunLock(files)

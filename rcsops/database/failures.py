@@ -75,7 +75,7 @@ _MYSQL: dict[int, tuple[str, str]] = {
     1396: ("could not make or change that user", "the server has it already; name another one"),
     1406: ("refuses a value that is too long", ""),
     1698: (
-        "lets this user in by the system account only (unix_socket)",
+        "does not know this user, or lets it in by the system account only (unix_socket)",
         "run as that system user, or give database.url a user with a password",
     ),
     1819: ("asks for another kind of password", "loosen its password policy, or give one yourself"),

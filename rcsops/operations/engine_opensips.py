@@ -107,7 +107,7 @@ def stop(project: Project, timeout: float) -> Stopped:
     run = files.directory
     processes = server_processes(run)
     if not processes:
-        _forget(files)
+        _forget(project, files)
         return Stopped(None, "")
     main = processes.main
     steps: tuple[tuple[str, Callable[[], object], float], ...] = (
@@ -118,8 +118,8 @@ def stop(project: Project, timeout: float) -> Stopped:
     # Workers without a main process pay no heed to anything milder.
     for how, action, seconds in steps if main else steps[-1:]:
         action()
-        if wait_for(lambda: not server_processes(run), seconds) or _cleaned_up(files, main):
-            _forget(files)
+        if wait_for(lambda: not server_processes(run), seconds) or _cleaned_up(project, main):
+            _forget(project, files)
             return Stopped(main or processes.pids[0], how)
     raise EngineError(
         f"the server, pid {main or processes.pids[0]}, does not end",
@@ -138,7 +138,7 @@ def reload(project: Project) -> tuple[str, ...]:
             "second one, and its FIFO falls silent",
             hint="rcsops restart does the same; registrations stay",
         )
-    started = _record(files)
+    started = _record(project)
     if group := started.get("group"):
         from dataclasses import replace
 
@@ -255,13 +255,13 @@ def _remembered(project: Project, options: StartOptions) -> StartOptions:
     """A server that was killed is started again as the user that it had."""
     if options.user or os.geteuid() != 0:
         return options
-    record = _record(RunFiles(project.run_dir))
+    record = _record(project)
     return StartOptions(options.trace, str(record.get("user", "")), str(record.get("group", "")))
 
 
-def _record(files: RunFiles) -> dict[str, Any]:
+def _record(project: Project) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
-        record = json.loads(record_path(files).read_text(encoding="utf-8"))
+        record = json.loads(record_path(project).read_text(encoding="utf-8"))
         if isinstance(record, dict):
             return record
     return {}
@@ -282,14 +282,14 @@ def _started_as(record: dict[str, Any]) -> Account | None:
     return find_account(user, str(record.get("group", ""))) if user else None
 
 
-def _forget(files: RunFiles) -> None:
+def _forget(project: Project, files: RunFiles) -> None:
     """Tidies up; that somebody stopped it is noted, and as whom it ran is kept."""
     if not files.directory.is_dir():
         return
     remove_stale(files)
-    record = _record(files)
+    record = _record(project)
     if record.get("pid"):
-        write_private(record_path(files), json.dumps(record | {"pid": None}).encode())
+        write_private(record_path(project), json.dumps(record | {"pid": None}).encode())
 
 
 def _kill_by_mi(files: RunFiles) -> None:
@@ -297,13 +297,13 @@ def _kill_by_mi(files: RunFiles) -> None:
         MiClient(files, timeout=_KILL_ANSWER_SECONDS).call("kill")
 
 
-def _cleaned_up(files: RunFiles, main: int) -> bool:
+def _cleaned_up(project: Project, main: int) -> bool:
     """Whether a main process whose workers have gone ends by itself: it writes what it holds in
     memory, contacts and dialogs, to the database, and aborts when that takes too long
     (``SHUTDOWN_TIMEOUT`` of OpenSIPS's config.h). One that has not come so far as to have workers,
     or stands still, has nothing to write."""
-    run = files.directory
-    if not main or _record(files).get("pid") != main or not is_writing(server_processes(run)):
+    run = project.run_dir
+    if not main or _record(project).get("pid") != main or not is_writing(server_processes(run)):
         return False
     return wait_for(lambda: not is_writing(server_processes(run)), _CLEANUP_SECONDS) and (
         not server_processes(run)
@@ -346,7 +346,7 @@ def _seconds(text: object) -> int:
 
 def _fault(project: Project, files: RunFiles, processes: Processes) -> str:
     if not processes:
-        return _end_of(files)
+        return _end_of(project, files)
     if not processes.main:
         return (
             f"its main process was killed, and {len(processes.pids)} others go on without it; "
@@ -366,12 +366,12 @@ def _fault(project: Project, files: RunFiles, processes: Processes) -> str:
     return ""
 
 
-def _end_of(files: RunFiles) -> str:
+def _end_of(project: Project, files: RunFiles) -> str:
     """Why a server that `stop` did not end has ended; "" where that did.
 
     A worker that is killed takes all others with it, and OpenSIPS says nothing of it at our level
     of its log."""
-    if not _record(files).get("pid"):
+    if not _record(project).get("pid"):
         return ""
     words = ""
     with contextlib.suppress(OSError), files.log.open("rb") as log:

@@ -41,6 +41,8 @@ _DATAGRAM_BUFFER = 1 << 20
 # What OpenSIPS's mi_datagram says, as plain text, of an answer that it cannot send.
 _UNSENT = "500 Internal error"
 _MAX_QUOTED = 60
+# No link is followed in a directory that may be another user's.
+_FIFO_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class GuardError(JSONRPCException):  # type: ignore[misc]
@@ -77,7 +79,7 @@ class GuardedFifo(FIFO):  # type: ignore[misc]
             os.mkfifo(reply_path, 0o600)
             _let_server_write(reply_path)
             # The reader first: the server finds the reply FIFO open when it answers.
-            reply = os.open(reply_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            reply = os.open(reply_path, os.O_RDONLY | _FIFO_FLAGS)
             try:
                 self._write(request, deadline)
                 answer = self._read(reply, deadline)
@@ -91,7 +93,7 @@ class GuardedFifo(FIFO):  # type: ignore[misc]
         return _reply(answer)
 
     def _write(self, request: bytes, deadline: float) -> None:
-        fd = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = os.open(self._path, os.O_WRONLY | _FIFO_FLAGS)
         try:
             if not stat.S_ISFIFO(os.fstat(fd).st_mode):
                 raise GuardError(f"{self._path} is not a FIFO", running=False)
@@ -258,7 +260,7 @@ def _let_server_write(path: Path) -> None:
     is shared with a group must be able to write to it."""
     home = path.parent.stat()
     if os.geteuid() == 0 and home.st_uid != 0:
-        os.chown(path, home.st_uid, -1)
+        os.chown(path, home.st_uid, -1, follow_symlinks=False)
     elif home.st_uid != os.geteuid():
         # We are of the group: its bit on the directory has made our file the group's as well.
         path.chmod(0o660)

@@ -177,12 +177,13 @@ class Launch:
             "user": account.user if account else "",
             "group": self.project.settings.mi_group if account else "",
         }
-        write_private(record_path(self.files), json.dumps(record).encode())
+        write_private(record_path(self.project), json.dumps(record).encode())
 
 
-def record_path(files: RunFiles) -> Path:
-    """What is to be known of the running server: how it was started."""
-    return files.directory / "started.json"
+def record_path(project: Project) -> Path:
+    """What is to be known of the running server: how it was started, and as whom. Not in its run
+    directory, which may be that user's: they would choose whom root starts it as."""
+    return project.state_dir / "started.json"
 
 
 def settings_part(path: Path) -> str:
@@ -200,10 +201,9 @@ def live_config(project: Project, files: RunFiles, account: Account | None) -> P
     copy = files.directory / MAIN
     text = main.read_text("utf-8", "surrogateescape")
     text = text.replace(str(main.with_name(SECRETS)), str(copy.with_name(SECRETS)))
-    write_private(copy, text.encode("utf-8", "surrogateescape"))
-    write_private(copy.with_name(SECRETS), main.with_name(SECRETS).read_bytes())
-    for path in (copy, copy.with_name(SECRETS)):
-        os.chown(path, account.uid, account.gid)
+    owner = (account.uid, account.gid)
+    write_private(copy, text.encode("utf-8", "surrogateescape"), owner=owner)
+    write_private(copy.with_name(SECRETS), main.with_name(SECRETS).read_bytes(), owner=owner)
     return copy
 
 

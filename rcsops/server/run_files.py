@@ -8,6 +8,7 @@ embedded server holds it while it runs; for a real OpenSIPS it is held by who st
 import contextlib
 import fcntl
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,15 +113,22 @@ def running_pid(files: RunFiles) -> int | None:
         os.close(fd)
 
 
-def write_private(path: Path, data: bytes) -> None:
-    """Writes a file that only its owner may read, in place of what was there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+def write_private(path: Path, data: bytes, *, owner: tuple[int, int] | None = None) -> None:
+    """Writes a file that only its owner may read, in place of what was there; ``owner`` is its
+    user and group when it is not for us."""
+    # A new file by a name that nobody guesses: in a run directory that root shares with the
+    # server's user a link may lie in wait at any other.
+    fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        os.write(fd, data)
-    finally:
-        os.close(fd)
-    temporary.replace(path)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            if owner is not None:
+                os.fchown(fd, *owner)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
 
 
 def load_secret(path: Path, size: int = 32) -> bytes:

@@ -200,8 +200,9 @@ class Project:
         try:
             run.mkdir(mode=0o700, exist_ok=True)
             os.chown(run, uid, gid)
-            # What is made in it belongs to the group as well (the set-group-ID bit).
-            run.chmod(0o2770 if for_group else 0o700)
+            # What is made in it belongs to the group as well (the set-group-ID bit), which makes
+            # its replies there, and touches nothing that others have made (the sticky bit).
+            run.chmod(0o3770 if for_group else 0o700)
         except OSError as error:
             raise SettingsError(
                 f"cannot make the directory {run}: {error.strerror}",

@@ -412,7 +412,7 @@ def test_in_the_foreground_it_ends_with_sigterm(lab: Lab) -> None:
 def test_an_interrupted_start_leaves_nothing(
     lab: Lab, words: tuple[str, ...], number: signal.Signals
 ) -> None:
-    done = lab.directory / ".rcsops" / "run" / "started.json"
+    done = lab.directory / ".rcsops" / "started.json"
     for _ in range(6):
         done.unlink(missing_ok=True)
         starting = subprocess.Popen(
@@ -469,6 +469,14 @@ def test_as_another_user_with_a_group(lab: Lab) -> None:
         assert lab.ok("mi", "uptime", RCSOPS_MI_TRANSPORT="datagram")
         assert json.loads(lab.ok("stop", "--json"))["how"] == "mi"
         assert not server_processes(run).pids
+
+        # It is started again as that user, who may write what they want into their run directory.
+        told = run / "started.json"
+        told.write_text('{"user": "root", "group": ""}')
+        os.chown(told, user.pw_uid, user.pw_gid)
+        lab.ok("start", **database)
+        found = json.loads(lab.ok("status", "--json", **database))
+        assert os.stat(f"/proc/{found['pid']}").st_uid == user.pw_uid
     finally:
         lab("stop")
         shutil.rmtree(shared, ignore_errors=True)
@@ -490,6 +498,15 @@ def test_the_group_may_use_mi_and_nobody_else(lab: Lab) -> None:
     lab.ok("start")
     run = Path(lab.json("status")["log"]).parent
     try:
+        # The script that `reload` reads is not theirs to replace.
+        script = run / "opensips.cfg"
+        moved = subprocess.run(
+            ["setpriv", *_as([group.gr_gid]), "mv", str(script), str(run / "other.cfg")],
+            capture_output=True,
+            check=False,
+        )
+        assert moved.returncode != 0
+        assert script.exists()
         for transport in ("fifo", "datagram"):
             assert "Up time" in as_nobody(lab, [group.gr_gid], transport, "mi", "uptime").stdout
             stranger = as_nobody(lab, [], transport, "mi", "uptime")
@@ -542,14 +559,26 @@ def nobody() -> pwd.struct_passwd:
     return pwd.getpwnam("nobody")
 
 
+def _as(groups: list[int]) -> list[str]:
+    who = ["--reuid", str(nobody().pw_uid), "--regid", str(nobody().pw_gid)]
+    return who + (["--groups", ",".join(map(str, groups))] if groups else ["--clear-groups"])
+
+
 def as_nobody(
     lab: Lab, groups: list[int], transport: str, *words: str
 ) -> "subprocess.CompletedProcess[str]":
     """A command of somebody with these groups and no rights beside them."""
-    who = ["--reuid", str(nobody().pw_uid), "--regid", str(nobody().pw_gid)]
-    who += ["--groups", ",".join(map(str, groups))] if groups else ["--clear-groups"]
     done = subprocess.run(
-        ["setpriv", *who, sys.executable, "-m", "rcsops", "--project", str(lab.directory), *words],
+        [
+            "setpriv",
+            *_as(groups),
+            sys.executable,
+            "-m",
+            "rcsops",
+            "--project",
+            str(lab.directory),
+            *words,
+        ],
         cwd="/",
         env=lab.environment | {"RCSOPS_MI_TRANSPORT": transport, "HOME": "/nonexistent"},
         capture_output=True,

@@ -151,6 +151,36 @@ def test_who_may_not_use_it_is_told_whose_it_is(served: Served) -> None:
     assert "--group" in caught.value.hint
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@both
+def test_a_link_in_the_place_of_a_reply_gives_nothing_away(
+    served: Served, tmp_path: Path, transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server's user may put one there, in a directory that is theirs, when root asks."""
+    ours = tmp_path / "ours"
+    ours.touch()
+    os.chown(served.files.directory, 65534, -1)
+    chown = os.chown
+
+    def after_a_swap(path: Path, *values: int, **options: bool) -> None:
+        path.unlink()
+        path.symlink_to(ours)
+        chown(path, *values, **options)
+
+    monkeypatch.setattr(os, "chown", after_a_swap)
+    with pytest.raises(MiUnreachable):
+        MiClient(served.files, transport=transport, timeout=0.5).call("uptime")
+    assert ours.stat().st_uid == 0
+
+
+def test_no_link_is_followed_to_a_fifo(served: Served) -> None:
+    elsewhere = served.files.directory / "elsewhere"
+    served.files.fifo.rename(elsewhere)
+    served.files.fifo.symlink_to(elsewhere)
+    with pytest.raises(MiUnreachable, match="symbolic link"):
+        MiClient(served.files, timeout=0.5).call("uptime")
+
+
 @both
 def test_a_stopped_server_is_given_up_and_can_go_on(served: Served, transport: str) -> None:
     client = MiClient(served.files, transport=transport, timeout=0.3)
