@@ -173,11 +173,8 @@ def _value(text: str) -> object:
 def commands(client: MiClient) -> list[str]:
     """The commands that the server knows, each by all of its names; raises `MiError`."""
     listed = [str(name) for name in client.call("which")]
-    known = set(listed)
-    if any(":" in name for name in listed):
-        # From 4.0 on the list has the new names alone.
-        known.update(filter(None, map(other_name, listed)))
-    return sorted(known)
+    # The list has the new names alone from 4.0 on, and the old ones before.
+    return sorted({*listed, *filter(None, map(other_name, listed))})
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,15 @@
 
 import asyncio
 import os
+import shutil
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from rcsops.errors import MiError, MiUnreachable
@@ -49,6 +52,36 @@ def test_refusals_have_a_line_and_exit_code_1(project: ServerShell) -> None:
     assert "AOR not found" in refused.err
     refused = project("mi", "ul_rm")
     assert "Invalid params" in refused.err
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [("ul_du", "ul_dump"), ("usrloc:du", "usrloc:dump"), ("core:up", "core:uptime")],
+)
+def test_bash_completes_both_names_of_a_command(
+    project: ServerShell, tmp_path: Path, typed: str, line: str
+) -> None:
+    """Bash breaks words at the colons of the new names."""
+    program = tmp_path / "bin" / "rcsops"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m rcsops "$@"\n')
+    program.chmod(0o755)
+    environment = project.shell.environment
+    bash = pexpect.spawn(
+        "bash",
+        ["--norc", "--noprofile"],
+        cwd=str(project.shell.directory),
+        env=environment | {"PATH": f"{program.parent}:{environment['PATH']}", "PS1": "ready> "},
+        encoding="utf-8",
+        timeout=30,
+    )
+    bash.sendline('eval "$(rcsops completion bash)"; echo set"_up"')
+    bash.expect_exact("set_up")
+    bash.expect_exact("ready> ")
+    bash.send(f"rcsops mi {typed}\t")
+    bash.expect_exact(f"rcsops mi {line} ")
+    bash.close(force=True)
 
 
 def test_contacts_of_all_and_of_one(project: ServerShell) -> None:
