@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-__all__ = ["visible"]
+__all__ = ["shown", "visible"]
 
 # Cc: C0 and C1 controls, with the escape that starts a terminal sequence. Cf: format characters,
 # with those that turn the direction of writing. Cs, Co, Cn: no character at all. Zl, Zp: line and
@@ -32,6 +32,18 @@ def visible(text: str, *, keep: str = "") -> str:
             each if each in keep or _is_shown(each) else _written_out(ord(each)) for each in part
         )
         for part in parts[::2]
+    )
+    return "".join(parts)
+
+
+def shown(text: str, *, keep: str = "") -> str:
+    """What of ``text`` `visible` leaves as it is; the rest is left out, not written out.
+
+    For what a person types or pastes, where an escape sequence would be a mistake.
+    """
+    parts = _REGION_FLAG.split(text)
+    parts[::2] = (
+        "".join(each for each in part if each in keep or _is_shown(each)) for part in parts[::2]
     )
     return "".join(parts)
 

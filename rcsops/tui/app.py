@@ -25,7 +25,7 @@ from rcsops.transport.loop import settle_collector
 from rcsops.tui.desk import AlertDesk
 from rcsops.tui.exporting import EXPORT_COMMAND
 from rcsops.tui.hearing import Ear
-from rcsops.tui.keys import keys_of, palette_binding, teach_terminal_keys
+from rcsops.tui.keys import key_brief, keys_of, palette_binding, teach_terminal_keys
 from rcsops.tui.paint import LINK, plain_text
 from rcsops.tui.palette import Offer, Palette
 from rcsops.tui.reader import Reader
@@ -203,6 +203,10 @@ class ChatApp(TerminalApp, inherit_bindings=False):
         except DatabaseError as error:
             self._complain(error)
         self.view.tell()
+
+    def get_key_display(self, binding: Binding) -> str:
+        """A key as the line at the bottom has it."""
+        return key_brief(binding.key)
 
     def _complain(self, error: RcsopsError) -> None:
         self.notify(visible(error.one_line), severity="error", timeout=10, markup=False)
@@ -446,14 +450,14 @@ class ChatApp(TerminalApp, inherit_bindings=False):
 
     def show_help(self) -> None:
         """The keys and commands."""
-        self.push_screen(WordsScreen("Help", help_words(_COMMANDS, self._bound)))
+        self.push_screen(WordsScreen("Help", partial(help_words, _COMMANDS, self._bound)))
 
     def show_security(self) -> None:
         """What is encrypted."""
         shown = self.state.shown
         session = shown.security if shown is not None and shown.session == "open" else ""
         words = security_words(Security(self._setup.transport), session)
-        self.push_screen(WordsScreen("What is encrypted, and what is not", words))
+        self.push_screen(WordsScreen("What is encrypted, and what is not", lambda _width: words))
 
     def next_theme(self) -> None:
         """The next of the themes."""

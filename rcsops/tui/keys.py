@@ -12,6 +12,7 @@ from rcsops.settings.chat import CHAT_KEYS
 __all__ = [
     "bindings",
     "bound_keys",
+    "key_brief",
     "key_name",
     "keys_of",
     "palette_binding",
@@ -28,7 +29,7 @@ _SHOWN = {
     "yank": "Copy",
     "resend": "Resend",
     "open": "Open",
-    "leave": "Back",
+    "leave": "Write",
 }
 _FIRST = ("quit", "commands", "page-up", "page-down", "accept", "decline", "next-unread")
 _NAMES = {
@@ -81,6 +82,11 @@ def key_name(key: str) -> str:
     *modifiers, last = key.split("+")
     name = _NAMES.get(last, last.upper() if len(last) > 1 or modifiers == ["ctrl"] else last)
     return "-".join([*(each.capitalize() for each in modifiers), name])
+
+
+def key_brief(key: str) -> str:
+    """A key where there is little room: "^Q", "Alt-a", "F1"."""
+    return key_name(key).replace("Ctrl-", "^")
 
 
 class _TerminalKey(StrEnum):

@@ -1,4 +1,8 @@
-"""The colours: dark, light, and high contrast."""
+"""The colours: dark, light, and high contrast.
+
+Whatever is to be read has a contrast of 4.5 to 1 with what it stands on (WCAG 2.2, 1.4.3), also the
+muted and the chosen; a test measures it in every state of the screen.
+"""
 
 from textual.theme import Theme
 
@@ -6,6 +10,23 @@ __all__ = ["NAMES", "THEMES"]
 
 NAMES = {"dark": "rcsops-dark", "light": "rcsops-light", "contrast": "rcsops-contrast"}
 """What the settings call them."""
+
+
+def _marked(ground: str) -> dict[str, str]:
+    """What the line stands on that is chosen: on it, too, muted words can be read."""
+    return {"marked": ground, "block-cursor-blurred-background": ground}
+
+
+def _scrollbar(track: str, thumb: str, grabbed: str) -> dict[str, str]:
+    """One that is seen where something scrolls, and not where nothing does."""
+    tracks = ("background", "background-hover", "background-active", "corner-color")
+    return {
+        **{f"scrollbar-{name}": track for name in tracks},
+        "scrollbar": thumb,
+        "scrollbar-hover": grabbed,
+        "scrollbar-active": grabbed,
+    }
+
 
 THEMES = (
     Theme(
@@ -21,7 +42,14 @@ THEMES = (
         surface="#1c1f29",
         panel="#262a37",
         dark=True,
-        variables={"footer-key-foreground": "#7aa2f7", "border": "#3b4261"},
+        variables={
+            "footer-key-foreground": "#7aa2f7",
+            "border": "#3b4261",
+            "text-muted": "#a9aebc",
+            "foreground-muted": "#969cae",
+            **_marked("#2f3856"),
+            **_scrollbar("#16181f", "#4a5178", "#7aa2f7"),
+        },
     ),
     Theme(
         name="rcsops-light",
@@ -36,7 +64,14 @@ THEMES = (
         surface="#f1f1ee",
         panel="#e3e4e2",
         dark=False,
-        variables={"footer-key-foreground": "#1d4fa8", "border": "#b9bcc4"},
+        variables={
+            "footer-key-foreground": "#1d4fa8",
+            "border": "#b9bcc4",
+            "text-muted": "#51565f",
+            "foreground-muted": "#5a5f6b",
+            **_marked("#cdd9ee"),
+            **_scrollbar("#fbfbf9", "#a9b1c4", "#1d4fa8"),
+        },
     ),
     Theme(
         name="rcsops-contrast",
@@ -57,6 +92,8 @@ THEMES = (
             "text-muted": "#e0e0e0",
             "foreground-muted": "#e0e0e0",
             "border": "#ffffff",
+            **_marked("#404000"),
+            **_scrollbar("#000000", "#b0b0b0", "#ffff00"),
         },
     ),
 )

@@ -65,6 +65,111 @@ async def test_a_conversation(stage: Stage) -> None:
         await screen.shows("you write no longer to bob", "○ bob  no session")
 
 
+async def test_another_theme_is_that_of_the_rows_as_well(stage: Stage) -> None:
+    async with talking(stage) as (screen, bob):
+        await bob.send("can you read this?")
+        await screen.shows("▌ can you read this?")
+
+        def ink() -> set[tuple[str, str]]:
+            return {
+                (segment.style.color.name, segment.style.bgcolor.name)
+                for strip in screen.app.screen._compositor.render_strips()
+                for segment in strip
+                if segment.text == "can you read this?" and segment.style
+                if segment.style.color and segment.style.bgcolor
+            }
+
+        assert ink() == {("#d5d9e8", "#16181f")}
+        await screen.press("f4")
+        await screen.until(lambda: ink() == {("#1c2230", "#fbfbf9")}, "of the light theme")
+        await bob.send("and this?")
+        await screen.shows("▌ can you read this?", "▌ and this?")
+
+
+async def test_what_stands_where_nothing_was_said(stage: Stage) -> None:
+    async with stage.screen("alex", size=(60, 20)) as screen:
+        await screen.shows("Nobody is chosen yet", "Ctrl-B shows your contacts", "/invite PEER")
+        await screen.press("ctrl+b", "enter")
+        await screen.shows(
+            "Nothing was said with bob yet", "What you write invites bob to a session"
+        )
+        await screen.type("/message bob\n")
+        await screen.hides("Nothing was said with bob yet")
+
+
+async def test_the_line_of_keys_cuts_none_in_two(stage: Stage) -> None:
+    async with talking(stage, size=(60, 20)) as (screen, bob):
+        await bob.send("hi")
+        await screen.shows("^Q Quit", "F1 Help", "Esc Messages", "^P Commands")
+        assert screen.lines[-1] == "".join(
+            (" ^Q Quit", " F1 Help", " F2 Protocol", " Esc Messages", " ^P Commands")
+        )
+        await screen.press("escape")
+        await screen.shows("y Copy", "r Resend", "o Open")
+        assert "Messages" not in screen.lines[-1]
+        # What is done with a marked message is not offered beside the protocol.
+        await screen.press("f2")
+        await screen.shows("s States", "e Export", "m Compare", "F1 Help")
+        assert "Copy" not in screen.lines[-1]
+        await screen.pilot.resize_terminal(250, 80)
+        await screen.shows("^F Search Alt-a Unread ^P Commands")
+
+
+async def test_the_help_of_a_narrow_terminal(stage: Stage) -> None:
+    async with stage.screen("alex", size=(60, 20)) as screen:
+        await screen.press("f1")
+        # What a key does goes on below itself, not below the key.
+        await screen.until(
+            lambda: (
+                re.search(r"│ Ctrl-Q +end the .*│\s*│ {10,}and leave", screen.text, re.S) is not None
+            ),
+            "set in",
+        )
+        await screen.pilot.resize_terminal(100, 30)
+        await screen.shows("end the sessions, unregister and leave")
+
+
+async def test_conversations_by_their_place_and_those_that_are_unread(stage: Stage) -> None:
+    async with stage.agent("carol") as carol, talking(stage) as (screen, _bob):
+        await (await carol.send_message("alex", "psst")).delivered()
+        await screen.shows("1 unread elsewhere")
+        for name in ("bob", "carol"):
+            at = [each.name for each in screen.app.state.ordered()].index(name)
+            await screen.press(f"alt+{at + 1}")
+            await screen.until(lambda name=name: name in screen.app.state.current, name)
+        await (await carol.send_message("alex", "psst again")).delivered()
+        await screen.type("/invite bob\n")
+        await screen.shows("● bob")
+        await (await carol.send_message("alex", "once more")).delivered()
+        await screen.shows("1 unread elsewhere")
+        # A third, who has nothing to say.
+        await screen.type("/message alex\n")
+        await screen.type("/invite bob\n")
+        await screen.until(lambda: "bob" in screen.app.state.current, "bob")
+        everybody = {each.name for each in screen.app.view.list.items}
+        await screen.press("ctrl+b", "u")
+        await screen.shows("unread alone · u shows all")
+        assert {each.name for each in screen.app.view.list.items} == {"bob", "carol"} < everybody
+        await screen.press("u")
+        await screen.hides("unread alone")
+        assert {each.name for each in screen.app.view.list.items} == everybody
+
+
+async def test_emoji_of_several_characters_are_written_as_they_are(stage: Stage) -> None:
+    family, heart = "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\u2764\ufe0f"
+    persian, wales = "می\u200cخواهم", "\U0001f3f4\U000e0067\U000e0062\U000e007f"
+    async with talking(stage) as (screen, bob):
+        # By keys, and pasted with what must not be obeyed.
+        composer = screen.app.view.composer
+        for character in f"{family} ":
+            composer.post_message(events.Key(character, character))
+        pasted = f"{family} {heart} {persian} {wales} \x1b[2J\u202e"
+        composer.post_message(events.Paste(pasted))
+        await screen.until(lambda: "[2J" in composer.text, "pasted")
+        await screen.press("enter")
+        assert await heard(bob) == f"{family} {family} {heart} {persian} {wales} [2J"
+
+
 async def test_what_is_written_invites(stage: Stage) -> None:
     async with (
         stage.agent("bob") as bob,
@@ -338,16 +443,24 @@ async def test_peers_words_are_not_obeyed(stage: Stage) -> None:
 async def test_search_goes_to_the_place(stage: Stage) -> None:
     async with talking(stage) as (screen, bob):
         for number in range(60):
-            await bob.send(f"message {number}{' with a needle' if number == 3 else ''}")
+            await bob.send(f"message {number}{' with hay and hay and a needle' if number == 3 else ''}")
         await screen.shows("▌ message 59")
         await screen.press("ctrl+f")
         await screen.type("NEEDLE")
-        await screen.shows("1 found", "from bob: message 3 with a needle")
+        await screen.shows("1 found", "from bob: message 3 with hay and hay and a needle")
         await screen.press("enter")
-        await screen.shows("▌ message 3 with a needle", "received ")
+        await screen.shows("▌ message 3 with hay and hay and a needle", "received ")
         assert "message 59" not in "\n".join(line[30:] for line in screen.lines)
         await screen.press("end")
         await screen.shows("▌ message 59")
+        # Also in a line that has not room for all of it.
+        await screen.pilot.resize_terminal(60, 20)
+        await screen.press("ctrl+f")
+        await screen.shows("the names of files")
+        await screen.type("needle")
+        await screen.shows("1 found", "from bob: …")
+        found = next(line for line in screen.lines if "from bob: …" in line)
+        assert "needle" in found
 
 
 async def test_the_place_is_kept(stage: Stage) -> None:
@@ -485,6 +598,8 @@ async def test_the_protocol_beside_the_chat(stage: Stage) -> None:
         await screen.press("a", "home")
         await screen.shows("everything", "REGISTER sip:rcs.example SIP/2.0")
         assert "secret of alex" not in screen.text
+        await screen.press("y")
+        assert screen.app.clipboard.startswith("REGISTER sip:rcs.example SIP/2.0\nVia: ")
         await screen.press("f2")
         await screen.hides("SIP and MSRP of")
 

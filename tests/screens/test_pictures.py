@@ -1,4 +1,5 @@
-"""What each state of the screen looks like beside what it did, in three sizes and two themes.
+"""What each state of the screen looks like beside what it did, in three sizes and two themes, and
+whether all of it can be read, in three.
 
 UPDATE_PICTURES=1 writes what it looks like now.
 """
@@ -9,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from rich.color import Color
 from textual.strip import Strip
 from textual.widget import Widget
 from textual.widgets import Input, TextArea
@@ -54,6 +56,35 @@ def picture(screen: Screen, parts: list[Widget] | None = None) -> str:
     return normalised("\n".join([*text, "", *_folded(colours), "", *legend, ""]))
 
 
+def too_faint(screen: Screen) -> list[str]:
+    """Words whose contrast with what they stand on is less than 4.5 to 1 (WCAG 2.2, 1.4.3); of a
+    dialog those in its box."""
+    strips = screen.app.screen._compositor.render_strips()
+    if len(screen.app.screen_stack) > 1:
+        box = screen.app.screen.query_one("#box").region
+        strips = [strips[y].crop(box.x, box.right) for y in box.line_range]
+    faint = []
+    for segment in (segment for strip in strips for segment in strip):
+        style = segment.style
+        if style is None or style.color is None or style.bgcolor is None:
+            continue
+        if not any(character.isalnum() for character in segment.text):
+            continue
+        dark, bright = sorted(_luminance(each) for each in (style.color, style.bgcolor))
+        ratio = (bright + 0.05) / (dark + 0.05)
+        if ratio < 4.5:
+            faint.append(f"{ratio:.2f} {style.color.name} on {style.bgcolor.name}: {segment.text}")
+    return faint
+
+
+def _luminance(colour: Color) -> float:
+    parts = [each / 255 for each in colour.get_truecolor()]
+    red, green, blue = (
+        each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
 def _folded(lines: list[str]) -> list[str]:
     """Equal lines once, with how often they come."""
     folded: list[tuple[str, int]] = []
@@ -65,10 +96,11 @@ def _folded(lines: list[str]) -> list[str]:
     return [line if count == 1 else f"{line}  ({count} lines)" for line, count in folded]
 
 
-# 60 pictures of a real conversation, on a machine that may have more to do.
+# 130 pictures of a real conversation, on a machine that may have more to do.
 @pytest.mark.timeout(400)
-async def test_every_state_looks_as_it_did(tmp_path: Path) -> None:
+async def test_every_state_can_be_read_and_looks_as_it_did(tmp_path: Path) -> None:
     wrong: list[str] = []
+    faint: list[str] = []
     update = bool(os.environ.get("UPDATE_PICTURES"))
     made_with = KEPT / "made-with.txt"
     if update:
@@ -78,14 +110,11 @@ async def test_every_state_looks_as_it_did(tmp_path: Path) -> None:
         pytest.skip(f"the pictures were made with {made_with.read_text().strip()}")
 
     async def look(name: str, screen: Screen) -> None:
-        if name in ("protocol", "help"):
-            # Every message has names that no other has, and every new command is in the help.
-            return
         screen.app.state.latency = 0.003
         for writing in (*screen.app.view.query(TextArea), *screen.app.screen.query(Input)):
             writing.cursor_blink = False
         for size, cells in SIZES.items():
-            for theme in THEMES:
+            for theme in (*THEMES, "contrast"):
                 screen.app.theme = THEME_NAMES[theme]
                 await screen.pilot.resize_terminal(*cells)
                 await screen.pilot.pause()
@@ -93,6 +122,11 @@ async def test_every_state_looks_as_it_did(tmp_path: Path) -> None:
                 # A message is read with all the room where a terminal is low.
                 screen.app.view.protocol.whole(name in PANES and size != "large")
                 await screen.pilot.pause()
+                faint.extend(f"{name}, {size}, {theme}: {each}" for each in too_faint(screen))
+                if name in ("protocol", "help") or theme not in THEMES:
+                    # Every message has names that no other has, and every new command is in the
+                    # help.
+                    continue
                 parts = still(name, screen)
                 await screen.pilot.pause()
                 now = picture(screen, parts)
@@ -113,4 +147,5 @@ async def test_every_state_looks_as_it_did(tmp_path: Path) -> None:
 
     with Stage(tmp_path, *NAMES) as stage:
         await walk(stage, look)
+    assert not faint, "\n".join(faint[:50])
     assert not wrong, "\n".join(wrong[:200])

@@ -100,6 +100,17 @@ def test_without_colours(tmux: list[str], stage: Stage) -> None:
     alex.shows("ended 0")
 
 
+def test_a_terminal_that_never_had_the_focus_shows_the_keys(
+    tmux: list[str], stage: Stage
+) -> None:
+    focus = ["set", "-g", "exit-empty", "off", ";", "set", "-g", "focus-events", "on"]
+    subprocess.run([*tmux, "start-server", ";", *focus], check=True)
+    alex = opened(tmux, stage.directory, stage.server.environment, "alex")
+    alex.shows("● alex at", "^Q Quit F1 Help")
+    alex.press("C-q")
+    alex.shows("ended 0")
+
+
 def test_a_terminal_that_does_not_tell_its_size(stage: Stage) -> None:
     """No signal comes from one that is not the session's own, as within some containers."""
     ours, its = pty.openpty()

@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from rcsops.text import visible
+from rcsops.text import shown, visible
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_is_shown_as_it_came(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "written"),
     [
         ("abc\u202edef", "abc\\u202edef"),
         ("\u2067x\u2069", "\\u2067x\\u2069"),
@@ -36,8 +36,15 @@ def test_is_shown_as_it_came(text: str) -> None:
         ("\ufdd0\U0001ffff", "\\ufdd0\\U0001ffff"),
     ],
 )
-def test_is_written_out(text: str, shown: str) -> None:
-    assert visible(text) == shown
+def test_is_written_out(text: str, written: str) -> None:
+    assert visible(text) == written
+
+
+def test_what_is_not_shown_is_left_out() -> None:
+    family, wales = "👨\u200d👩\u200d👧", "🏴\U000e0067\U000e0062\U000e007f"
+    text = f"a\x1b[2J\u202e{family}\U000e0041 می\u200cخواهم\n{wales}\t\r"
+    assert shown(text) == f"a[2J{family} می\u200cخواهم{wales}"
+    assert shown(text, keep="\n\t") == f"a[2J{family} می\u200cخواهم\n{wales}\t"
 
 
 def test_only_emoji_are_taken_without_a_category() -> None:

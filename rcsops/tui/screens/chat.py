@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events, on
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.screen import Screen
-from textual.widgets import Footer
 
 from rcsops.errors import AgentError
 from rcsops.operations.wording import amount
@@ -23,6 +22,7 @@ from rcsops.tui.state import Changes, ChatState, Conversation
 from rcsops.tui.widgets.bars import HintLine, QuestionBar, StatusLine, TitleBar
 from rcsops.tui.widgets.composer import Composer
 from rcsops.tui.widgets.conversations import ConversationList
+from rcsops.tui.widgets.key_line import KeyLine
 from rcsops.tui.widgets.protocol import ProtocolPanel
 from rcsops.tui.widgets.timeline import Timeline
 from rcsops.tui.wire import Wire
@@ -67,10 +67,12 @@ class ChatScreen(Screen[None]):
         &.-whole #main, &.-whole #list { display: none; }
         &.-wide.-whole #list { display: none; }
         &.-wide.-whole #protocol { width: 100%; }
-        Footer { background: $panel; }
     }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings()]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *bindings(),
+        *(Binding(f"alt+{(at + 1) % 10}", f"nth({at})", show=False) for at in range(10)),
+    ]
 
     def __init__(
         self,
@@ -123,7 +125,7 @@ class ChatScreen(Screen[None]):
                 )
             yield ProtocolPanel(self._wire, self._snapshot, self._state.short, id="protocol")
         yield StatusLine(id="status", markup=False)
-        yield Footer(show_command_palette=False, compact=True)
+        yield KeyLine(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
         self.timeline = self.query_one(Timeline)
@@ -172,8 +174,32 @@ class ChatScreen(Screen[None]):
         elsewhere = state.unread - (shown.unread if shown is not None else 0)
         self.query_one(TitleBar).tell(shown, unread_elsewhere=elsewhere)
         self.query_one(StatusLine).tell(state, self._security)
+        self.timeline.instead(self._instead(shown))
         self.query_one(QuestionBar).ask(shown.asks if shown is not None else "")
         self._hint()
+
+    def _instead(self, shown: Conversation | None) -> tuple[str, ...]:
+        """What stands in the middle of a conversation without rows."""
+        helps = f"{keys_of('help', self._keymap)}: all keys and commands"
+        if shown is None:
+            how = "shows your contacts" if self.has_class("-narrow") else "goes to your contacts"
+            return (
+                "Nobody is chosen yet",
+                "",
+                f"{keys_of('list', self._keymap)} {how}",
+                "/invite PEER opens a session with somebody else",
+                helps,
+            )
+        if shown.rows is None:
+            # They are being read.
+            return ()
+        name = visible(shown.name)
+        how = {
+            "open": f"What you write goes to {name} directly",
+            "calling": f"What you write waits until {name} answers",
+            "letters": f"What you write reaches {name} through the server",
+        }.get(shown.session, f"What you write invites {name} to a session")
+        return (f"Nothing was said with {name} yet", "", how, helps)
 
     def show(self, conversation: Conversation, *, place: str = "") -> None:
         """Shows another conversation, or another part of it, whose rows are loaded."""
@@ -195,19 +221,22 @@ class ChatScreen(Screen[None]):
 
     def _hint(self) -> None:
         shown = self._state.shown
+        types = ""
+        if shown is not None and shown.composing_at:
+            types = f"{visible(shown.name)} is typing …"
         if self._dropped is not None:
             path, _ = self._dropped
             try:
                 size = f" ({amount(path.stat().st_size)})"
             except OSError:
                 size = ""
-            words = f"Enter sends the file {path.name}{size}, Esc writes its name instead"
+            words = f"Enter sends the file {path.name}{size}, Esc pastes its name"
             text = Content.styled(visible(words), "$text-warning")
         elif self._offers:
-            self.query_one(HintLine).offer(self._offers)
+            self.query_one(HintLine).offer(self._offers, types)
             return
-        elif shown is not None and shown.composing_at:
-            text = Content.styled(f"{visible(shown.name)} is typing …", "$text-success")
+        elif types:
+            text = Content.styled(types, "$text-success")
         elif self.timeline.marked is not None and self.timeline.has_focus:
             text = Content(self._about_marked())
         else:
@@ -376,6 +405,12 @@ class ChatScreen(Screen[None]):
     def action_previous(self) -> None:
         """Goes to the conversation above."""
         self._step(-1)
+
+    def action_nth(self, at: int) -> None:
+        """Goes to one of the first conversations of the list."""
+        peers = [each.peer for each in self.list.items]
+        if at < len(peers):
+            self.chat.open(peers[at])
 
     def _step(self, step: int) -> None:
         peers = [each.peer for each in self._state.ordered()]

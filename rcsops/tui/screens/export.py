@@ -95,6 +95,8 @@ class ExportScreen(ModalScreen[Path | None]):
         #where { height: 1; margin-top: 1; color: $text-muted; }
         Input { border: none; height: 1; padding: 0; background: $panel; }
         Checkbox { border: none; padding: 0; background: $surface; }
+        Checkbox > .toggle--button { color: $background; background: $foreground-muted; }
+        Checkbox:focus > .toggle--button { color: $background; background: $primary; }
         #wrong { height: auto; color: $text-error; }
     }
     """

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -15,11 +16,13 @@ from textual.widgets.option_list import Option
 from rcsops.operations.history import HistoryMessage, local_time
 from rcsops.text import visible
 from rcsops.tui.paint import clipped
-from rcsops.tui.styles import MUTED
 
 __all__ = ["SearchScreen"]
 
 _LIMIT = 200
+# In less there is no room for the time of day as well.
+_ROOMY = 60
+_HINT = "the words of messages and the names of files, in capitals or not"
 
 
 class SearchScreen(ModalScreen["tuple[HistoryMessage, str] | None"]):
@@ -39,6 +42,10 @@ class SearchScreen(ModalScreen["tuple[HistoryMessage, str] | None"]):
         Input:focus { border: none; }
         OptionList { height: 1fr; border: none; background: $surface; padding: 0; }
         OptionList:focus { border: none; }
+        OptionList > .option-list--option-highlighted {
+            color: $foreground; background: $marked; text-style: none;
+        }
+        Input > .input--placeholder { color: $text-muted; }
         #found { height: 1; color: $text-muted; }
     }
     """
@@ -66,7 +73,7 @@ class SearchScreen(ModalScreen["tuple[HistoryMessage, str] | None"]):
             box.border_subtitle = "Enter goes to a message, Esc closes"
             yield Input(placeholder="what to look for", id="sought")
             yield OptionList(id="results", markup=False)
-            yield Static("", id="found", markup=False)
+            yield Static(_HINT, id="found", markup=False)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._look(event.value.strip())
@@ -74,29 +81,39 @@ class SearchScreen(ModalScreen["tuple[HistoryMessage, str] | None"]):
     @work(exclusive=True)
     async def _look(self, text: str) -> None:
         self._found = await self._search(text) if text else []
+        self._list(0 if self._found else None)
+        count = len(self._found)
+        more = f"the last {count}" if count >= _LIMIT else str(count)
+        self.query_one("#found", Static).update(Content(f"{more} found" if text else _HINT))
+
+    def _list(self, highlighted: int | None) -> None:
+        """Shows what was found, each in a line."""
         results = self.query_one(OptionList)
         results.clear_options()
         width = max(20, results.size.width - 4)
         results.add_options([Option(self._line(message, width)) for message in self._found])
-        if self._found:
-            results.highlighted = 0
-        count = len(self._found)
-        more = f"the last {count}" if count >= _LIMIT else str(count)
-        self.query_one("#found", Static).update(Content(f"{more} found" if text else ""))
+        results.highlighted = highlighted
+
+    def on_resize(self) -> None:
+        """The lines are cut where there is room to."""
+        results = self.query_one(OptionList)
+        self.call_after_refresh(lambda: self._list(results.highlighted))
 
     def _line(self, message: HistoryMessage, width: int) -> Content:
         at = local_time(message.stored_at)
         way = "from" if message.direction == "in" else "to"
-        head = f"{at:%Y-%m-%d %H:%M} {way} {visible(self._short(message.peer))}: "
+        when = f"{at:%Y-%m-%d %H:%M}" if width >= _ROOMY else f"{at:%Y-%m-%d}"
+        head = f"{when} {way} {visible(self._short(message.peer))}: "
         text = message.text or (message.attachment.name if message.attachment else "")
         said = visible(" ".join(text.split()))
         low, sought = said.lower(), self.query_one(Input).value.strip().lower()
         at_index = low.find(sought)
         # What was found is to be seen, however far inside it is.
-        if at_index > width - len(head) - len(sought) - 10:
-            said = "…" + said[max(0, at_index - 20) :]
+        room = width - cell_len(head)
+        if cell_len(said[: at_index + len(sought)]) >= room:
+            said = "…" + said[max(0, at_index - max(0, min(20, (room - len(sought)) // 2))) :]
         return Content.assemble(
-            Content.styled(head, MUTED), Content(clipped(said, width - len(head)))
+            Content.styled(head, "$text-muted"), Content(clipped(said, room))
         )
 
     def action_results(self) -> None:

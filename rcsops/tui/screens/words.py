@@ -1,5 +1,6 @@
 """Screens of words over the chat: help, and what is encrypted."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -11,9 +12,12 @@ from textual.widgets import Static
 
 __all__ = ["WordsScreen"]
 
+_WIDEST = 92
+
 
 class WordsScreen(ModalScreen[None]):
-    """Some words under a title; any of Esc, Enter, q takes it away."""
+    """Words under a title, as ``lay_out`` makes them for so many columns; any of Esc, Enter, q takes
+    them away."""
 
     DEFAULT_CSS = """
     WordsScreen {
@@ -33,13 +37,18 @@ class WordsScreen(ModalScreen[None]):
         Binding("escape,enter,q,f1,f3,question_mark", "dismiss", "Close", show=False),
     ]
 
-    def __init__(self, title: str, words: Content) -> None:
+    def __init__(self, title: str, lay_out: Callable[[int], Content]) -> None:
         super().__init__()
         self._title = title
-        self._words = words
+        self._lay_out = lay_out
 
     def compose(self) -> ComposeResult:
-        box = VerticalScroll(Static(self._words, id="words"), id="box")
+        box = VerticalScroll(Static(id="words", markup=False), id="box")
         box.border_title = self._title
-        box.border_subtitle = "Esc closes"
+        box.border_subtitle = "PgDn more · Esc closes"
         yield box
+
+    def on_resize(self) -> None:
+        """They are laid out in the columns within the box, beside its scrollbar."""
+        columns = min(self.size.width * 9 // 10, _WIDEST) - len("│ ┃ │")
+        self.query_one("#words", Static).update(self._lay_out(columns))

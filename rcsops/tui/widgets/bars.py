@@ -11,15 +11,23 @@ from textual.message import Message
 from textual.widgets import Button, Static
 
 from rcsops.text import visible
+from rcsops.tui.paint import clipped
 from rcsops.tui.security import Security
 from rcsops.tui.state import ChatState, Conversation
 from rcsops.tui.styles import MUTED
 
 __all__ = ["HintLine", "QuestionBar", "StatusLine", "TitleBar"]
+# Less than this is no name.
+_SHORTEST = 8
 
 
 class _Line(Static):
-    """A line of words, drawn only when they are others than before."""
+    """A line of words, drawn only when they are others than before; cut with an ellipsis where
+    there is no room for them."""
+
+    DEFAULT_CSS = """
+    _Line { text-wrap: nowrap; text-overflow: ellipsis; }
+    """
 
     _said: Content | None = None
 
@@ -40,29 +48,36 @@ class TitleBar(_Line):
     def tell(self, conversation: Conversation | None, *, unread_elsewhere: int) -> None:
         """Says how things stand with a peer."""
         if conversation is None:
-            words = "choose a contact, type /invite PEER, or wait for an invitation"
-            if self.content_size.width < len(words):
-                words = "choose a contact, or type /invite PEER"
-            self.say(Content.styled(words, MUTED))
+            self.say(Content.styled("no conversation is open", MUTED))
             return
         session = conversation.session
-        words, style = {
-            "open": ("session open", "$text-success"),
-            "calling": ("inviting …", "$text-warning"),
-            "letters": ("without a session", "$text-warning"),
-        }.get(session, ("no session: what you write opens one", MUTED))
-        mark = {"open": "● ", "calling": "◌ ", "letters": "✉ "}.get(session, "○ ")
-        parts = [
-            Content.styled(mark, style),
-            Content.styled(visible(conversation.name), "bold"),
-            Content("  "),
-            Content.styled(words, style),
-        ]
-        if session == "open" and self.size.width >= 70:
-            parts.append(Content.styled(f"  direct, {conversation.ends}", MUTED))
-        if unread_elsewhere:
-            parts.append(Content.styled(f"  {unread_elsewhere} unread elsewhere", "$text-error"))
-        self.say(Content.assemble(*parts))
+        mark, words, style = {
+            "open": ("●", "session open", "$text-success"),
+            "calling": ("◌", "inviting …", "$text-warning"),
+            "letters": ("✉", "without a session", "$text-warning"),
+        }.get(session, ("○", "no session: what you write opens one", MUTED))
+        if conversation.asks and not session:
+            words, style = "waits for your answer", "$text-warning"
+        room = self.content_size.width - len("  ")
+        unread = f"  {unread_elsewhere} unread elsewhere" if unread_elsewhere else ""
+        name = visible(conversation.name)
+        taken = cell_len(f"{mark} {name}  {words}{unread}")
+        if taken > room and unread:
+            unread = f"  {unread_elsewhere} unread"
+        ends = f"  direct, {conversation.ends}" if session == "open" else ""
+        if taken + len(ends) > room:
+            ends = ""
+        head = cell_len(f"{mark}   {words}{unread}")
+        self.say(
+            Content.assemble(
+                Content.styled(f"{mark} ", style),
+                Content.styled(clipped(name, max(room - head, _SHORTEST)), "bold"),
+                Content("  "),
+                Content.styled(words, style),
+                Content.styled(ends, MUTED),
+                Content.styled(unread, "$text-error"),
+            )
+        )
 
 
 class QuestionBar(Horizontal):
@@ -110,16 +125,18 @@ class HintLine(_Line):
     HintLine { height: 1; padding: 0 1; color: $text-muted; background: $background; }
     """
 
-    def offer(self, choices: Sequence[str]) -> None:
-        """Says what can be completed: as many as there is room for, and whether there are more."""
+    def offer(self, choices: Sequence[str], also: str = "") -> None:
+        """Says what can be completed: as many as there is room for, and whether there are more;
+        and behind it something else."""
         words = ""
+        room = self.content_size.width - (len("   ") + cell_len(also) if also else 0)
         for choice in choices:
             longer = f"{words}   {visible(choice.strip())}" if words else visible(choice.strip())
-            if words and cell_len(longer) > self.content_size.width - len("   …"):
+            if words and cell_len(longer) > room - len("   …"):
                 words += "   …"
                 break
             words = longer
-        self.say(Content(words))
+        self.say(Content.assemble(words, Content.styled(f"   {also}" if also else "", "$text-success")))
 
 
 class StatusLine(_Line):
@@ -159,7 +176,8 @@ class StatusLine(_Line):
             _messages(state.shown, wide=wide),
         ]
         if state.latency is not None:
-            parts += [Content(" · "), Content(_milliseconds(state.latency))]
+            words = "round trip " if self.size.width >= 90 else ""
+            parts += [Content(" · "), Content(f"{words}{_milliseconds(state.latency)}")]
         self.say(Content.assemble(*parts))
 
 

@@ -13,6 +13,8 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
 
+from rcsops.text import shown
+
 __all__ = ["Composer", "dropped_file"]
 
 _MAX_REMEMBERED = 500
@@ -33,6 +35,7 @@ class Composer(TextArea):
         background: $surface;
         scrollbar-size-vertical: 1;
         &:focus { border: none; background-tint: $foreground 3%; }
+        & .text-area--placeholder { color: $text-muted; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -109,6 +112,13 @@ class Composer(TextArea):
             event.stop()
             event.prevent_default()
             return
+        character = event.character or ""
+        if character and not character.isprintable() and shown(character):
+            # What joins the parts of an emoji comes as a key of its own.
+            event.stop()
+            event.prevent_default()
+            self.paste(character)
+            return
         await super()._on_key(event)
 
     def _send(self) -> None:
@@ -160,7 +170,7 @@ class Composer(TextArea):
 
     def paste(self, text: str) -> None:
         """Writes something at the cursor, whatever it holds."""
-        clean = "".join(each for each in text if each in "\n\t" or each.isprintable())
+        clean = shown(text, keep="\n\t")
         if result := self._replace_via_keyboard(clean, *self.selection):
             self.move_cursor(result.end_location)
 

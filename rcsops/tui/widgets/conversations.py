@@ -22,6 +22,10 @@ from rcsops.tui.styles import background, ink, label
 
 __all__ = ["ConversationList"]
 
+# Lines that belong to no peer.
+_HEADING = -1
+_EMPTY, _CONTACTS, _FILTERED = range(3)
+_HEADINGS = ("", " Contacts", " unread alone · u shows all")
 _MARKS = {"open": "●", "calling": "◌", "letters": "✉", "": " "}
 
 
@@ -49,7 +53,7 @@ class ConversationList(ScrollView, can_focus=True):
         overflow-x: hidden;
         overflow-y: auto;
         & > .list--name { text-style: bold; }
-        & > .list--current { background: $primary 25%; }
+        & > .list--current { background: $marked; }
         & > .list--cursor { background: $foreground 12%; }
         & > .list--preview { color: $text-muted; }
         & > .list--badge { background: $error; color: $text; text-style: bold; }
@@ -63,6 +67,7 @@ class ConversationList(ScrollView, can_focus=True):
         Binding("up,k", "move(-1)", "Up", show=False),
         Binding("down,j", "move(1)", "Down", show=False),
         Binding("enter,space,right", "choose", "Open", show=False),
+        Binding("u", "unread", "Unread only", show=False),
     ]
 
     @dataclass
@@ -73,29 +78,35 @@ class ConversationList(ScrollView, can_focus=True):
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
+        self._all: Sequence[Conversation] = ()
         self._items: Sequence[Conversation] = ()
+        self._unread_alone = False
         self._lines: list[tuple[int, int]] = []
         self._current = ""
         self._cursor = 0
-        self._contacts_at = -1
         self._ground: tuple[int, Style] = (0, Style())
         self._drawn: dict[int, object] = {}
 
     def show(self, items: Sequence[Conversation], current: str) -> None:
         """Takes what there is, in its order, and the address of the one that is shown."""
         under = self._items[self._cursor].peer if self._cursor < len(self._items) else ""
+        self._all = items
+        if self._unread_alone:
+            items = [each for each in items if each.unread or each.asks or each.peer == current]
         self._items = items
         if current != self._current or not self.has_focus:
             under = current
         self._current = current
         self._cursor = next((i for i, each in enumerate(items) if each.peer == under), 0)
         lines: list[tuple[int, int]] = []
-        self._contacts_at = -1
+        contacts = False
         for index, each in enumerate(items):
-            if not each.known and self._contacts_at < 0:
-                self._contacts_at = len(lines)
-                lines += [(-1, 0)] * (2 if lines else 1)
+            if not each.known and not contacts:
+                contacts = True
+                lines += [(_HEADING, _EMPTY), (_HEADING, _CONTACTS)][0 if lines else 1 :]
             lines += [(index, 0), (index, 1)] if each.known else [(index, 0)]
+        if self._unread_alone:
+            lines += [(_HEADING, _EMPTY), (_HEADING, _FILTERED)]
         self._lines = lines
         size = Size(self.scrollable_content_region.width, len(lines))
         if size != self.virtual_size:
@@ -113,7 +124,7 @@ class ConversationList(ScrollView, can_focus=True):
             return None
         index, part = self._lines[line]
         if index < 0:
-            return line == self._contacts_at
+            return part
         each = self._items[index]
         said: tuple[object, ...]
         if part:
@@ -141,8 +152,7 @@ class ConversationList(ScrollView, can_focus=True):
             return Strip.blank(width, base)
         index, part = self._lines[line]
         if index < 0:
-            heading = line + 1 >= len(self._lines) or self._lines[line + 1][0] >= 0
-            text = " Contacts" if heading else ""
+            text = clipped(_HEADINGS[part], width)
             style = self._style("heading")
             return Strip([Segment(text, style)]).crop_extend(0, width, base).apply_style(base)
         item = self._items[index]
@@ -185,6 +195,11 @@ class ConversationList(ScrollView, can_focus=True):
         text = f"you: {said}" if item.preview_mine else said
         return [Segment(f"   {clipped(text, width - 4)}", self._style("preview"))]
 
+    @property
+    def items(self) -> Sequence[Conversation]:
+        """What stands in the list, in its order."""
+        return self._items
+
     # --- choosing ----------------------------------------------------------------------------
 
     def action_move(self, step: int) -> None:
@@ -195,6 +210,13 @@ class ConversationList(ScrollView, can_focus=True):
             self.scroll_to(y=line, animate=False)
         elif line + 2 > self.scroll_offset.y + self.scrollable_content_region.height:
             self.scroll_to(y=line + 2 - self.scrollable_content_region.height, animate=False)
+        self.refresh()
+
+    def action_unread(self) -> None:
+        """Shows what has something unread, or asks something, alone; again: everything."""
+        self._unread_alone = not self._unread_alone
+        self._drawn.clear()
+        self.show(self._all, self._current)
         self.refresh()
 
     def action_choose(self) -> None:

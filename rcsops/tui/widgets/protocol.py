@@ -71,6 +71,7 @@ class ProtocolPanel(Vertical):
         Binding("c", "origin", "With its origin", show=False),
         Binding("a", "all", "All or this"),
         Binding("t", "times", "Times", show=False),
+        Binding("y", "yank", "Copy", show=False),
         Binding("enter", "whole", "Open", show=False),
         Binding("escape", "back", "Back", show=False),
     ]
@@ -257,6 +258,13 @@ class ProtocolPanel(Vertical):
         ladder.seconds_alone = not ladder.seconds_alone
         ladder.refresh()
 
+    def action_yank(self) -> None:
+        """Copies the message that is opened, its credentials masked."""
+        if self._step is not None:
+            text = self._step.arrow.data.decode("utf-8", "replace")
+            self.app.copy_to_clipboard(visible(text.replace("\r\n", "\n"), keep="\n"))
+            self.app.notify("copied", timeout=2, markup=False)
+
     def action_whole(self) -> None:
         """What is opened gets all the room; again: no more."""
         self.whole(not self.has_class("-opened"))
@@ -337,7 +345,7 @@ class Ladder(ScrollView, can_focus=True, inherit_bindings=False):
         scrollbar-size-vertical: 1;
         overflow-x: hidden;
         padding: 0 1;
-        & > .ladder--cursor { background: $primary 25%; }
+        & > .ladder--cursor { background: $marked; }
         & > .ladder--held { background: $warning 25%; }
         & > .ladder--sip { color: $foreground; }
         & > .ladder--msrp { color: $text-accent; }

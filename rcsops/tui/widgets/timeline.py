@@ -2,11 +2,12 @@
 
 import bisect
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import accumulate
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -18,7 +19,7 @@ from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
-from rcsops.tui.paint import STYLES, Painter, Previews
+from rcsops.tui.paint import STYLES, Painter, Previews, clipped
 from rcsops.tui.rows import Row
 from rcsops.tui.styles import background, ink, label
 
@@ -49,7 +50,7 @@ class Timeline(ScrollView, can_focus=True):
         overflow-x: hidden;
         overflow-y: scroll;
         &:focus { background-tint: $foreground 2%; }
-        & > .timeline--cursor { background: $primary 25%; }
+        & > .timeline--cursor { background: $marked; }
         & > .timeline--time { color: $text-muted; }
         & > .timeline--tick { color: $text-muted; }
         & > .timeline--displayed { color: $accent; text-style: bold; }
@@ -65,7 +66,7 @@ class Timeline(ScrollView, can_focus=True):
         & > .timeline--link { color: $text-accent; text-style: underline; }
         & > .timeline--file { color: $foreground; text-style: bold; }
         & > .timeline--bar { color: $success; }
-        & > .timeline--track { color: $foreground 20%; }
+        & > .timeline--track { color: $foreground 35%; }
         & > .timeline--found { background: $warning; color: $background; text-style: bold; }
     }
     """
@@ -105,11 +106,13 @@ class Timeline(ScrollView, can_focus=True):
         self.sought = ""
         self.resend_key = "r"
         self.previews: Previews | None = None
+        self._instead: tuple[str, ...] = ()
         self._rows: list[Row] = []
         self.first_unread = ""
         self._blocks: list[list[list[Segment]]] = []
         self._starts: list[int] = [0]
         self._painter: Painter | None = None
+        self._restyled = False
         self._asked: tuple[bool, int] | None = None
         # Not asked of the place where it is: that changes when the widget shrinks.
         self._follows = True
@@ -143,6 +146,12 @@ class Timeline(ScrollView, can_focus=True):
         else:
             self._to_end()
         self.refresh()
+
+    def instead(self, words: tuple[str, ...]) -> None:
+        """Takes the lines that stand in the middle while there is no row."""
+        if words != self._instead:
+            self._instead = words
+            self.refresh()
 
     def appended(self, *, pruned: int = 0) -> None:
         """Rows were added at the end of the list, and ``pruned`` taken away at its beginning."""
@@ -231,15 +240,28 @@ class Timeline(ScrollView, can_focus=True):
         if top < bottom:
             self.refresh(Region(0, top, self.size.width, bottom - top))
 
+    def _styles(self) -> dict[str, Style]:
+        return {
+            name: (label if name == "found" else ink)(self, f"timeline--{name}") for name in STYLES
+        }
+
+    def _restyle(self) -> None:
+        """The theme may be another: the rows get its colours, and stay where they are."""
+        self._restyled = False
+        styles = self._styles()
+        if self._painter is None or self._painter.styles == styles:
+            return
+        self._cursor_style = background(self, "timeline--cursor")
+        # Of the width that they have: where that has changed as well, all is drawn anew next.
+        self._painter = replace(self._painter, styles=styles)
+        self._blocks = [self._paint(index) for index in range(len(self._blocks))]
+        self._strips.clear()
+
     def _paint(self, index: int) -> list[list[Segment]]:
         if self._painter is None:
-            styles = {
-                name: (label if name == "found" else ink)(self, f"timeline--{name}")
-                for name in STYLES
-            }
             self._cursor_style = background(self, "timeline--cursor")
             self._painter = Painter(
-                styles,
+                self._styles(),
                 max(self.scrollable_content_region.width, 20),
                 datetime.now().astimezone().date(),
                 resend_key=self.resend_key,
@@ -257,6 +279,8 @@ class Timeline(ScrollView, can_focus=True):
 
     def render_lines(self, crop: Region) -> list[Strip]:
         """The lines in view."""
+        if self._restyled:
+            self._restyle()
         # What they have in common is looked up once for all, as it takes as long as a line.
         region = self.scrollable_content_region
         ground = (region.width, region.height, self.rich_style)
@@ -268,6 +292,8 @@ class Timeline(ScrollView, can_focus=True):
     def render_line(self, y: int) -> Strip:
         """One line of what is in view."""
         width, height, base = self._ground
+        if not self._rows:
+            return self._line_instead(y - (height - len(self._instead)) // 2, width, base)
         line = y + self.scroll_offset.y
         # Few messages stand at the bottom, where one writes.
         line -= max(0, height - self._starts[-1])
@@ -279,6 +305,15 @@ class Timeline(ScrollView, can_focus=True):
         if strip is None:
             strip = self._strips[line] = self._strip(line, width, base)
         return strip
+
+    def _line_instead(self, line: int, width: int, base: Style) -> Strip:
+        if not 0 <= line < len(self._instead):
+            return Strip.blank(width, base)
+        words = clipped(self._instead[line], width)
+        left = " " * ((width - cell_len(words)) // 2)
+        style = ink(self, "timeline--note" if line else "timeline--day")
+        strip = Strip([Segment(left), Segment(words, style)])
+        return strip.crop_extend(0, width, base).apply_style(base)
 
     def _strip(self, line: int, width: int, base: Style) -> Strip:
         index = bisect.bisect_right(self._starts, line) - 1
@@ -358,8 +393,8 @@ class Timeline(ScrollView, can_focus=True):
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
-        if self.is_attached and self._rows:
-            self.redraw()
+        # The colours of the component classes are set after this: the next drawing asks for them.
+        self._restyled = True
 
     # --- marking -----------------------------------------------------------------------------
 
