@@ -119,12 +119,8 @@ async def test_the_help_of_a_narrow_terminal(stage: Stage) -> None:
     async with stage.screen("alex", size=(60, 20)) as screen:
         await screen.press("f1")
         # What a key does goes on below itself, not below the key.
-        await screen.until(
-            lambda: (
-                re.search(r"│ Ctrl-Q +end the .*│\s*│ {10,}and leave", screen.text, re.S) is not None
-            ),
-            "set in",
-        )
+        set_in = re.compile(r"│ Ctrl-Q +end the [^\n]*\n[^\n]*│ {10,}and leave")
+        await screen.until(lambda: set_in.search(screen.text) is not None, "set in")
         await screen.pilot.resize_terminal(100, 30)
         await screen.shows("end the sessions, unregister and leave")
 
@@ -443,7 +439,8 @@ async def test_peers_words_are_not_obeyed(stage: Stage) -> None:
 async def test_search_goes_to_the_place(stage: Stage) -> None:
     async with talking(stage) as (screen, bob):
         for number in range(60):
-            await bob.send(f"message {number}{' with hay and hay and a needle' if number == 3 else ''}")
+            hay = " with hay and hay and a needle" if number == 3 else ""
+            await bob.send(f"message {number}{hay}")
         await screen.shows("▌ message 59")
         await screen.press("ctrl+f")
         await screen.type("NEEDLE")

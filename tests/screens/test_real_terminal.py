@@ -100,9 +100,7 @@ def test_without_colours(tmux: list[str], stage: Stage) -> None:
     alex.shows("ended 0")
 
 
-def test_a_terminal_that_never_had_the_focus_shows_the_keys(
-    tmux: list[str], stage: Stage
-) -> None:
+def test_a_terminal_that_never_had_the_focus_shows_the_keys(tmux: list[str], stage: Stage) -> None:
     focus = ["set", "-g", "exit-empty", "off", ";", "set", "-g", "focus-events", "on"]
     subprocess.run([*tmux, "start-server", ";", *focus], check=True)
     alex = opened(tmux, stage.directory, stage.server.environment, "alex")

@@ -112,9 +112,7 @@ class SearchScreen(ModalScreen["tuple[HistoryMessage, str] | None"]):
         room = width - cell_len(head)
         if cell_len(said[: at_index + len(sought)]) >= room:
             said = "…" + said[max(0, at_index - max(0, min(20, (room - len(sought)) // 2))) :]
-        return Content.assemble(
-            Content.styled(head, "$text-muted"), Content(clipped(said, room))
-        )
+        return Content.assemble(Content.styled(head, "$text-muted"), Content(clipped(said, room)))
 
     def action_results(self) -> None:
         """From the words to what was found."""

@@ -16,7 +16,7 @@ _WIDEST = 92
 
 
 class WordsScreen(ModalScreen[None]):
-    """Words under a title, as ``lay_out`` makes them for so many columns; any of Esc, Enter, q takes
+    """Words under a title, as ``lay_out`` makes them for so many columns; Esc, Enter or q takes
     them away."""
 
     DEFAULT_CSS = """

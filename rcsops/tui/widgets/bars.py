@@ -136,7 +136,8 @@ class HintLine(_Line):
                 words += "   …"
                 break
             words = longer
-        self.say(Content.assemble(words, Content.styled(f"   {also}" if also else "", "$text-success")))
+        behind = Content.styled(f"   {also}" if also else "", "$text-success")
+        self.say(Content.assemble(words, behind))
 
 
 class StatusLine(_Line):
