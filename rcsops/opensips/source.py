@@ -196,10 +196,7 @@ def check(
     """
     version = version_in(root)
     if not version or not (root / "Makefile").is_file():
-        raise EngineError(
-            f"{origin} is not the source of an OpenSIPS: it has no Makefile.defs with a version",
-            hint="name the directory that holds OpenSIPS's Makefile",
-        )
+        raise no_source(origin)
     if version != release.version:
         raise EngineError(
             f"{origin} is OpenSIPS {version}, not {release.version}",
@@ -214,6 +211,14 @@ def check(
     if not allow_modified:
         raise _refused(origin, release, identity, different)
     return Checked(identity, False, different)
+
+
+def no_source(origin: Origin | str) -> EngineError:
+    """The error for a place that holds something else."""
+    return EngineError(
+        f"{origin} is not the source of an OpenSIPS: it has no Makefile.defs with a version",
+        hint="name the directory that holds OpenSIPS's Makefile",
+    )
 
 
 def _refused(

@@ -24,7 +24,7 @@ from rcsops.opensips.releases import (
     minimal_modules,
     resolve_release,
 )
-from rcsops.opensips.source import Kind, Origin, origin_of, version_of
+from rcsops.opensips.source import Kind, Origin, no_source, origin_of, version_of
 from rcsops.opensips.stage import check_prefix, read_record
 from rcsops.settings import Project, refuse_socket
 
@@ -172,6 +172,8 @@ def plan_install(project: Project, options: InstallOptions) -> Plan:
 def _release(project: Project, options: InstallOptions, origin: Origin | None) -> Release:
     asked = options.release
     found = version_of(origin) if origin is not None else ""
+    if origin is not None and not found and origin.kind in (Kind.DIRECTORY, Kind.CHECKOUT):
+        raise no_source(origin)
     if not asked and not found:
         asked = project.settings.release
     if origin is None:
