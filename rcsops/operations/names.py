@@ -12,6 +12,7 @@ from rcsops.errors import UsageError
 _UNESCAPED = r"A-Za-z0-9\-_.!~*'()&=+$,;?/"
 _USER = re.compile(rf"(?:[{_UNESCAPED}]|%[0-9A-Fa-f]{{2}})+")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
+_CHARACTER = re.compile(r"%[0-9A-Fa-f]{2}|.", re.DOTALL)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 _MAX_USER = 64  # what the columns of OpenSIPS hold
@@ -31,13 +32,15 @@ class UserName(NamedTuple):
         return f"{self.username}@{self.domain}"
 
 
-def parse_user(text: str, domain: str, others: Sequence[str] = ()) -> UserName:
+def parse_user(
+    text: str, domain: str, others: Sequence[str] = (), *, opensips: bool = False
+) -> UserName:
     """``bob``, ``bob@rcs.example`` or ``sip:bob@rcs.example`` as a user of ``domain``, or, when it
     is named, of one of ``others``.
 
     An escape of a character that needs none is undone and others are in capitals, since both forms
     are the same user (RFC 3261 §19.1.4). Raises `UsageError` for a name that cannot stand in a SIP
-    URI and for another domain.
+    URI, for another domain, and with ``opensips`` for a name that OpenSIPS lets nobody register.
     """
     given = text.strip()
     if given.lower().startswith("sip:"):
@@ -55,6 +58,8 @@ def parse_user(text: str, domain: str, others: Sequence[str] = ()) -> UserName:
         )
     if not user:
         raise UsageError("the user's name is empty", hint="type a name such as bob")
+    if opensips:
+        _check_for_opensips(user)
     if not _USER.fullmatch(user):
         escaped = quote(user, safe="-_.!~*'()&=+$,;?/%", errors="surrogateescape")
         raise UsageError(
@@ -70,13 +75,17 @@ def parse_user(text: str, domain: str, others: Sequence[str] = ()) -> UserName:
     return UserName(user, domain)
 
 
-def check_for_opensips(user: UserName) -> None:
-    """Raises `UsageError` for a name that OpenSIPS answers 400 to in a REGISTER: one with an escape
-    of anything but a printable character of ASCII (lib/reg/sip_msg.c)."""
-    for escape in _ESCAPE.findall(user.username) if "%" in user.username else ():
-        if not 32 <= int(escape[1:], 16) <= 126:
+def _check_for_opensips(user: str) -> None:
+    """A name that OpenSIPS answers 400 to in a REGISTER is one with an escape of anything but a
+    printable character of ASCII (lib/reg/sip_msg.c); other characters would need such an escape."""
+    if user.isascii() and "%" not in user and user.isprintable():
+        return
+    for found in _CHARACTER.findall(user):
+        code = int(found[1:], 16) if len(found) > 1 else ord(found)
+        if not 32 <= code <= 126:
+            shown = found if len(found) > 1 else repr(found)
             raise UsageError(
-                f"OpenSIPS lets nobody register whose name has {escape} in it",
+                f"OpenSIPS lets nobody register whose name has {shown} in it",
                 hint="take a name of ASCII characters; the embedded engine takes any",
             )
 

@@ -23,7 +23,6 @@ from rcsops.operations.db import check_domain
 from rcsops.operations.db_access import project_shape
 from rcsops.operations.names import (
     UserName,
-    check_for_opensips,
     check_password,
     check_plain,
     generate_password,
@@ -138,10 +137,8 @@ def add_user(project: Project, name: str, *, password: str, plain: bool = False)
 
 def new_user(project: Project, name: str) -> UserName:
     """`parse_user` for an account that is to be added: one that the engine lets register."""
-    user = parse_user(name, *project.settings.all_domains)
-    if project.settings.engine == "opensips":
-        check_for_opensips(user)
-    return user
+    opensips = project.settings.engine == "opensips"
+    return parse_user(name, *project.settings.all_domains, opensips=opensips)
 
 
 def set_password(project: Project, name: str, *, password: str, plain: bool = False) -> UserChanged:

@@ -16,19 +16,15 @@ from rcsops.database import COLUMNS
 from rcsops.database.shapes import Line
 from rcsops.database.subscribers import columns_of, row_values
 from rcsops.errors import UsageError
-from rcsops.operations.names import (
-    UserName,
-    check_for_opensips,
-    check_password,
-    check_plain,
-    parse_user,
-)
+from rcsops.operations.names import UserName, check_password, check_plain, parse_user
 from rcsops.operations.users import domain_hash, hashes
 
 FORMATS = ("csv", "jsonl")
 _KNOWN = ("user", "username", "domain", "password", *COLUMNS.values())
 _DIGITS = {"ha1": 32, "ha1_sha256": 64, "ha1_sha512t256": 64}
 _HEX = re.compile(r"[0-9a-f]+")
+_JSON_HINT = "JSON lines are read with --format jsonl"
+_COLUMNS_HINT = f"the first line names the columns: user,password; {_JSON_HINT}"
 # One line of a file must not take all memory.
 _MAX_FIELD = 4096
 
@@ -73,7 +69,7 @@ def _read_csv(stream: TextIO) -> Iterator[Record]:
     try:
         names = [name.strip().lower() for name in next(reader, [])]
     except csv.Error as error:
-        raise UsageError(f"line 1: {error}") from error
+        raise UsageError(f"line 1: {error}", hint=_COLUMNS_HINT) from error
     _check_columns(names)
     while True:
         start = reader.line_num + 1
@@ -101,14 +97,12 @@ def _check_columns(names: Sequence[str]) -> None:
                 f"line 1: there is no column {name!r}",
                 hint=f"did you mean {near[0]!r}?"
                 if near
-                else f"the first line names the columns, of {', '.join(_KNOWN)}",
+                else f"the first line names the columns, of {', '.join(_KNOWN)}; {_JSON_HINT}",
             )
     if len(set(names)) != len(names):
         raise UsageError("line 1: a column is named twice")
     if "user" not in names and "username" not in names:
-        raise UsageError(
-            "line 1: no column 'user'", hint="the first line names the columns: user,password"
-        )
+        raise UsageError("line 1: no column 'user'", hint=_COLUMNS_HINT)
 
 
 def _read_json(stream: TextIO) -> Iterator[Record]:
@@ -176,9 +170,7 @@ def _account(
     written = values.get("user") or values.get("username", "")
     if values.get("domain"):
         written = f"{written}@{values['domain']}"
-    user = parse_user(written, *domains)
-    if opensips:
-        check_for_opensips(user)
+    user = parse_user(written, *domains, opensips=opensips)
     password = values.get("password", "")
     ha1b = ""
     if password:

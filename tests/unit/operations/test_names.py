@@ -51,6 +51,31 @@ def test_other_names_are_refused_with_their_escaped_form(typed: str, said: str, 
 
 
 @pytest.mark.parametrize(
+    ("typed", "what"),
+    [
+        ("j%C3%BCrgen", "%C3"),
+        ("jürgen", "'ü'"),
+        ("j%00", "%00"),
+        ("h\udcff", r"'\udcff'"),
+        ("sip:zażółć@rcs.example", "'ż'"),
+    ],
+)
+def test_what_opensips_cannot_take_is_not_to_be_escaped(typed: str, what: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_user(typed, DOMAIN, opensips=True)
+    assert str(caught.value) == f"OpenSIPS lets nobody register whose name has {what} in it"
+    assert "ASCII" in caught.value.hint
+
+
+def test_what_opensips_takes() -> None:
+    for name in ("bob%20smith", "x'%20OR%201=1", "-_.!~*'()"):
+        assert parse_user(name, DOMAIN, opensips=True) == (name, DOMAIN)
+    with pytest.raises(UsageError) as caught:
+        parse_user("bob smith", DOMAIN, opensips=True)
+    assert "bob%20smith" in caught.value.hint
+
+
+@pytest.mark.parametrize(
     ("password", "said"),
     [
         ("", "has fewer than 6 characters"),

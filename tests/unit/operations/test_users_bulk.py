@@ -150,7 +150,8 @@ def test_an_export_is_for_its_owner(lite: Project, tmp_path: Path) -> None:
         ("bob,sesame\n", "there is no column 'bob'", "the first line names the columns"),
         ("usr,password\n", "there is no column 'usr'", "did you mean 'user'?"),
         ("user,user\n", "named twice", ""),
-        ('"user\n', "line 1: ", ""),
+        ('"user\n', "line 1: ", "the first line names the columns"),
+        ('{"user": "bob", "password": "sesame-1"}\n', "line 1: ", "--format jsonl"),
     ],
 )
 def test_a_file_without_columns(lite: Project, text: str, message: str, hint: str) -> None:
