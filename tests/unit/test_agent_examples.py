@@ -4,12 +4,13 @@ import asyncio
 import os
 import re
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from rcsops import Agent
-from rcsops.ua import TextReceived
+from rcsops.ua import Event, TextReceived
 
 from .ua.lab import lab
 
@@ -41,6 +42,15 @@ def test_the_page_shows_every_example_as_it_is() -> None:
     shown = dict(re.findall(r"<!-- examples/(\w+\.py) -->\n```python\n(.*?)```", page, re.DOTALL))
     files = {path.name: path.read_text() for path in EXAMPLES.glob("*.py")}
     assert shown == files
+
+
+async def said(feed: AsyncIterator[Event]) -> str:
+    """The next text that comes."""
+    async with asyncio.timeout(10):
+        async for event in feed:
+            if isinstance(event, TextReceived):
+                return event.text
+    raise AssertionError("the agent was closed")
 
 
 async def test_two_agents() -> None:
@@ -126,6 +136,13 @@ async def test_register_and_chat_with_the_echo_bot(tmp_path: Path) -> None:
                         assert transfer.sha1 in event.text
                         break
             await chat.close()
+            feed = alex.events()
+            await alex.send_message("bob", "no session")
+            assert await said(feed) == "no session"
+            transfer = await alex.send_file("bob", letter)
+            await transfer.done(timeout=10)
+            assert await said(feed) == f"letter (1).txt is here, 8 octets, SHA-1 {transfer.sha1}"
+        assert sorted(os.listdir(tmp_path / "files")) == ["letter (1).txt", "letter.txt"]
         bot.terminate()
         await bot.wait()
     assert (tmp_path / "files" / "letter.txt").read_text() == "dear bot"
