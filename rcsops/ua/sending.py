@@ -57,7 +57,16 @@ class OutgoingTransfer(Transfer):
     ``pushed``: our INVITEs offer it; else the peer's ask for it.
     """
 
-    __slots__ = ("_base", "_disposition", "_file", "_message_id", "_patience", "_sent", "pushed")
+    __slots__ = (
+        "_base",
+        "_disposition",
+        "_fault",
+        "_file",
+        "_message_id",
+        "_patience",
+        "_sent",
+        "pushed",
+    )
 
     def __init__(
         self,
@@ -90,6 +99,8 @@ class OutgoingTransfer(Transfer):
         self._message_id = ""
         self._base = 0
         self._sent = False
+        # Why our own side could not go on with what it was sending.
+        self._fault = ""
         self._patience: asyncio.TimerHandle | None = None
 
     async def keep(self) -> None:
@@ -127,6 +138,7 @@ class OutgoingTransfer(Transfer):
             raise TransferError(f"{file.path} has changed since it was offered")
         self._base = min(start, max(self.size, 1)) - 1
         self._sent = False
+        self._fault = ""
         self.octets = self._base
         self.started()
         session = call.session
@@ -290,27 +302,36 @@ class OutgoingTransfer(Transfer):
     def _refused(self, event: MessageFailed) -> None:
         if event.status == 0:
             # The end of the session, which tells more, comes next.
+            self._fault = event.reason
             return
         if event.status == 408:
             how = Break("the peer does not answer")
         elif self._sent and self._base:
             how = Break(f"the peer has not got what it should: {event.reason}", anew=True)
         else:
-            self._fail(f"the peer refused the data: {event.status} {event.reason}".strip())
+            refused = f"the peer refused the data: {event.status} {event.reason}".strip()
+            self._fail(self._own_fault or refused)
             self._end("failed")
             return
         self._agent.host.spawn(self._break_off(how, SUSPENDED))
+
+    @property
+    def _own_fault(self) -> str:
+        """Why the peer could not take it, where that lies with us; else empty."""
+        if self._file is not None and not self._file.unchanged:
+            return f"{self.name} was changed while it was sent"
+        return self._fault
 
     def session_ended(self, reason: str, *, by_peer: bool) -> None:
         if self._leg is None or self._leg.done():
             return
         if reason == "Cancelled":
-            self._fail("the peer gave it up")
+            self._fail(self._own_fault or "the peer gave it up")
         elif reason == "File not kept":
             if self._base:
                 self._end_leg(Break("the peer has not got what it should", anew=True))
             else:
-                self._fail("the peer did not keep the file")
+                self._fail(self._own_fault or "the peer did not keep the file")
         elif self._sent and by_peer and reason not in _LOST:
             # A peer that counts the octets itself may end the session without a report.
             self._arrived()

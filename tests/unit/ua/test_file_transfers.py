@@ -422,6 +422,26 @@ async def test_a_file_that_has_changed_is_not_gone_on_with(film: Path, tmp_path:
                 await ours.resume()
 
 
+@pytest.mark.parametrize("how", ["shortened", "overwritten"])
+async def test_a_file_that_is_changed_while_it_is_sent(
+    film: Path, tmp_path: Path, how: str
+) -> None:
+    async with side("alex", tmp_path) as alex, side("bob", tmp_path) as bob:
+        ours, theirs = await begin(alex, bob, film, tmp_path / "in")
+        with film.open("r+b") as file:
+            if how == "shortened":
+                file.truncate(SIZE // 2)
+            else:
+                file.seek(SIZE - 10)
+                file.write(b"other")
+        with pytest.raises(TransferError, match="was changed while it was sent"):
+            await ours.done(20)
+        with pytest.raises(TransferError, match="gave it up|not the one that was promised"):
+            await theirs.done(20)
+        assert os.listdir(tmp_path / "in") == []
+        assert os.listdir(tmp_path / "alex-state") == os.listdir(tmp_path / "bob-state") == []
+
+
 async def test_a_file_for_which_there_is_no_room(film: Path, tmp_path: Path) -> None:
     async with (
         side("alex", tmp_path) as alex,
