@@ -30,6 +30,7 @@ from rcsops.sdp import (
     reverse_direction,
 )
 from rcsops.sip import Message, Request, SipParseError
+from rcsops.sip.multipart import read_parts
 from rcsops.transport.msrp import MsrpEndpoint, MsrpLink
 from rcsops.ua.call import Call
 from rcsops.ua.call_user import CallState, CallUser
@@ -45,6 +46,8 @@ _BYE_SECONDS = 2.0
 # pager mode when there is none in the time that a connection of our own may take.
 _CALLER_BIND_SECONDS = 10.0
 _CALLED_BIND_SECONDS = 30.0
+_SDP = "application/sdp"
+_AS_IT_IS = ("", "7bit", "8bit", "binary")
 
 
 class SessionUser:
@@ -376,7 +379,8 @@ class MsrpCall(CallUser):
 
 
 def sdp_of(message: Message) -> SessionDescription:
-    """The SDP in a request or response.
+    """The SDP in a request or response; also as one part of several, if the others may be left
+    aside.
 
     Raises SdpParseError with status 415 for a body that is none, 488 when there is no body.
     """
@@ -386,9 +390,28 @@ def sdp_of(message: Message) -> SessionDescription:
         raise SdpParseError(str(error), status=400) from error
     if not message.body:
         raise SdpParseError("there is no session description", status=488)
-    if content_type is None or content_type.type_ != "application/sdp":
+    if content_type is not None and content_type.main == "multipart":
+        return parse_sdp(_described(message.body, content_type.param("boundary") or ""))
+    if content_type is None or content_type.type_ != _SDP:
         raise SdpParseError(f"{content_type} is not SDP", status=415)
     return parse_sdp(message.body)
+
+
+def _described(body: bytes, boundary: str) -> bytes:
+    """The part that is SDP (RFC 5621 §3, §8)."""
+    try:
+        parts = read_parts(body, boundary)
+    except SipParseError as error:
+        raise SdpParseError(str(error), status=400) from error
+    found: bytes | None = None
+    for part in parts:
+        if part.type_ == _SDP and found is None and part.encoding in _AS_IT_IS:
+            found = part.body
+        elif not part.is_optional:
+            raise SdpParseError(f"{part.type_} beside SDP is not taken", status=415)
+    if found is None:
+        raise SdpParseError("there is no session description", status=488)
+    return found
 
 
 def redirected(description: bytes, direction: str) -> bytes:

@@ -164,10 +164,15 @@ class SipByHand:
         assert answer.status == 200, answer.first
 
     def invite(
-        self, peer: str, sdp: bytes, before_ack: Callable[[Message], None] | None = None
+        self,
+        peer: str,
+        sdp: bytes,
+        before_ack: Callable[[Message], None] | None = None,
+        *,
+        kind: str = "application/sdp",
     ) -> tuple[Dialog | None, Message]:
         """Calls; None as dialog when it was refused. ``before_ack`` is called with the 200."""
-        headers = [f"Contact: {self.contact}", "Content-Type: application/sdp"]
+        headers = [f"Contact: {self.contact}", f"Content-Type: {kind}"]
         answer = self.ask("INVITE", peer, headers, sdp)
         if answer.status != 200:
             return None, answer

@@ -442,6 +442,43 @@ def test_a_file_that_is_faster_than_the_ack_is_whole(lab: Lab) -> None:
         scene.sip.bye(dialog)
 
 
+@pytest.mark.rfc("5547", "6", "8")
+@pytest.mark.rfc("5621", "3.1", "8.2")
+@pytest.mark.parametrize("subtype", ["related", "mixed"])
+def test_an_offer_that_carries_a_picture_of_the_file(lab: Lab, subtype: str) -> None:
+    """As phones send it: the picture is left aside, the file comes."""
+    content = secrets.token_bytes(2500)
+    kind = "image/jpeg"
+    more = (
+        f'a=accept-types:*\r\na=file-selector:name:"photo.jpg" type:{kind} size:{len(content)}\r\n'
+        f"a=file-transfer-id:{secrets.token_hex(16)}\r\na=file-icon:cid:small@example.org\r\n"
+        "a=file-disposition:attachment\r\na=sendonly\r\n"
+    )
+    with called(lab) as scene, MsrpByHand() as push:
+        parts = (
+            (b"Content-Type: application/sdp", push.sdp("active", more)),
+            (
+                b"Content-Type: image/jpeg\r\nContent-Transfer-Encoding: binary\r\n"
+                b"Content-ID: <small@example.org>\r\nContent-Disposition: icon",
+                b"\xff\xd8--not a boundary\r\n" + secrets.token_bytes(5000),
+            ),
+        )
+        body = b"".join(b"--next\r\n%b\r\n\r\n%b\r\n" % part for part in parts) + b"--next--\r\n"
+        of_what = ';type="application/sdp"' if subtype == "related" else ""
+        dialog, answer = scene.sip.invite(
+            f"sip:{scene.bob.user}@rcs.example",
+            body,
+            kind=f"multipart/{subtype}{of_what};boundary=next",
+        )
+        assert dialog is not None, answer.first
+        push.learn(answer.body)
+        push.connect()
+        push.chunk("mfile", content, 1, len(content), kind, flag="$")
+        received = scene.bob.wait("file-received")
+        assert Path(received["path"]).read_bytes() == content
+        scene.sip.bye(dialog)
+
+
 @pytest.mark.rfc("5547", "8")
 @pytest.mark.parametrize("answer", ["refuses", "ignores"])
 def test_a_sender_that_holds_nothing_is_broken_off_by_a_pause(lab: Lab, answer: str) -> None:

@@ -68,6 +68,7 @@ from rcsops.sip import (
 )
 from rcsops.sip.auth import Credentials
 from rcsops.sip.headers import MediaType
+from rcsops.sip.multipart import read_parts
 from rcsops.tokens import Tokens
 
 TYPED = [
@@ -416,6 +417,18 @@ def features(data: bytes) -> None:
         assert urn == urn.lower()
 
 
+def multipart(data: bytes) -> None:
+    """A boundary, a line end, a body of several parts."""
+    boundary, _, body = data.partition(b"\n")
+    try:
+        parts = read_parts(body, text_of(boundary))
+    except SipParseError:
+        return
+    for part in parts:
+        assert part.type_ == part.type_.lower() and part.body in body
+        assert part.is_optional in (True, False)
+
+
 def fthttp(data: bytes) -> None:
     """The documents of file transfer over HTTP."""
     try:
@@ -436,7 +449,7 @@ ORACLES: dict[str, Callable[[bytes], None]] = {
     each.__name__: each
     for each in (
         sip, sip_stream, sip_values, digest, sdp, msrp, msrp_stream, msrp_values,
-        cpim, imdn, composing, location, chat, selector, features, fthttp,
+        cpim, imdn, composing, location, chat, selector, features, fthttp, multipart,
     )
 }  # fmt: skip
 

@@ -436,7 +436,7 @@ async def test_a_file_that_is_changed_while_it_is_sent(
                 file.write(b"other")
         with pytest.raises(TransferError, match="was changed while it was sent"):
             await ours.done(20)
-        with pytest.raises(TransferError, match="gave it up|not the one that was promised"):
+        with pytest.raises(TransferError, match=r"gave it up|not the one that was promised"):
             await theirs.done(20)
         assert os.listdir(tmp_path / "in") == []
         assert os.listdir(tmp_path / "alex-state") == os.listdir(tmp_path / "bob-state") == []
