@@ -21,6 +21,7 @@ _PAIRS = {
     "evi:subscribers": "subscribers_list",
     "evi:raise": "raise_event",
     "tcp:list": "list_tcp_conns",
+    "tracer:trace": "trace",
     "tm:uac_dlg": "t_uac_dlg",
     "tm:uac_cancel": "t_uac_cancel",
     "tm:hash": "t_hash",

@@ -72,7 +72,8 @@ class OpenSipsSource:
                 self._turn("off")
 
     def _turn(self, mode: str) -> None:
-        # Each has to be on: the tracing as a whole, and the one of this name.
+        # Each has to be on: the tracing as a whole, and the one of this name. (4.0 has two commands
+        # that could be meant by "trace".)
         for more in ({}, {"id": _NAME}):
-            self._client.call("trace", {**more, "mode": mode})
+            self._client.call("tracer:trace", {**more, "mode": mode})
         self._renew_at = time.monotonic() + _RENEW_SECONDS

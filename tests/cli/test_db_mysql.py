@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rcsops.database.admin import DriverAdministrator
 from rcsops.sip import hash_a1
 from rcsops.testing.mariadb import MariaDbServer
 from tests.cli.conftest import Shell
+from tests.cli.test_doctor import FAKETIME, findings, the
 
 _numbers = itertools.count(1)
 
@@ -185,6 +187,28 @@ def test_before_the_database_is_made_every_command_says_how_to_make_it(typist: T
     assert done.code == 1
     assert done.err.startswith("error: nobody here may make a database on 127.0.0.1:")
     assert f"--admin-url 'mysql://ADMIN@127.0.0.1:{port(typist)}'" in done.err
+
+
+@pytest.mark.skipif(bool(MariaDbServer.missing()), reason=MariaDbServer.missing())
+def test_doctor_sees_a_clock_that_differs_a_wrong_password_and_a_server_that_died(
+    rcsops: Shell,
+) -> None:
+    with MariaDbServer() as server:
+        typist = Typist(rcsops, server)
+        rcsops.ok("db", "create")
+        the(findings(rcsops), "database", "ok")
+        the(findings(rcsops), "clock", "ok")
+        if FAKETIME is not None:
+            faked = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": "+20s"}
+            found = the(findings(rcsops, **faked), "clock", "warning")
+            assert "behind this one" in found["text"] and "NTP" in found["mend"]
+        wrong = f"mysql://{typist.name}:wrong-one@127.0.0.1:{port(typist)}/{typist.name}"
+        found = the(findings(rcsops, RCSOPS_DATABASE_URL=wrong), "database", "problem")
+        assert "refuse" in found["text"] and "wrong-one" not in found["text"]
+        assert found["mend"]
+        server.kill()
+        found = the(findings(rcsops), "database", "problem")
+        assert re.search(r"(systemctl|service|apt) ", found["mend"]), found
 
 
 def test_a_configuration_with_the_password_of_before_is_to_be_rendered_anew(

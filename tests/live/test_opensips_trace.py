@@ -33,7 +33,7 @@ def hep(lab: Lab) -> Lab:
 
 
 def tracing(lab: Lab) -> str:
-    return str(lab.json("mi", "trace")["global"])
+    return str(lab.json("mi", "tracer:trace")["global"])
 
 
 def talk(lab: Lab) -> None:
