@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from rcsops.errors import LocalProtocolError, MsrpParseError, SdpParseError
-from rcsops.msrp import MsrpUri, Path, format_path, parse_path
+from rcsops.msrp import Path, format_path, parse_path
 from rcsops.sdp import (
     MsrpMedia,
     SessionDescription,
@@ -51,11 +51,6 @@ class LocalStream:
     fingerprints: tuple[str, ...] = ()
     cema: bool = False
 
-    @property
-    def uri(self) -> MsrpUri:
-        """Our own URI, the last of the path."""
-        return self.path[-1]
-
     def media(self, setup: str) -> MsrpMedia:
         """The stream as it stands in our SDP; raise LocalProtocolError without an explicit port."""
         first = self.path[0]
@@ -70,7 +65,7 @@ class LocalStream:
             self.accept_wrapped_types,
             self.max_size,
             self.direction,
-            secure=self.uri.secure,
+            secure=self.path[-1].scheme == "msrps",
             cema=self.cema,
             fingerprints=self.fingerprints,
         )
@@ -145,7 +140,8 @@ def accept_answer(stream: LocalStream, answer: SessionDescription) -> Agreement:
 
 
 def _check_security(stream: LocalStream, remote: MsrpMedia, path: Path) -> None:
-    if not stream.uri.secure == remote.secure == path[-1].secure:
+    ours, theirs = stream.path[-1].scheme, path[-1].scheme
+    if ours != theirs or remote.secure != (theirs == "msrps"):
         raise SdpParseError("msrp and msrps do not go together", status=488)
     if remote.secure:
         check_fingerprints(remote.fingerprints)

@@ -178,11 +178,10 @@ class Dialog:
 
     def create_ack(self, invite: Request) -> Request:
         """The ACK for a 2xx to our INVITE: its number and its credentials (RFC 3261 §13.2.2.4)."""
-        credentials = [
-            (name, value)
-            for name in ("Authorization", "Proxy-Authorization")
-            for value in invite.get_all(name)
-        ]
+        credentials = []
+        for name in ("Authorization", "Proxy-Authorization"):
+            if name.lower() in invite._names:
+                credentials += [(name, value) for value in invite.get_all(name)]
         return self._make("ACK", invite.cseq.number, credentials, b"")
 
     def receive_request(self, request: Request) -> None:
@@ -215,7 +214,8 @@ class Dialog:
     ) -> Request:
         uri, routes = self._request_line()
         fixed = [("Max-Forwards", "70")]
-        fixed += [("Route", route) for route in routes]
+        for route in routes:
+            fixed.append(("Route", route))
         fixed += [
             ("From", _address(self.local_uri, self.local_tag)),
             ("To", _address(self.remote_uri, self.remote_tag)),
@@ -226,7 +226,7 @@ class Dialog:
 
     def _request_line(self) -> tuple[Uri, list[str]]:
         """Request-URI and Route, with the fix-up for a strict router (RFC 3261 §12.2.1.1)."""
-        routes = [str(route) for route in self.route_set]
+        routes = list(map(str, self.route_set))
         if not routes or "lr" in self.route_set[0].uri.params:
             return self.remote_target, routes
         # A strict router finds its own URI in the Request-URI, and the target last in Route.

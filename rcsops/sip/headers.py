@@ -64,7 +64,7 @@ _MEDIA_TYPE = re.compile(
 # How many addresses are remembered, and up to which length: a peer chooses what stands there.
 _REMEMBERED = 512
 _LONGEST = 512
-_METHODS = {"INVITE", "ACK", "BYE", "CANCEL", "REGISTER", "OPTIONS", "MESSAGE", "UPDATE", "NOTIFY"}
+METHODS = {"INVITE", "ACK", "BYE", "CANCEL", "REGISTER", "OPTIONS", "MESSAGE", "UPDATE", "NOTIFY"}
 _new = object.__new__
 _new_tuple = tuple.__new__
 _DISPLAY_TOKENS = re.compile(rf"(?>(?:[{TOKEN_CLASS}]++(?>(?:[ \t]++[{TOKEN_CLASS}]++)*))?)")
@@ -422,7 +422,7 @@ class CSeq(NamedTuple):
     def parse(cls, text: str) -> CSeq:
         """Parse a CSeq. Raises SipParseError; the number must be below 2**31 (§8.1.1.5)."""
         digits, _, method = text.partition(" ")
-        if method in _METHODS and len(digits) < 10 and digits.isascii() and digits.isdigit():
+        if method in METHODS and len(digits) < 10 and digits.isascii() and digits.isdigit():
             return _new_tuple(cls, (int(digits), method))
         match = _CSEQ.fullmatch(text)
         if match is None:

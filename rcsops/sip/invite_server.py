@@ -99,7 +99,11 @@ class InviteServer:
         self._again_at: float | None = None
         self._interval = 0.0
         self._limit_at: float | None = None
-        expires = _expires(request)
+        try:
+            expires = request.expires
+        except SipParseError:
+            # It only limits how long to ring.
+            expires = None
         self._expires_at = None if not expires else now + expires
 
     def next_event(self) -> ServerEvent | None:
@@ -230,11 +234,3 @@ class InviteServer:
         self.state = state
         self._again_at = self._limit_at = self._expires_at = None
         self._response = None
-
-
-def _expires(request: Request) -> int | None:
-    try:
-        return request.expires
-    except SipParseError:
-        # It only limits how long to ring.
-        return None

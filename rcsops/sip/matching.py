@@ -72,10 +72,11 @@ def complete_via(request: Request, via: Via, flow: Flow) -> None:
     """
     host, port = flow.remote[0], flow.remote[1]
     text = str(via)
-    if via.received is not None or '"' in text:
+    lower = text.lower()
+    if "received" in lower or '"' in text:
         params = {"received": host, "rport": str(port)} if via.has_rport else {"received": host}
         text = str(via.with_params(params))
-    elif not via.has_rport:
+    elif "rport" not in lower:
         if via.host == host:
             return
         text = f"{text};received={host}"
@@ -83,8 +84,12 @@ def complete_via(request: Request, via: Via, flow: Flow) -> None:
         text = f"{text}={port};received={host}"
     elif ";rport;" in text:
         text = text.replace(";rport;", f";rport={port};received={host};", 1)
-    else:
+    elif via.has_rport:
         text = str(via.with_params(received=host, rport=port))
+    elif via.host == host:
+        return
+    else:
+        text = f"{text};received={host}"
     request.replace_first("Via", text)
 
 
@@ -95,11 +100,12 @@ def reply_flow(via: Via, flow: Flow) -> Flow:
     """
     if flow.transport != "udp":
         return flow
-    maddr = via.maddr
-    if maddr and _is_address(maddr):
-        return flow._replace(remote=(maddr, via.port or DEFAULT_PORT))
     port = via.port or DEFAULT_PORT
-    if via.has_rport or port == flow.remote[1]:
+    text = str(via).lower()
+    maddr = via.maddr if "maddr" in text else None
+    if maddr and _is_address(maddr):
+        return flow._replace(remote=(maddr, port))
+    if port == flow.remote[1] or ("rport" in text and via.has_rport):
         return flow
     return flow._replace(remote=(flow.remote[0], port))
 

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 
 from rcsops.errors import LocalProtocolError, SipParseError
 from rcsops.sip.grammar import is_token, split_first, split_list, unfold
-from rcsops.sip.headers import NameAddr
+from rcsops.sip.headers import METHODS, NameAddr
 from rcsops.sip.names import HEADER_NAMES, reason_phrase
 from rcsops.sip.typed import TypedHeaders
 from rcsops.sip.uri import Uri
@@ -181,7 +181,8 @@ class Message(TypedHeaders):
         if canonical not in names:
             names.append(canonical)
             self._lines.append(f"{name}: {value}")
-            self._changed(canonical)
+            # That it was missing may have been noted.
+            self._typed.pop(canonical, None)
             self._values[canonical] = value
             return
         index = len(names)
@@ -295,7 +296,7 @@ class Request(Message):
         self._set_start(method, str(uri))
 
     def _set_start(self, method: str, uri: str) -> None:
-        if not is_token(method) or not uri or _SPACE.search(uri):
+        if not (method in METHODS or is_token(method)) or not uri or _SPACE.search(uri):
             raise LocalProtocolError(f"not a method and URI: {method[:20]!r} {uri[:60]!r}")
         self._method, self._uri = method, uri
         self._start = f"{method} {uri} {self._version}"

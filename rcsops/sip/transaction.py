@@ -183,7 +183,8 @@ class Transaction:
 
     def _start_limit(self, on: On, delay: float, now: float) -> None:
         """Start the timer that ends the present state, in place of the one that ran."""
-        self._stop(self._limit)
+        if self._limit is not None:
+            self._limit.stop()
         if delay > 0.0:
             self._limit = self._host.alarms.start(delay, now, self, on)
         else:
@@ -192,7 +193,8 @@ class Transaction:
 
     def _start_again(self, on: On, delay: float, now: float) -> None:
         """Start the timer that sends something again."""
-        self._stop(self._again)
+        if self._again is not None:
+            self._again.stop()
         self._again_delay = delay
         self._again = self._host.alarms.start(delay, now, self, on)
 

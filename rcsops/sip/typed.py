@@ -137,6 +137,12 @@ class TypedHeaders:
         return self._list("via", parse_via) if found is None else found
 
     @property
+    def has_one_via(self) -> bool:
+        """Whether there is one hop and no more. Raises SipParseError as `vias` does."""
+        line = self._values.get("via")
+        return (type(line) is str and "," not in line) or len(self.vias) == 1
+
+    @property
     def top_via(self) -> Via:
         """The topmost Via, which is parsed alone."""
         found = self._typed.get(_TOP_VIA)
@@ -257,7 +263,7 @@ class TypedHeaders:
     @property
     def content_type(self) -> MediaType | None:
         """Content-Type."""
-        return self._optional("content-type", MediaType.parse)
+        return self._typed.get("content-type") or self._optional("content-type", MediaType.parse)
 
     @property
     def authorizations(self) -> tuple[Credentials, ...]:

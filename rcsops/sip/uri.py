@@ -217,10 +217,12 @@ class Uri:
 
     def param(self, name: str) -> str | None:
         """The value of a parameter with its escapes resolved; None if absent, "" for a flag."""
+        name = name.lower()
         params = self.params
-        if not params or name not in params:
+        if not dict.__contains__(params, name):
             return None
-        return unescape(params[name] or "")
+        value = params[name]
+        return unescape(value) if value else ""
 
     def with_param(self, name: str, value: str | None = None) -> Uri:
         """A copy with a parameter (given unescaped; None makes a flag) set."""
@@ -324,7 +326,10 @@ def common_uri(text: str, user: str | None, host: str, port: str | None, params:
     uri.port = int(port) if port else None
     uri._param_text = params
     uri.password = uri._header_text = None
+    uri.headers = ()
     uri.is_sip = True
+    if not params:
+        uri.params = Params()
     return uri
 
 

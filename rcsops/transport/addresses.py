@@ -111,7 +111,8 @@ class AddressBook:
 
     def host_towards(self, transport: str, remote: Address) -> str:
         """Our address, as ``remote`` sees it; raises LocalProtocolError as `target` does."""
-        return self._visible_host(self._listener(transport, remote), remote)
+        listener = self._chosen.get((transport, remote[0])) or self._listener(transport, remote)
+        return self._visible_host(listener, remote)
 
     def _listener(self, transport: str, remote: Address) -> ListenAddress:
         key = (transport, remote[0])

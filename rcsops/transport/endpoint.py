@@ -226,12 +226,13 @@ class SipEndpoint:
     def accept(self, request: Request, flow: Flow) -> ServerTransaction:
         """Makes the server transaction of a request; call it on RequestReceived."""
         transaction = self.layer.accept(request, flow, self._time())
-        self.pump()
+        if not self._pumping:
+            self.pump()
         return transaction
 
     def respond(self, transaction: ServerTransaction, response: Response) -> None:
         """Sends a response through its server transaction."""
-        self.layer.respond(transaction, response, self._time())
+        transaction.respond(response, self._time())
         self.pump()
 
     def reply_stateless(self, request: Request, flow: Flow, response: Response) -> None:

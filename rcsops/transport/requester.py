@@ -102,12 +102,9 @@ async def find_targets(
 
 def _is_for_us(response: Response) -> bool:
     """Whether it has our Via and no other (RFC 3261 §8.1.3.3)."""
-    via = response.get("Via") if response.count("Via") == 1 else None
-    if via is not None and "," not in via:
-        # Which is why it has come here.
-        return True
     try:
-        return len(response.vias) == 1
+        # Where it is one, it is ours: that is why it has come here.
+        return response.has_one_via
     except SipParseError:
         return False
 

@@ -157,8 +157,8 @@ class StreamConnection(asyncio.Protocol):
                 return
             if not more or self._closed:
                 return
-        self._watch_unfinished()
         endpoint.pump()
+        self._watch_unfinished()
 
     def _watch_unfinished(self) -> None:
         """A message must not take for ever to come, whatever is said meanwhile."""
