@@ -390,11 +390,11 @@ def sdp_of(message: Message) -> SessionDescription:
         raise SdpParseError(str(error), status=400) from error
     if not message.body:
         raise SdpParseError("there is no session description", status=488)
+    if content_type is not None and content_type.type_ == _SDP:
+        return parse_sdp(message.body)
     if content_type is not None and content_type.main == "multipart":
         return parse_sdp(_described(message.body, content_type.param("boundary") or ""))
-    if content_type is None or content_type.type_ != _SDP:
-        raise SdpParseError(f"{content_type} is not SDP", status=415)
-    return parse_sdp(message.body)
+    raise SdpParseError(f"{content_type} is not SDP", status=415)
 
 
 def _described(body: bytes, boundary: str) -> bytes:
