@@ -51,10 +51,14 @@ class FileDesk:
 
     @property
     def is_full(self) -> bool:
-        """Whether no more offers are taken."""
+        """Whether no more files are taken or given over MSRP, where each has a session."""
         offers = sum(1 for each in self._agent.invitations if isinstance(each, FileOffer))
-        running = (each for each in self.transfers if each.status is not TransferStatus.INTERRUPTED)
-        return offers + sum(1 for _ in running) >= _MAX_FILES
+        running = sum(
+            1
+            for each in self.transfers
+            if isinstance(each, Transfer) and each.status is not TransferStatus.INTERRUPTED
+        )
+        return offers + running >= _MAX_FILES
 
     def add(self, transfer: FileTransfer) -> None:
         """A file is on its way."""

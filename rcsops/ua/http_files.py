@@ -39,6 +39,9 @@ __all__ = ["HttpFiles", "HttpOffer"]
 logger = logging.getLogger(__name__)
 
 _MAX_OFFERS = 100
+# As many messages as wait for one who was away, of which each may tell of a file. A few of these are
+# fetched at a time (`http_client`), the others wait for their turn.
+_MAX_DOWNLOADS = 200
 _RECEIPT_SECONDS = 10.0
 # Nobody there to take a session.
 _ABSENT = frozenset({408, 480})
@@ -294,7 +297,12 @@ class HttpFiles:
 
     def fetch(self, offer: "HttpOffer", directory: Path) -> HttpDownload:
         """Begins to fetch a file; see `HttpOffer.accept`."""
-        if self._agent.files.is_full:
+        running = sum(
+            1
+            for each in self._agent.files.transfers
+            if isinstance(each, HttpDownload) and each.status is not TransferStatus.INTERRUPTED
+        )
+        if running >= _MAX_DOWNLOADS:
             raise TransferError("too many files are on their way; try again later")
         download = HttpDownload(
             self._agent,

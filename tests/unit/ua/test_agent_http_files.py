@@ -190,6 +190,24 @@ async def test_a_file_that_is_not_wanted(
     assert not (tmp_path / "in").exists()
 
 
+async def test_many_files_at_once_wait_for_their_turn(
+    lab: ContentLab, photo: Path, tmp_path: Path
+) -> None:
+    """As for one who was away for long."""
+    async with agent(lab, "alex") as alex, agent(lab, "bob") as bob:
+        await asyncio.gather(alex.register(), bob.register())
+        feed = bob.events()
+        for _ in range(24):
+            await (await alex.send_file_http("bob", photo)).done(30)
+        offers = [(await take(feed, FileOffered)).offer for _ in range(24)]
+        downloads = [await offer.accept(tmp_path / "in") for offer in offers]
+        # Over MSRP others may send meanwhile.
+        assert not bob.files.is_full
+        for download in downloads:
+            await download.done(30)
+    assert len(list((tmp_path / "in").iterdir())) == 24
+
+
 async def test_a_name_is_the_same_by_either_way(lab: ContentLab, tmp_path: Path) -> None:
     path = tmp_path / 'a "quoted" name\nof 100%22 <x>.txt'
     path.write_text("something")
