@@ -39,8 +39,8 @@ __all__ = ["HttpFiles", "HttpOffer"]
 logger = logging.getLogger(__name__)
 
 _MAX_OFFERS = 100
-# As many messages as wait for one who was away, of which each may tell of a file. A few of these are
-# fetched at a time (`http_client`), the others wait for their turn.
+# As many messages as wait for one who was away, of which each may tell of a file. A few of these
+# are fetched at a time (`http_client`), the others wait for their turn.
 _MAX_DOWNLOADS = 200
 _RECEIPT_SECONDS = 10.0
 # Nobody there to take a session.

@@ -67,8 +67,10 @@ class IncomingTransfer(Arrival, Transfer):
         "_directory",
         "_early",
         "_file",
+        "_heard_at",
         "_kept_as",
         "_stalled",
+        "_watch",
         "pulled",
     )
 
@@ -101,6 +103,9 @@ class IncomingTransfer(Arrival, Transfer):
         self._base = 0
         self._committing = False
         self._stalled = False
+        # When octets came last, by the loop's clock.
+        self._heard_at = 0.0
+        self._watch: asyncio.TimerHandle | None = None
         # Not the peer's own name for the transfer: one used twice would hide a file.
         self._kept_as = agent.tokens.imdn_id()
         # What comes over the connection before the session is open: None when that is so.
@@ -134,6 +139,8 @@ class IncomingTransfer(Arrival, Transfer):
         self._base = start - 1
         self._committing = self._stalled = False
         self.started()
+        self._heard_at = asyncio.get_running_loop().time()
+        self._watch_for(self._agent.options.idle_timeout)
         early, self._early = self._early, None
         for event in early or ():
             self.session_event(event)
@@ -314,6 +321,7 @@ class IncomingTransfer(Arrival, Transfer):
         if self._leg is None or self._leg.done() or self._committing or file is None:
             return
         if isinstance(event, BodyReceived):
+            self._heard_at = asyncio.get_running_loop().time()
             try:
                 file.write(self._base + event.offset, event.data)
             except TransferError as error:
@@ -346,6 +354,27 @@ class IncomingTransfer(Arrival, Transfer):
         if self._stalled and file.has_room and call is not None and call.link is not None:
             self._stalled = False
             call.link.resume_reading()
+
+    def _watch_for(self, seconds: float) -> None:
+        if self._agent.options.idle_timeout:
+            self._watch = asyncio.get_running_loop().call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        """A peer that has gone without a word, or sends nothing, is not waited for for ever."""
+        now, seconds = asyncio.get_running_loop().time(), self._agent.options.idle_timeout
+        if self.status is not TransferStatus.RUNNING or self._stalled or self._committing:
+            self._heard_at = now
+        left = self._heard_at + seconds - now
+        if left > 0:
+            self._watch_for(left)
+        elif self._call is not None:
+            self._call.lost(f"nothing came for {seconds:g} s")
+
+    def _end_leg(self, how: Break | None) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        super()._end_leg(how)
 
     def session_ended(self, reason: str, *, by_peer: bool) -> None:
         if self._leg is None or self._leg.done() or self._committing:

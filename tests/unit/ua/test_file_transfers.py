@@ -265,6 +265,32 @@ async def test_a_break_without_an_end_leaves_both_sides_able_to_go_on(
         assert 1 << 20 <= resumed.octets < SIZE
 
 
+async def test_a_sender_that_falls_silent_is_not_waited_for_for_ever(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        side("alex", tmp_path) as alex,
+        side("bob", tmp_path, idle_timeout=1.0) as bob,
+        relayed(alex.agent, monkeypatch) as relay,
+        relayed(bob.agent, monkeypatch),
+    ):
+        ours, theirs = await begin(alex, bob, film, tmp_path / "in")
+        await ours.pause()
+        await bob.sees(FilePaused)
+        # Who was told to wait does so.
+        await asyncio.sleep(2)
+        assert theirs.status is TransferStatus.PAUSED
+        await ours.resume()
+        await eventually(lambda: theirs.status is TransferStatus.RUNNING, timeout=20)
+        relay.freeze()
+        interrupted = await bob.sees(FileInterrupted)
+        assert "nothing came for 1 s" in interrupted.reason
+        # Its sender hears of it, and goes on.
+        await ours.done(20)
+        await theirs.done(20)
+        assert digest(tmp_path / "in" / "film.bin") == digest(film)
+
+
 @pytest.mark.parametrize("who", ["sender", "receiver"])
 async def test_either_side_resumes_after_both_were_restarted(
     film: Path, tmp_path: Path, who: str
