@@ -6,12 +6,14 @@ Functions over one connection, within the caller's transaction.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from rcsops.database.schema import session
 
 FIRST_VERSION = 4
 """The version of the history that has them."""
+RINGING = "ringing"
+"""An invitation of a peer's that has no answer, or had none when its process was killed."""
 
 
 class HistorySession(NamedTuple):
@@ -32,9 +34,22 @@ def add_session(connection: Connection, entry: HistorySession) -> None:
     connection.execute(insert(session).values(**entry._asdict()))
 
 
+def remove_ringing(connection: Connection, chat_id: str, began_at: float) -> None:
+    """An invitation has its answer; another process may ring with the same one."""
+    connection.execute(
+        delete(session).where(
+            session.c.chat_id == chat_id,
+            session.c.began_at == began_at,
+            session.c.ended == RINGING,
+            session.c.ended_at.is_(None),
+        )
+    )
+
+
 def end_session(connection: Connection, chat_id: str, at: float, ended: str, reason: str) -> None:
     """An open session has come to its end."""
     change = update(session).where(session.c.chat_id == chat_id, session.c.ended_at.is_(None))
+    change = change.where(session.c.ended != RINGING)
     connection.execute(change.values(ended_at=at, ended=ended, reason=reason))
 
 

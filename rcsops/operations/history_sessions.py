@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from rcsops.database.history import HistoryMessage
-from rcsops.database.history_sessions import HistorySession
+from rcsops.database.history_sessions import RINGING, HistorySession
 from rcsops.operations.history import local_time
 from rcsops.operations.wording import short_name
 from rcsops.text import visible
@@ -24,6 +24,7 @@ _NO_SESSION = {
     (False, "missed"): "you did not answer",
     (False, "elsewhere"): "another device of yours answered",
     (False, "not reached"): "{reason}",
+    (False, RINGING): "no answer yet, or rcsops was killed while it rang",
 }
 
 

@@ -8,7 +8,13 @@ from pathlib import Path
 
 from rcsops.database import Store, prepare_history
 from rcsops.database import history as table
-from rcsops.database.history_sessions import HistorySession, add_session, end_session
+from rcsops.database.history_sessions import (
+    RINGING,
+    HistorySession,
+    add_session,
+    end_session,
+    remove_ringing,
+)
 from rcsops.errors import DatabaseError
 from rcsops.transport.turns import Turns
 from rcsops.ua.history_notes import HistoryNotes, told
@@ -216,6 +222,23 @@ class History:
                 connection, _storable(chat_id), at, ended, _storable(reason)
             )
         )
+
+    def rings(self, peer: str, chat_id: str, conversation_id: str, since: datetime) -> None:
+        """Notes that a peer invites us, until `rings_no_longer`: also who is killed finds it."""
+        entry = HistorySession(
+            _storable(peer),
+            "in",
+            _storable(chat_id),
+            since.timestamp(),
+            _storable(conversation_id),
+            ended=RINGING,
+        )
+        self._queue.put(lambda connection: add_session(connection, entry))
+
+    def rings_no_longer(self, chat_id: str, since: datetime) -> None:
+        """Takes that back: what became of it is noted otherwise."""
+        at = since.timestamp()
+        self._queue.put(lambda connection: remove_ringing(connection, _storable(chat_id), at))
 
     def no_session(
         self,

@@ -102,6 +102,8 @@ class Invitation(Pending):
         self._invited_at = wall_clock()
         self.conversation_id = request.get("Conversation-ID") or agent.tokens.uuid()
         self.contribution_id = request.get("Contribution-ID") or agent.tokens.uuid()
+        if agent.history is not None:
+            agent.history.rings(peer, self.chat_id, self.conversation_id, self._invited_at)
 
     def reject(self, status: int = 603, reason: str = "") -> bool:
         refused = super().reject(status, reason)
@@ -116,8 +118,17 @@ class Invitation(Pending):
             self._note("elsewhere" if reason == ELSEWHERE else "missed", reason)
         super().session_ended(reason, by_peer=by_peer)
 
+    def _take(self) -> None:
+        super()._take()
+        self._rings_no_longer()
+
+    def _rings_no_longer(self) -> None:
+        if self._agent.history is not None:
+            self._agent.history.rings_no_longer(self.chat_id, self._invited_at)
+
     def _note(self, ended: str, reason: str = "") -> None:
         """No session comes of it."""
+        self._rings_no_longer()
         if self._agent.history is not None:
             self._agent.history.no_session(
                 self.peer,
@@ -133,6 +144,7 @@ class Invitation(Pending):
         """Refuses it, unless it has been answered, because an INVITE of ours is the session."""
         if self.pending:
             self._answered = True
+            self._rings_no_longer()
             self.call.reject(486, headers=[("Reason", CROSSED)])
             self._agent.forget_pending(self)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rcsops.testing import wait_until
 from tests.cli.chatting import Lab, talk
 from tests.cli.test_scripts import rcsops
 
@@ -130,6 +131,30 @@ def test_how_invitations_ended_that_no_session_came_of(lab: Lab) -> None:
         ("in", "busy"),
     ]
     assert all(each["chat_id"] and each["began_at"] <= each["ended_at"] for each in theirs)
+
+
+def test_an_invitation_that_rang_when_its_process_was_killed(lab: Lab) -> None:
+    alex, bob = lab.users("alex", "bob")
+    with lab.waiting(alex, "--ask") as callee, lab.waiting(bob) as caller:
+        caller.type(f"/invite {alex}")
+        callee.wait("invited")
+        wait_until(lambda: ended(lab, alex) == [("in", "ringing")], 20)
+        callee.kill()
+        caller.type("/bye")
+        with lab.waiting(alex, "--ask") as again:
+            caller.skip()
+            caller.type(f"/invite {alex}")
+            again.wait("invited")
+            again.type("/accept")
+            talk(caller, again)
+    rang, session = sessions(lab, alex)
+    assert (rang["ended"], rang["ended_at"]) == ("ringing", None)
+    assert rang["peer"] == f"sip:{bob}@rcs.example"
+    assert session["ended"] != "ringing"
+    assert lines(lab, alex, "--sessions")[0] == (
+        f"-- no session with {bob}, {bob} invited:"
+        " no answer yet, or rcsops was killed while it rang"
+    )
 
 
 def test_what_makes_no_sense_is_refused(lab: Lab) -> None:
