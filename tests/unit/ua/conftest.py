@@ -1,9 +1,14 @@
-"""What every test of an agent must leave behind: nothing."""
+"""What every test of an agent must leave behind: nothing, and no word that is by no grammar."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
+
+from rcsops.transport import TapRecord
+from rcsops.ua.host import AgentHost
+from tests.unit.ua.grammar import Seen, check_record
 
 
 @pytest.fixture(autouse=True)
@@ -18,3 +23,36 @@ async def quiet_loop() -> AsyncIterator[None]:
         await asyncio.sleep(0)
     assert problems == []
     assert asyncio.all_tasks() - before - {asyncio.current_task()} == set()
+
+
+@pytest.fixture(autouse=True)
+def all_that_leaves_obeys_the_grammar(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """A tap of every agent's host holds what it sends against the grammar, but in a test that is
+    marked ``foul``."""
+    wrong: list[AssertionError] = []
+    seen = Seen()
+    made = AgentHost.__init__
+
+    def check(record: TapRecord) -> None:
+        try:
+            if record.direction == "out":
+                check_record(record, seen, repeats=True)
+        except AssertionError as error:
+            wrong.append(error)
+
+    def make(host: AgentHost, **options: Any) -> None:
+        tap = options.pop("tap", None)
+
+        def both(record: TapRecord) -> None:
+            check(record)
+            if tap is not None:
+                tap(record)
+
+        made(host, tap=both, **options)
+
+    monkeypatch.setattr(AgentHost, "__init__", make)
+    yield
+    if wrong and request.node.get_closest_marker("foul") is None:
+        raise wrong[0]

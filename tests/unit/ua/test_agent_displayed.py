@@ -167,6 +167,7 @@ async def test_notifications_in_any_order_twice_and_of_nothing() -> None:
         assert heard.of(Failed) == []
 
 
+@pytest.mark.foul
 @pytest.mark.rfc("5438", "7.2.1.2")
 @pytest.mark.parametrize(
     ("kind", "status", "words"),

@@ -228,6 +228,7 @@ async def test_a_peer_that_answers_no_receipt_does_not_fill_the_memory(
         await receipts[0].delivered(timeout=5)
 
 
+@pytest.mark.foul
 async def test_what_nobody_here_reads_is_not_called_delivered() -> None:
     async with Agent("sip:alex@rcs.example") as alex, Agent("sip:bob@rcs.example") as bob:
         ours, _ = await talk(alex, bob)

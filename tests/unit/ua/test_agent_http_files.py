@@ -237,6 +237,7 @@ async def test_a_file_for_which_there_is_no_room(
         assert failed.incoming and "do not fit" in failed.reason
 
 
+@pytest.mark.foul
 async def test_an_address_that_leads_inside_is_not_fetched(lab: ContentLab, tmp_path: Path) -> None:
     knocked = []
 
@@ -263,6 +264,7 @@ async def test_an_address_that_leads_inside_is_not_fetched(lab: ContentLab, tmp_
     assert knocked == [] and list((tmp_path / "in").iterdir()) == []
 
 
+@pytest.mark.foul
 async def test_a_hostile_document_is_answered_and_not_shown(lab: ContentLab) -> None:
     async with agent(lab, "alex") as alex, agent(lab, "bob") as bob:
         feed = bob.events()

@@ -74,6 +74,7 @@ async def test_without_a_session(tmp_path: Path) -> None:
         ]
 
 
+@pytest.mark.foul
 async def test_one_that_is_no_place_is_refused(tmp_path: Path) -> None:
     async with pair(tmp_path) as (alex, bob, _, _seen):
         for body in ("<a/>", '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'):

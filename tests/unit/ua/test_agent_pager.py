@@ -16,7 +16,7 @@ from rcsops.rcs import ChatCodec, DeliveryReceived, Outgoing, write_message
 from rcsops.rcs import TextReceived as Text
 from rcsops.sip import Response, Uri
 from rcsops.testing import eventually
-from rcsops.transport import TapRecord, wall_clock
+from rcsops.transport import TapRecord, system_tokens, wall_clock
 from rcsops.transport.requester import send
 from rcsops.ua import Chat, Delivered, Displayed, Event, Failed, Sent, TextReceived, inbox
 
@@ -67,7 +67,8 @@ async def deliver(sender: Agent, to: Agent, message: Outgoing, **headers: str) -
     """A MESSAGE made by hand, as another user agent would send it."""
     uri = Uri.parse(address(to))
     request = sender.create_request("MESSAGE", uri, [])
-    write_message(request, message, conversation_id="c", contribution_id="d")
+    tokens = system_tokens()
+    write_message(request, message, conversation_id=tokens.uuid(), contribution_id=tokens.uuid())
     for name, value in headers.items():
         request.set(name.replace("_", "-"), value)
     return await send(sender.host.endpoint, request, await sender.targets_for(uri))
@@ -201,6 +202,7 @@ async def test_a_plain_text_of_another_phone(tmp_path: Path) -> None:
         assert heard.events == []
 
 
+@pytest.mark.foul
 @pytest.mark.rfc("3261", "8.2.3")
 @pytest.mark.parametrize(
     ("content_type", "body", "status"),

@@ -71,6 +71,7 @@ async def test_an_update_without_a_body_is_answered_without_one() -> None:
         assert (response.status, response.body) == (200, b"")
 
 
+@pytest.mark.foul
 @pytest.mark.rfc("3311", "5.2")
 @pytest.mark.rfc("3261", "14.2")
 @pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
@@ -86,6 +87,7 @@ async def test_a_move_is_refused_and_the_session_goes_on(method: str) -> None:
         await (await ours.send("still here")).delivered(timeout=5)
 
 
+@pytest.mark.foul
 @pytest.mark.rfc("3261", "8.2.1", "11.2", "12.2.2")
 async def test_other_methods_in_the_dialog() -> None:
     async with Agent("sip:alex@rcs.example") as alex, Agent("sip:bob@rcs.example") as bob:
