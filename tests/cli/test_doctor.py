@@ -135,24 +135,46 @@ def test_a_package_that_is_missing(project: Shell, tmp_path: Path) -> None:
             path = project.directory / "rcsops.toml"
             text = path.read_text("utf-8").replace("\n[database]\n", setting, 1)
             path.write_text(text, "utf-8")
-        program = (
-            f"import sys; sys.path[:0] = [{str(shadow)!r}, {str(REPOSITORY)!r}]; "
-            "from rcsops.cli.main import main; main(['doctor', '--json'])"
-        )
-        done = subprocess.run(
-            [sys.executable, "-S", "-c", program],
-            cwd=project.directory,
-            env=project.environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        found = with_packages(project, shadow)
         if not said:
-            the(read(done), "python", "ok")
+            the(found, "python", "ok")
             continue
-        found = the(read(done), "python", "problem")
-        assert distribution in found["text"] and said in found["mend"]
+        problem = the(found, "python", "problem")
+        assert distribution in problem["text"] and said in problem["mend"]
+
+
+def test_a_package_that_is_too_old(project: Shell, tmp_path: Path) -> None:
+    shadow = tmp_path / "shadow"
+    shadow.mkdir()
+    for each in Path(sysconfig.get_paths()["purelib"]).iterdir():
+        if each.name.startswith("dnspython-"):
+            shutil.copytree(each, shadow / each.name)
+            metadata = shadow / each.name / "METADATA"
+            text = re.sub(r"(?m)^Version: .*", "Version: 2.5.9", metadata.read_text("utf-8"))
+            metadata.write_text(text, "utf-8")
+        else:
+            (shadow / each.name).symlink_to(each)
+    problem = the(with_packages(project, shadow), "python", "problem")
+    assert "dnspython (2.5.9, not 2.6 or later)" in problem["text"]
+    assert "-m pip install 'dnspython>=2.6'" in problem["mend"]
+
+
+def with_packages(project: Shell, packages: Path) -> list[Finding]:
+    """What is found where these packages are the ones that are installed."""
+    program = (
+        f"import sys; sys.path[:0] = [{str(packages)!r}, {str(REPOSITORY)!r}]; "
+        "from rcsops.cli.main import main; main(['doctor', '--json'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", program],
+        cwd=project.directory,
+        env=project.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return read(done)
 
 
 def test_no_compiler_and_no_headers(project: Shell) -> None:

@@ -27,6 +27,8 @@ _ROOM = 200_000_000
 _NEVER_BEFORE = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 _SKEW = datetime.timedelta(seconds=120)
 _SERVER_SKEW = 5.0
+_LEAST = re.compile(r">=\s*([0-9.]+[0-9])")
+_NUMBERS = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 _PACKAGE = re.compile(r"^([A-Za-z0-9._-]+)([^;]*)(?:;(.*))?$")
 
 
@@ -43,7 +45,7 @@ def python(project: Project) -> Iterator[Finding]:
     if missing:
         yield bad(
             "python",
-            f"Python packages are missing: {', '.join(missing)}",
+            f"Python packages are missing or too old: {', '.join(missing)}",
             _pip_install(missing.values()),
         )
     else:
@@ -57,15 +59,28 @@ def _pip_install(requirements: Iterable[str]) -> str:
 
 
 def _missing_packages() -> Iterator[tuple[str, str]]:
-    """Name and requirement (``dnspython>=2.6``) of each."""
+    """What to call it and the requirement (``dnspython>=2.6``) of each that is missing or older."""
     try:
         wanted = importlib.metadata.requires("rcsops") or []
     except importlib.metadata.PackageNotFoundError:
         return
     for text in wanted:
         match = _PACKAGE.match(text)
-        if match is not None and not match[3] and not _has(match[1]):
-            yield match[1], text
+        if match is None or match[3]:
+            continue
+        name, least = match[1], _LEAST.search(match[2])
+        if not _has(name):
+            yield name, text
+        elif least is not None:
+            there = importlib.metadata.version(name)
+            if _numbers(there) < _numbers(least[1]):
+                yield f"{name} ({there}, not {least[1]} or later)", text
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The numbers that a version begins with: enough for a bound from below."""
+    found = _NUMBERS.match(version)
+    return tuple(map(int, found[0].split("."))) if found else ()
 
 
 def _has(package: str) -> bool:
