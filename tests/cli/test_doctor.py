@@ -241,6 +241,22 @@ def test_secrets_that_others_may_read(project: Shell) -> None:
     the(findings(project), "secrets", "ok")
 
 
+def test_a_project_that_is_closed_to_us(project: Shell) -> None:
+    # In a namespace of its own root is root no more, and yet the owner of its files.
+    alone = ("unshare", "-U", "sh", "-c", 'exec "$@"', "sh")
+    if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no user namespaces here")
+    the(findings(project, before=alone), "secrets", "ok")
+    state = project.directory / ".rcsops"
+    state.chmod(0)
+    try:
+        found = the(findings(project, before=alone), "secrets", "problem")
+        assert f"{state} is closed to you" in found["text"]
+        assert found["mend"] == f"chmod 700 {state}"
+    finally:
+        state.chmod(0o700)
+
+
 # --- database, accounts ------------------------------------------------------------------------
 
 

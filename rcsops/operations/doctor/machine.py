@@ -2,6 +2,8 @@
 
 import datetime
 import importlib.metadata
+import os
+import pwd
 import re
 import resource
 import shlex
@@ -213,8 +215,29 @@ def _database_ahead(project: Project) -> float | None:
     return float(theirs) - datetime.datetime.now(datetime.UTC).timestamp()
 
 
+def _other_owner(path: Path) -> str:
+    """Who owns it; "" when that is the user who runs this."""
+    number = path.stat().st_uid
+    if number == os.geteuid():
+        return ""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"#{number}"
+
+
 def private_files(project: Project) -> Iterator[Finding]:
-    """Whether what holds secrets is for its owner only."""
+    """Whether what holds secrets is for its owner only, and open to us."""
+    state = project.state_dir
+    if state.is_dir() and not os.access(state, os.R_OK | os.X_OK):
+        who = _other_owner(state)
+        yield bad(
+            "secrets",
+            f"{state} is closed to you; it belongs to {who or 'you'}, and so do what cannot be "
+            "read of the database, the credentials and the server",
+            f"sudo -u {who} rcsops doctor" if who else f"chmod 700 {state}",
+        )
+        return
     names = ["credentials.json", "secrets.json", "rcsops.db", "run/secrets.cfg"]
     paths = [project.state_dir / name for name in names]
     pair = project.certificate
