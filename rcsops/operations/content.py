@@ -15,6 +15,7 @@ from typing import Any
 from rcsops.content.store import usage_of
 from rcsops.errors import EngineError
 from rcsops.operations.engine import POLL_SECONDS, ContentStatus, file_size, last_error, wait_for
+from rcsops.operations.terminations import held
 from rcsops.server.child import end_child
 from rcsops.server.run_files import RunFiles, running_pid
 from rcsops.settings import Project
@@ -24,6 +25,8 @@ __all__ = ["content_status", "start_content", "stop_content"]
 _START_SECONDS = 15.0
 # The one that watches gives the one that serves 6 seconds.
 _STOP_SECONDS = 10.0
+# For one whose start was given up.
+_END_SECONDS = 5.0
 
 
 def start_content(project: Project, watched: int) -> bool:
@@ -44,29 +47,38 @@ def start_content(project: Project, watched: int) -> bool:
     command = [sys.executable, "-m", "rcsops.content"]
     command += ["--project", str(project.directory.resolve()), "--watch", str(watched)]
     environment = {key: value for key, value in os.environ.items() if key != "RCSOPS_PROJECT"}
-    process = subprocess.Popen(  # noqa: S603
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        cwd="/",
-        env=environment,
-    )
+    process = None
+    try:
+        with held():
+            process = subprocess.Popen(  # noqa: S603
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                cwd="/",
+                env=environment,
+            )
+        _await_ready(process, files, log_start)
+    except BaseException:
+        with held():
+            if process is not None:
+                end_child(process, _END_SECONDS)
+        raise
+    # It goes on without us: nobody waits for it, and no warning is due.
+    process.returncode = 0
+    return True
+
+
+def _await_ready(process: "subprocess.Popen[bytes]", files: RunFiles, log_start: int) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while not _ready(files):
-        code = process.poll()
-        if code is not None or time.monotonic() > deadline:
-            if code is None:
-                end_child(process, _STOP_SECONDS)
+        if process.poll() is not None or time.monotonic() > deadline:
             reason, hint = last_error(files.log, log_start)
             raise EngineError(
                 f"the content server did not start: {reason or f'see {files.log}'}", hint=hint
             )
         time.sleep(POLL_SECONDS)
-    # It goes on without us: nobody waits for it, and no warning is due.
-    process.returncode = 0
-    return True
 
 
 def stop_content(project: Project) -> None:

@@ -20,6 +20,7 @@ from rcsops.operations.engine import (
     StartOptions,
     Stopped,
 )
+from rcsops.operations.terminations import held, terminations
 from rcsops.server.run_files import RunFiles
 from rcsops.settings import Project
 
@@ -55,19 +56,26 @@ def start(
     """Starts the server in a session of its own and waits until it answers.
 
     One that runs already is left as it is. ``user`` and ``group`` are those that a real OpenSIPS
-    runs as when root starts it. The content server that the settings ask for is started with it.
-    Raises `EngineError` with the reason from the log of the one that did not start.
+    runs as when root starts it. The content server that the settings ask for is started with it;
+    an interruption before that is ready ends both. Raises `EngineError` with the reason from the
+    log of the one that did not start.
     """
-    started = _engine(project).start(project, StartOptions(trace, user, group), timeout)
-    if user:
-        notes = (*started.notes, *_without_content(project))
-        return replace(started, notes=notes)
-    try:
-        start_content(project, started.pid)
-    except EngineError as error:
-        raise EngineError(
-            f"the SIP server runs, pid {started.pid}, but {error}", hint=error.hint
-        ) from error
+    with terminations():
+        started = _engine(project).start(project, StartOptions(trace, user, group), timeout)
+        if user:
+            notes = (*started.notes, *_without_content(project))
+            return replace(started, notes=notes)
+        try:
+            start_content(project, started.pid)
+        except EngineError as error:
+            raise EngineError(
+                f"the SIP server runs, pid {started.pid}, but {error}", hint=error.hint
+            ) from error
+        except KeyboardInterrupt:
+            if not started.already:
+                with held():
+                    stop(project)
+            raise
     return started
 
 

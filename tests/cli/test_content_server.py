@@ -1,17 +1,22 @@
 """The content server of `rcsops start`, by a client that shares no code with it."""
 
+import contextlib
 import os
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from rcsops.testing.waiting import free_port, wait_until
 from tests.cli.conftest import Shell
+from tests.cli.test_server import lives
 from tests.content_client import Client, ContentLab, content_lab, form
 
 PHOTO = bytes(range(256)) * 1200
@@ -539,6 +544,45 @@ def test_it_ends_with_the_sip_server(tmp_path: Path) -> None:
         assert lab.client().ask("POST").status == 204
         lab.server.command("stop")
         assert lab.worker is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_start_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    lab = ContentLab(tmp_path / "lab")
+    lab.server.directory.mkdir()
+    (lab.server.directory / "rcsops.toml").write_text(lab.server.settings_text)
+    lab.server.command("db", "create")
+    starting = subprocess.Popen(
+        [sys.executable, "-m", "rcsops", "start"],
+        cwd=lab.server.directory,
+        env=lab.server.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def children() -> dict[str, psutil.Process]:
+        with contextlib.suppress(psutil.Error):
+            found = psutil.Process(starting.pid).children()
+            named = {module: each for each in found for module in each.cmdline()}
+            return named if {"rcsops.server", "rcsops.content"} <= named.keys() else {}
+        return {}
+
+    found = wait_until(children, what="both servers")
+    content = found["rcsops.content"]
+    try:
+        # So that the start has to wait for it.
+        content.suspend()
+        starting.send_signal(number)
+
+        assert starting.wait(30) != 0
+        for module in ("rcsops.server", "rcsops.content"):
+            assert not lives(found[module].pid), module
+        assert "not running" in lab.server.command("status", check=False).stdout
+    finally:
+        starting.kill()
+        for module in ("rcsops.server", "rcsops.content"):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found[module].kill()
 
 
 def test_one_that_cannot_start_says_why(tmp_path: Path) -> None:
