@@ -38,7 +38,7 @@ listen = [{listen}]
 # How rcsops talks to the running server: "fifo", "datagram" or "http".
 # transport = "fifo"
 # The group that may use the FIFO and the socket besides the server's own user, and where MI
-# listens when the transport is "http".
+# listens when the transport is "http", which asks nobody on this machine for a password.
 # group = ""
 # http = "127.0.0.1:8888"
 
