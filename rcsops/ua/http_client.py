@@ -310,6 +310,7 @@ class ContentClient:
         if own:
             self._digest.preempt(carrier)
         is_asked = body is None or carrier.get("Authorization") is not None
+        faults: list[TransferError] = []
         try:
             for _ in range(4):
                 sent = body if is_asked else None
@@ -323,7 +324,7 @@ class ContentClient:
                             method,
                             _as_written(url),
                             headers=given,
-                            data=None if sent is None else sent(),
+                            data=None if sent is None else _noted(sent(), faults),
                             allow_redirects=False,
                         )
                     async with response:
@@ -338,6 +339,8 @@ class ContentClient:
                         yield response
                         return
         except (ClientError, TimeoutError, OSError) as error:
+            if faults:
+                raise faults[0] from error
             text = str(error) or "the content server does not answer in time"
             raise Broken(text) from error
         raise TransferError("the content server asks for the password again and again")
@@ -381,13 +384,28 @@ def _as_written(url: str) -> Any:
     return URL(url, encoded=True)
 
 
+async def _noted(
+    body: AsyncIterator[bytes], faults: list[TransferError]
+) -> AsyncIterator[bytes]:
+    """What is to be sent; aiohttp makes a broken connection of whatever is wrong with it."""
+    try:
+        async for piece in body:
+            yield piece
+    except TransferError as error:
+        faults.append(error)
+        raise
+
+
 async def _pieces(file: Upload, start: int, note: Progress) -> AsyncIterator[bytes]:
     offset = start
     read = file.reader(start)
     while offset < file.size:
-        piece = await asyncio.to_thread(read, min(PIECE, file.size - offset))
+        try:
+            piece = await asyncio.to_thread(read, min(PIECE, file.size - offset))
+        except OSError as error:
+            raise TransferError(f"{file.name} cannot be read: {error.strerror}") from error
         if not piece or not file.unchanged:
-            raise TransferError(f"{file.name} has been changed")
+            raise TransferError(f"{file.name} was changed while it was sent")
         yield piece
         # The piece before has been taken.
         offset += len(piece)

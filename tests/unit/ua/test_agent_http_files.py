@@ -382,6 +382,24 @@ async def test_it_is_ended_while_it_is_made_sure_what_is_there(
     assert len(list(target.glob(".*"))) == (how == "suspend" and who == "bob")
 
 
+@pytest.mark.parametrize("how", ["shortened", "grown"])
+async def test_a_file_that_is_changed_while_it_is_sent(
+    lab: ContentLab, tmp_path: Path, how: str
+) -> None:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(bytes(80_000_000))
+    async with agent(lab, "alex") as alex:
+        await alex.register()
+        feed = alex.events()
+        upload = await alex.send_file_http("bob", path)
+        await take(feed, FileProgress)
+        with path.open("r+b") as file:
+            file.truncate(1_000_000 if how == "shortened" else 80_000_001)
+        with pytest.raises(TransferError, match=r"film.mp4 was changed while it was sent"):
+            await upload.done(20)
+        assert upload.status is TransferStatus.FAILED
+
+
 async def test_what_the_content_server_refuses(tmp_path: Path, photo: Path) -> None:
     with content_lab(tmp_path / "lab", "max_file = 100_000") as lab:
         async with agent(lab, "alex") as alex, agent(lab, "bob", password="wrong") as bob:
