@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from rcsops.errors import SdpParseError
 from rcsops.msrp import (
     MessageReceived,
     MsrpSession,
@@ -287,6 +288,16 @@ def test_two_files_are_offered() -> None:
         ("sunset.jpg", 4096), ('100% sure "really".txt', 17),
     ]  # fmt: skip
     assert selectors[1].type == 'text/plain;charset="utf-8"'
+
+
+def test_that_files_can_be_taken_is_no_offer_of_one() -> None:
+    """A selector without a value, on a stream without a port or path (RFC 5547 §8.5)."""
+    session = parse_sdp(data("file-capability"))
+    (media,) = session.media
+    assert (media.port, media.attribute("file-selector")) == (0, "")
+    with pytest.raises(SdpParseError) as refused:
+        read_file_offer(session)
+    assert refused.value.status == 488
 
 
 def test_selectors() -> None:
