@@ -1,6 +1,5 @@
 """What each notice of the room means to the screen's state."""
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -154,7 +153,7 @@ class Ear(FileEar):
 
     def _composing(self, notice: Notice, data: Mapping[str, Any]) -> None:
         conversation = self.state.conversation(notice.about)
-        conversation.composing_at = time.monotonic() if data["active"] else 0.0
+        conversation.composing = bool(data["active"])
         self.changes.lines = self.changes.conversations = True
 
     # --- sessions and registration -----------------------------------------------------------
@@ -167,7 +166,7 @@ class Ear(FileEar):
             conversation.ends = f"{data['local']} <-> {data['remote']}"
             conversation.security = str(data.get("security") or "")
         elif event == "session-ended":
-            conversation.session, conversation.composing_at = "", 0.0
+            conversation.session, conversation.composing = "", False
         elif event == "inviting":
             conversation.session = "calling"
         elif event == "pager":

@@ -69,7 +69,7 @@ class RowEar:
 
     def _came(self, conversation: Conversation, row: Row, preview: str) -> None:
         """Something of the peer's, which may have been read with a page already."""
-        conversation.composing_at = 0.0
+        conversation.composing = False
         self._moment(conversation, row.time, preview, mine=False)
         if self.watched(conversation.peer):
             self.seen.append(row.message_id)

@@ -40,7 +40,7 @@ class Conversation:
     preview: str = ""
     preview_mine: bool = False
     last_at: datetime | None = None
-    composing_at: float = 0.0
+    composing: bool = False
     asks: str = ""
     asks_number: int = 0
     rows: list[Row] | None = None

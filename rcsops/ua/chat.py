@@ -75,6 +75,7 @@ class Chat(SessionUser):
         "_by_peer",
         "_closing",
         "_codec",
+        "_composing",
         "_end_reason",
         "_events",
         "_followers",
@@ -120,6 +121,8 @@ class Chat(SessionUser):
         self._followers = 0
         self.idle = False
         self.fates = Fates(agent, self)
+        # While the peer types: when it is taken to have stopped (RFC 3994 §3.3).
+        self._composing: asyncio.TimerHandle | None = None
         self._idle_watch = IdleWatch(agent, self, agent.options.idle_timeout)
         # Notifications of ours that the peer has not acknowledged, by their own Message-ID.
         self._notices: dict[str, tuple[Notice, int]] = {}
@@ -362,6 +365,7 @@ class Chat(SessionUser):
         self._end_reason = reason or ("ended by the peer" if by_peer else "closed")
         self.idle = self.idle or (by_peer and means_idle(reason))
         self._idle_watch.stop()
+        self._stop_composing()
         if self._opened and self._agent.history is not None:
             self._agent.history.session_ended(self.chat_id, self._how_ended(), self._end_reason)
         self._agent.forget_chat(self)
@@ -447,14 +451,32 @@ class Chat(SessionUser):
         self.session.session.answer(event.message_id)
         if isinstance(message, ComposingReceived):
             self._idle_watch.overlook()
-            self._publish(events.Composing(self.peer, self.chat_id, message.active))
+            self._peer_types(message)
             return
         self._idle_watch.touch()
+        # What was typed is here, which says as much as "idle".
+        self._stop_composing()
         if isinstance(message, TextReceived):
             self._text_received(message, event.message_id)
         elif isinstance(message, ContentReceived):
             # Neither shown nor kept, so no receipt may say that our user has it.
             logger.info("a message of type %.80s is not read here", message.content_type)
+
+    def _peer_types(self, message: ComposingReceived) -> None:
+        self._stop_composing()
+        if message.active:
+            loop = asyncio.get_running_loop()
+            self._composing = loop.call_later(message.expiry, self._composing_over)
+        self._publish(events.Composing(self.peer, self.chat_id, message.active))
+
+    def _composing_over(self) -> None:
+        self._composing = None
+        self._publish(events.Composing(self.peer, self.chat_id, False))
+
+    def _stop_composing(self) -> None:
+        if self._composing is not None:
+            self._composing.cancel()
+            self._composing = None
 
     def _report_received(self, report: DeliveryReceived, msrp_id: str) -> None:
         """Its 200 says that the history has it: what was answered is told only once."""

@@ -228,7 +228,8 @@ class Failed(Event):
 
 @dataclass(frozen=True, slots=True)
 class Composing(Event):
-    """The peer types (``active``) or has stopped (RFC 3994)."""
+    """The peer types (``active``) or has stopped, or has not said for as long as it said, or for
+    two minutes, that it still types (RFC 3994 §3.3). A message from it says that it has stopped."""
 
     peer: str
     chat_id: str

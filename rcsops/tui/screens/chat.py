@@ -1,6 +1,5 @@
 """The chat: the conversations, one of them, what is written, and how things stand."""
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
     from rcsops.tui.app import ChatApp
 
 __all__ = ["ChatScreen"]
-
-# RFC 3994 §3.3: who was active is taken for idle after so long without news.
-_COMPOSING_SECONDS = 120.0
 
 
 class ChatScreen(Screen[None]):
@@ -136,8 +132,6 @@ class ChatScreen(Screen[None]):
         self.timeline.previews = Previews(lambda row: self.timeline.changed([row]))
         self.composer.focus()
         self.tell()
-        # Whoever stopped typing without saying so stops here after a while.
-        self.set_interval(5.0, self._forget_composing)
 
     def _snapshot(self) -> AgentSnapshot | None:
         try:
@@ -222,7 +216,7 @@ class ChatScreen(Screen[None]):
     def _hint(self) -> None:
         shown = self._state.shown
         types = ""
-        if shown is not None and shown.composing_at:
+        if shown is not None and shown.composing:
             types = f"{visible(shown.name)} is typing …"
         if self._dropped is not None:
             path, _ = self._dropped
@@ -250,12 +244,6 @@ class ChatScreen(Screen[None]):
         told = [f"{state} {at:%H:%M:%S}" for state, at in row.times.items()]
         where = f"{row.file.path}" if row.file is not None and row.file.path else ""
         return visible(" · ".join([*told, *([where] if where else [])]))
-
-    def _forget_composing(self) -> None:
-        for each in self._state.conversations.values():
-            if each.composing_at and time.monotonic() - each.composing_at > _COMPOSING_SECONDS:
-                each.composing_at = 0.0
-                self.tell()
 
     def on_resize(self, _event: events.Resize) -> None:
         self.call_after_refresh(self.tell)

@@ -128,7 +128,7 @@ class ConversationList(ScrollView, can_focus=True):
         each = self._items[index]
         said: tuple[object, ...]
         if part:
-            said = (each.preview, each.preview_mine, bool(each.composing_at), each.asks)
+            said = (each.preview, each.preview_mine, each.composing, each.asks)
         else:
             when = "" if each.last_at is None else _when(each.last_at)
             said = (each.name, each.unread, each.asks, each.session, when, each.known)
@@ -189,7 +189,7 @@ class ConversationList(ScrollView, can_focus=True):
     def _last_words(self, item: Conversation, width: int) -> list[Segment]:
         if item.asks:
             return [Segment(f"   {clipped(visible(item.asks), width - 4)}", self._style("asks"))]
-        if item.composing_at:
+        if item.composing:
             return [Segment("   is typing …", self._style("open"))]
         said = visible(" ".join(item.preview.split()))
         text = f"you: {said}" if item.preview_mine else said
