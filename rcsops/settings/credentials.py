@@ -52,6 +52,11 @@ class CredentialStore:
             return sum(entries.pop(_key(aor), None) is not None for aor in aors)
 
     def _unusable(self, reason: object) -> SettingsError:
+        if isinstance(reason, PermissionError):
+            return SettingsError(
+                f"cannot use the credentials in {self.path}: {reason.strerror}",
+                hint="type it as the owner of this project",
+            )
         return SettingsError(
             f"cannot use the credentials in {self.path}: {reason}",
             hint="mend or remove that file, then run `rcsops user passwd USER` for each user",

@@ -253,6 +253,8 @@ def test_a_project_that_is_closed_to_us(project: Shell) -> None:
         found = the(findings(project, before=alone), "secrets", "problem")
         assert f"{state} is closed to you" in found["text"]
         assert found["mend"] == f"chmod 700 {state}"
+        kept = the(findings(project, before=alone), "credentials", "problem")
+        assert "remove" not in kept["mend"] and "owner" in kept["mend"]
     finally:
         state.chmod(0o700)
 

@@ -44,7 +44,9 @@ def examine(project: Project) -> Iterator[Finding]:
         except RcsopsError as error:
             yield bad(name, str(error), error.hint)
         except OSError as error:
-            yield bad(name, f"{error.filename or 'the system'}: {error.strerror or error}")
+            owner = "type it as the owner of this project"
+            mend = owner if isinstance(error, PermissionError) else ""
+            yield bad(name, f"{error.filename or 'the system'}: {error.strerror or error}", mend)
 
 
 def examine_at(

@@ -233,8 +233,8 @@ def private_files(project: Project) -> Iterator[Finding]:
         who = _other_owner(state)
         yield bad(
             "secrets",
-            f"{state} is closed to you; it belongs to {who or 'you'}, and so do what cannot be "
-            "read of the database, the credentials and the server",
+            f"{state} is closed to you; it belongs to {who or 'you'}. Nothing of the database, the "
+            "credentials and the server can be seen from here",
             f"sudo -u {who} rcsops doctor" if who else f"chmod 700 {state}",
         )
         return
