@@ -32,7 +32,8 @@ def doctor(context: Context, everything: bool, bundle: Path | None, as_json: boo
     """Look for every known cause of trouble, and say how to mend it.
 
     Machine, packages, limits, clock, secrets, database, accounts, certificates, configuration,
-    server, ports, DNS. The exit code is 1 when something does not work. Nothing is changed.
+    server, ports, content server, DNS. The exit code is 1 when something does not work. Nothing is
+    changed.
     """
     from rcsops.operations.doctor import examine_at
 

@@ -445,6 +445,22 @@ def test_a_port_that_another_has(project: Shell, kind: socket.SocketKind) -> Non
     assert "another port" in found["mend"]
 
 
+def test_the_port_of_mi_over_http_that_another_has(project: Shell) -> None:
+    settings = {
+        "RCSOPS_ENGINE": "opensips",
+        "RCSOPS_DATABASE_URL": "sqlite:///.rcsops/rcsops.db",
+        "RCSOPS_MI_TRANSPORT": "http",
+    }
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        found = the(
+            findings(project, RCSOPS_MI_HTTP=f"127.0.0.1:{port}", **settings), "ports", "problem"
+        )
+        assert f"tcp:127.0.0.1:{port}" in found["text"] and f"pid {os.getpid()}" in found["text"]
+        assert "`mi.http`" in found["mend"]
+    the(findings(project, RCSOPS_MI_HTTP=f"127.0.0.1:{port}", **settings), "ports", "ok")
+
+
 def test_an_address_that_is_not_this_machines(project: Shell) -> None:
     change(project, "listen = [", 'listen = ["udp:192.0.2.77:5060", ')
     found = the(findings(project), "ports", "problem")
