@@ -384,9 +384,7 @@ def _as_written(url: str) -> Any:
     return URL(url, encoded=True)
 
 
-async def _noted(
-    body: AsyncIterator[bytes], faults: list[TransferError]
-) -> AsyncIterator[bytes]:
+async def _noted(body: AsyncIterator[bytes], faults: list[TransferError]) -> AsyncIterator[bytes]:
     """What is to be sent; aiohttp makes a broken connection of whatever is wrong with it."""
     try:
         async for piece in body:
