@@ -86,7 +86,8 @@ class ChatApp(TerminalApp, inherit_bindings=False):
     ]
     CSS = """
     ToastRack { dock: top; align: right top; margin-top: 1; margin-bottom: 0; }
-    Toast { width: auto; max-width: 60; padding: 0 1; margin-top: 0; }
+    Toast { width: auto; max-width: 54; padding: 0 1; margin-top: 0; }
+    Input > .input--placeholder { color: $text-muted; }
     """
 
     def __init__(

@@ -152,8 +152,8 @@ class Painter:
         said = False
         if row.text or row.file is None:
             said = True
-            for text in self._text_lines(row.text, self._columns):
-                yield self._marked(text, style)
+            for line in _lines(row.text):
+                yield from self._said(line, style)
         if row.file is not None:
             yield from self._file(row)
             said = True
@@ -178,16 +178,34 @@ class Painter:
         if not said:
             yield []
 
-    def _marked(self, text: str, style: Style) -> list[Segment]:
-        """A line with its links, and with what was searched for."""
+    def _said(self, line: str, style: Style) -> Iterator[list[Segment]]:
+        """A line in pieces that have room; a link that is in several leads from each to its end."""
+        links = list(LINK.finditer(line))
+        start = 0
+        for piece in wrapped(line, self._columns):
+            # Where it was broken at a space, that is in no piece.
+            start += not line.startswith(piece, start)
+            end = start + len(piece)
+            parts = [
+                (max(link.start(), start) - start, min(link.end(), end) - start, link[0])
+                for link in links
+                if link.start() < end and link.end() > start
+            ]
+            yield self._marked(piece, style, parts)
+            start = end
+
+    def _marked(
+        self, text: str, style: Style, links: Iterable[tuple[int, int, str]]
+    ) -> list[Segment]:
+        """A piece with its links, and with what was searched for."""
         segments: list[Segment] = []
         at = 0
-        for found in LINK.finditer(text):
-            if found.start() > at:
-                segments += self._found(text[at : found.start()], style)
-            link = self.styles["link"] + Style(link=found[0])
-            segments.append(Segment(found[0], link))
-            at = found.end()
+        for start, end, target in links:
+            if start > at:
+                segments += self._found(text[at:start], style)
+            link = self.styles["link"] + Style(link=target)
+            segments.append(Segment(text[start:end], link))
+            at = end
         if at < len(text) or not segments:
             segments += self._found(text[at:], style)
         return segments
@@ -265,8 +283,13 @@ class Painter:
 
     @staticmethod
     def _text_lines(text: str, columns: int) -> Iterator[str]:
-        for line in text.replace("\r\n", "\n").split("\n"):
-            yield from wrapped(visible(line.expandtabs(4)), columns)
+        for line in _lines(text):
+            yield from wrapped(line, columns)
+
+
+def _lines(text: str) -> Iterator[str]:
+    for line in text.replace("\r\n", "\n").split("\n"):
+        yield visible(line.expandtabs(4))
 
 
 def _day(day: date, today: date) -> str:

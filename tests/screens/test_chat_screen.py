@@ -620,6 +620,36 @@ async def test_the_times_between_the_arrows(stage: Stage) -> None:
         await screen.hides("seconds")
 
 
+async def test_what_is_opened_waits_while_somebody_types_and_much_comes(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with talking(stage, size=(160, 50)) as (screen, bob):
+        await screen.press("f2", "escape")
+        panel = screen.app.view.protocol
+        ladder, pane = panel.query_one("#ladder").region, panel.query_one("#opened").region
+
+        def opened() -> list[str]:
+            return [line[pane.x :] for line in screen.lines[pane.y : pane.bottom]]
+
+        def last() -> int:
+            lines = [line[ladder.x :].split() for line in screen.lines[ladder.y : ladder.bottom]]
+            return max((int(line[0]) for line in lines if line and line[0].isdigit()), default=0)
+
+        await screen.until(lambda: last() > 8, "there")
+        await asyncio.sleep(0.6)
+        before, number = opened(), last()
+        typing = True
+        monkeypatch.setattr(screen.app, "was_busy", lambda _seconds: typing)
+        # So much at once that a look of the panel finds it waiting.
+        monkeypatch.setattr("rcsops.tui.widgets.protocol._MANY", 0)
+        for each in range(40):
+            await bob.send(f"number {each}")
+        await screen.until(lambda: last() > number + 80, "in the ladder")
+        assert opened() == before
+        typing = False
+        await screen.until(lambda: opened() != before, "opened")
+
+
 async def test_how_the_state_machines_stand(stage: Stage) -> None:
     async with talking(stage, size=(160, 60)) as (screen, bob):
         await screen.press("f2", "s")

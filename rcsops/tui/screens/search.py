@@ -45,7 +45,6 @@ class SearchScreen(ModalScreen["tuple[HistoryMessage, str] | None"]):
         OptionList > .option-list--option-highlighted {
             color: $foreground; background: $marked; text-style: none;
         }
-        Input > .input--placeholder { color: $text-muted; }
         #found { height: 1; color: $text-muted; }
     }
     """

@@ -12,6 +12,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.geometry import Size
 from textual.message import Message
+from textual.reactive import Reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widgets import Static
@@ -102,6 +103,8 @@ class ProtocolPanel(Vertical):
         self._all = False
         self._states = False
         self._taking = False
+        self._many = False
+        self._behind = False
         self._drawn_at = 0.0
         self._step: Step | None = None
         self._open_of: tuple[object, ...] = ()
@@ -121,16 +124,22 @@ class ProtocolPanel(Vertical):
         if peer != self._peer:
             self._hold(None)
         self._peer = peer
+        self._many = False
         if self.display:
             self.refresh_steps()
 
     def _look(self) -> None:
         """Takes what has come, a slice of time in a turn of the loop, and then draws it."""
-        if not self.display or not self._wire.waiting or self._taking:
+        if not self.display:
             return
         app = cast(TerminalApp, self.app)
+        if self._behind and not app.was_busy(_TYPES_SECONDS):
+            self._open()
+        if not self._wire.waiting or self._taking:
+            return
         fresh = time.monotonic() - self._drawn_at < _TYPING_SECONDS
-        if fresh and self._wire.waiting > _MANY and app.was_busy(_TYPES_SECONDS):
+        self._many = self._wire.waiting > _MANY and app.was_busy(_TYPES_SECONDS)
+        if fresh and self._many:
             return
         self._taking = True
         app.turns.call(self._take)
@@ -303,9 +312,14 @@ class ProtocolPanel(Vertical):
         self._step = event.step
         if event.chosen:
             self._states = False
-        self._open()
+        # Laying a message out takes as long as all of the ladder: a key would wait for it, and
+        # nobody reads what is another one in a moment.
+        self._behind = self._many and not event.chosen
+        if not self._behind:
+            self._open()
 
     def _open(self) -> None:
+        self._behind = False
         step, held = self._step, self.query_one(Ladder).held
         width = self.query_one("#opened").scrollable_content_region.width
         of: tuple[object, ...]
@@ -361,6 +375,9 @@ class Ladder(ScrollView, can_focus=True, inherit_bindings=False):
         Binding("end", "move(100000)", "Last", show=False),
     ]
 
+    # Messages that come change how much there is to scroll, and not the place of any widget.
+    virtual_size = Reactive(Size(0, 0), layout=False)
+
     class Opened(Message):
         """A message is to be shown whole; ``chosen``: by the person."""
 
@@ -397,6 +414,7 @@ class Ladder(ScrollView, can_focus=True, inherit_bindings=False):
                 (i for i, step in enumerate(steps) if step.number == before), len(steps) - 1
             )
         self.virtual_size = Size(self.scrollable_content_region.width, len(steps) + 1)
+        self._scroll_update(self.virtual_size)
         self._open()
 
     def _open(self, *, chosen: bool = False) -> None:

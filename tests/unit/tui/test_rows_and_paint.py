@@ -47,6 +47,15 @@ def test_links_end_where_the_address_does() -> None:
     assert links == ["https://a.example/x?y=1", "http://b.example"]
 
 
+def test_a_link_that_is_broken_leads_where_it_is_whole() -> None:
+    address = "https://a.example/" + "x" * 40
+    lines = PAINTER.paint(row(f"see  it at {address}, it is good"), None)
+    links = [s for line in lines for s in line if s.style and s.style.link]
+    assert len(links) == 2
+    assert {s.style.link for s in links if s.style} == {address}
+    assert "".join(s.text for s in links) == address
+
+
 def test_the_order_of_states() -> None:
     assert later("delivered", "sent")
     assert not later("sent", "delivered")
