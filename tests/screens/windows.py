@@ -111,7 +111,6 @@ def two_people_chat(tmux: list[str], directory: Path, environment: Mapping[str, 
     bob.shows("alex ended the session")
     recording = directory / "alex.cast"
     replayed(tmux, recording, "▌ Hello Bob 🙂 日本語", "▌ one", "▌ two", "▌ three")
-    keep = os.environ.get("RCSOPS_TEST_RECORDINGS")
-    if keep:
-        Path(keep).mkdir(parents=True, exist_ok=True)
-        shutil.copy(recording, Path(keep) / f"{directory.name}-alex.cast")
+    keep = Path(os.environ.get("RCSOPS_TEST_RECORDINGS") or _ROOT / "build" / "recordings")
+    keep.mkdir(parents=True, exist_ok=True)
+    shutil.copy(recording, keep / f"{directory.name}-alex.cast")
