@@ -101,7 +101,7 @@ class Story:
 
     def __init__(self) -> None:
         self._number = 0
-        self._first: dict[tuple[str, str, bytes], int] = {}
+        self._first: dict[tuple[str, str, bytes], tuple[int, str]] = {}
         self._requests: dict[tuple[str, ...], tuple[int, Arrow]] = {}
         self._hops: dict[tuple[str, str, str], int] = {}
         self._last_time: dict[str, float] = {}
@@ -119,14 +119,16 @@ class Story:
         before = self._last_time.get(arrow.call_id)
         self._last_time[arrow.call_id] = arrow.timestamp
         key = (arrow.source, arrow.target, arrow.data)
-        repeats = self._first.setdefault(key, number) if arrow.retransmission else None
-        if not arrow.retransmission:
-            self._first[key] = number
         message = dissect(arrow.protocol, arrow.data)
         told = self._msrp if arrow.protocol == "msrp" else self._sip
         text, answers, follows = told(number, arrow, message)
-        if repeats is not None:
+        repeats: int | None = None
+        if arrow.retransmission:
+            # It does what the first did, though meanwhile more was said.
+            repeats, text = self._first.setdefault(key, (number, text))
             text = words.REPEATED + text
+        else:
+            self._first[key] = number, text
         if arrow.lost:
             text += words.LOST.format(target=arrow.target)
         waited = None if before is None else max(arrow.timestamp - before, 0.0)

@@ -76,19 +76,39 @@ _DIGEST = (
 )
 
 
-def _steps() -> list[Step]:
+_CHALLENGE = b"".join(
+    line + b"\r\n"
+    for line in (
+        b"SIP/2.0 401 Unauthorized",
+        *_register(1, "one").split(b"\r\n")[1:7:5],
+        b"Call-ID: a84b4c76e66710",
+        b"From: <sip:alex@rcs.example>;tag=1928301774",
+        b"To: <sip:alex@rcs.example>;tag=37GkEhwl6",
+        b'WWW-Authenticate: Digest realm="rcs.example", nonce="xxxxxxxx", algorithm=SHA-256',
+        b"Content-Length: 0",
+        b"",
+    )
+)
+
+
+def _ladder() -> list[Step]:
+    """A registration whose second request is sent twice."""
+    said = (
+        (1.0, "out", _register(1, "one")),
+        (1.004, "in", _CHALLENGE),
+        (1.012, "out", _register(2, "two", _DIGEST)),
+        (1.512, "out", _register(2, "two", _DIGEST)),
+    )
     entries = [
         TraceEntry(
-            time=time, protocol="sip", direction="out", transport="tcp",
+            time=time, protocol="sip", direction=direction, transport="tcp",
             local=("192.0.2.7", 40001), remote=_SERVER, node="alex", data=data,
         )
-        for time, data in ((1.0, _register(1, "one")), (1.012, _register(2, "two", _DIGEST)))
+        for time, direction, data in said
     ]  # fmt: skip
     story = Story()
     arrows = merge(entries, server="server")
-    return [
-        Step(number, arrow, story.tell(arrow)) for number, arrow in zip((1, 3), arrows, strict=True)
-    ]
+    return [Step(number, arrow, story.tell(arrow)) for number, arrow in enumerate(arrows, 1)]
 
 
 def still(name: str, screen: Screen) -> list[Widget] | None:
@@ -98,11 +118,15 @@ def still(name: str, screen: Screen) -> list[Widget] | None:
         box.border_title = "Export 26 messages"
         screen.app.screen.query_one(Input).value = "alex-bob-20261126-1301.txt"
         return [box]
-    if name not in PANES:
+    if name not in (*PANES, "protocol"):
         return None
     panel = screen.app.view.protocol
+    if name == "protocol":
+        panel._shown = _ladder
+        panel.refresh_steps()
+        return [panel]
     panel._snapshot = lambda: _STATES
-    held, step = _steps()
+    held, _, step, _ = _ladder()
     panel.query_one(Ladder).held = held if name == "two messages compared" else None
     panel._step = step
     panel._open()

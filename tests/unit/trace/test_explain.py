@@ -123,6 +123,20 @@ def test_what_is_sent_again_or_lost() -> None:
     assert "Sent again" in words[1].text
 
 
+def test_what_is_sent_again_is_told_of_as_the_first_was() -> None:
+    alex, server = ("alex", ALEX), ("server", SERVER)
+    proof = request("REGISTER", branch="2", cseq=2, headers=CREDENTIALS)
+    arrows, words = told(
+        sent(0.0, alex, server, request("REGISTER", branch="1")),
+        sent(0.1, server, alex, answer(401, "U", "REGISTER", branch="1", headers=CHALLENGE)),
+        sent(0.2, alex, server, proof),
+        sent(0.7, alex, server, proof),
+    )
+    assert [each.retransmission for each in arrows] == [False, False, False, True]
+    assert words[3].repeats == 2
+    assert words[3].text.endswith(words[2].text)
+
+
 def test_msrp() -> None:
     alex, bob = ("alex", ALEX_MSRP), ("bob", BOB_MSRP)
     cpim = "NS: imdn <urn:ietf:params:imdn>\r\n\r\nContent-Type: {}\r\n\r\n{}"
