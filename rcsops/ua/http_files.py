@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rcsops.errors import DeliveryError, InviteError, RcsopsError, TransferError
+from rcsops.errors import AgentError, DeliveryError, InviteError, RcsopsError, TransferError
 from rcsops.rcs import FileInfo, fthttp
 from rcsops.settings import FileVerdict
 from rcsops.sip import DigestClient, Uri
@@ -324,6 +324,9 @@ class HttpFiles:
             tell = self._agent.publish if offer.chat is None else offer.chat.publish
             who = (offer.peer, offer.chat_id, offer.transfer_id, offer.name)
             tell(events.FileFailed(*who, str(error), True))
+        except AgentError:
+            # The agent was closed meanwhile: the next one is asked about it.
+            return
 
     def forget(self, offer: "HttpOffer") -> None:
         """It has been answered."""
@@ -395,8 +398,9 @@ class HttpOffer:
         It appears there when it is whole, under a safe name that no other file has. Raises
         TransferError when it was answered before, has expired, when the directory cannot be written
         to, the disk has no room, or too many files are on their way: but for the first two it may
-        be accepted again then. What fails later is an event.
+        be accepted again then. Raises AgentError after ``close``. What fails later is an event.
         """
+        self._agent.check_open()
         if not self.pending:
             raise TransferError("the offer has been answered already")
         if expired := self.expired:

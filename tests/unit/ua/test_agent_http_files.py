@@ -9,7 +9,7 @@ from typing import TypeVar
 import pytest
 
 from rcsops import Agent
-from rcsops.errors import TransferError
+from rcsops.errors import AgentError, TransferError
 from rcsops.rcs import FileInfo, StoredFile
 from rcsops.settings import FileRules
 from rcsops.testing.relay import TcpRelay
@@ -190,6 +190,25 @@ async def test_a_file_that_is_not_wanted(
     assert not (tmp_path / "in").exists()
 
 
+async def test_no_file_is_begun_while_the_agent_closes(
+    lab: ContentLab, photo: Path, tmp_path: Path
+) -> None:
+    async with agent(lab, "alex") as alex, agent(lab, "bob", history=tmp_path / "bob.db") as bob:
+        await asyncio.gather(alex.register(), bob.register())
+        feed = bob.events()
+        await (await alex.send_file_http("bob", photo)).done(30)
+        offer = (await take(feed, FileOffered)).offer
+        closing = asyncio.create_task(bob.close())
+        await asyncio.sleep(0)
+        with pytest.raises(AgentError, match="closed"):
+            await offer.accept(tmp_path / "in")
+        await closing
+    assert not (tmp_path / "in").exists()
+    assert open_files(tmp_path / "in") == []
+    async with agent(lab, "bob", history=tmp_path / "bob.db") as bob:
+        assert [each.transfer_id for each in await bob.waiting_offers()] == [offer.transfer_id]
+
+
 async def test_many_files_at_once_wait_for_their_turn(
     lab: ContentLab, photo: Path, tmp_path: Path
 ) -> None:
@@ -353,31 +372,32 @@ async def test_a_pause_while_it_is_made_sure_what_is_there_counts(
 @pytest.mark.parametrize("how", ["cancel", "suspend"])
 @pytest.mark.parametrize("who", ["alex", "bob"])
 async def test_it_is_ended_while_it_is_made_sure_what_is_there(
-    lab: ContentLab, tmp_path: Path, who: str, how: str
+    tmp_path: Path, who: str, how: str
 ) -> None:
     path, target, states = tmp_path / "film.mp4", tmp_path / "in", tmp_path / "kept"
     path.write_bytes(bytes(80_000_000))
-    kept = {"history": tmp_path / "history.db", "transfers": states}
-    taking = {"downloads": target, "file_rules": rules("accept")}
-    async with (
-        agent(lab, "bob", **taking, **(kept if who == "bob" else {})) as bob,
-        agent(lab, "alex", **(kept if who == "alex" else {})) as alex,
-    ):
-        await asyncio.gather(alex.register(), bob.register())
-        feed = (alex if who == "alex" else bob).events()
-        upload = await alex.send_file_http("bob", path)
-        if who == "bob":
-            await upload.done(30)
-        await take(feed, FileProgress)
-    async with agent(lab, who, **taking, **kept) as one:
-        await one.register()
-        (transfer,) = one.transfers
-        # What is there is read through once more before it goes on.
-        await asyncio.gather(transfer.resume(), getattr(transfer, how)())
-        await asyncio.sleep(0.5)
-        failed, left = TransferStatus.FAILED, TransferStatus.INTERRUPTED
-        assert transfer.status is (failed if how == "cancel" else left)
-        assert open_files(target) == open_files(path) == []
+    kept: dict[str, object] = {"history": tmp_path / "history.db", "transfers": states}
+    if who == "bob":
+        kept |= {"downloads": target, "file_rules": rules("accept")}
+    of_alex, of_bob = (kept, {}) if who == "alex" else ({}, kept)
+    # A lab of its own, where nothing waits for anybody.
+    with content_lab(tmp_path / "lab") as lab:
+        async with agent(lab, "bob", **of_bob) as bob, agent(lab, "alex", **of_alex) as alex:
+            await asyncio.gather(alex.register(), bob.register())
+            feed = (alex if who == "alex" else bob).events()
+            upload = await alex.send_file_http("bob", path)
+            if who == "bob":
+                await upload.done(30)
+            await take(feed, FileProgress)
+        async with agent(lab, who, **kept) as one:
+            await one.register()
+            (transfer,) = one.transfers
+            # What is there is read through once more before it goes on.
+            await asyncio.gather(transfer.resume(), getattr(transfer, how)())
+            await asyncio.sleep(0.5)
+            failed, left = TransferStatus.FAILED, TransferStatus.INTERRUPTED
+            assert transfer.status is (failed if how == "cancel" else left)
+            assert open_files(target) == open_files(path) == []
     assert len(list(states.iterdir())) == (how == "suspend")
     assert len(list(target.glob(".*"))) == (how == "suspend" and who == "bob")
 
@@ -396,7 +416,7 @@ async def test_a_file_that_is_changed_while_it_is_sent(
         with path.open("r+b") as file:
             file.truncate(1_000_000 if how == "shortened" else 80_000_001)
         with pytest.raises(TransferError, match=r"film.mp4 was changed while it was sent"):
-            await upload.done(20)
+            await upload.done(40)
         assert upload.status is TransferStatus.FAILED
 
 
