@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from rcsops.errors import MiError, MiUnreachable, UsageError
-from rcsops.operations.mi import MiClient, commands
+from rcsops.operations.mi import MiClient, ask, commands
 from rcsops.operations.mi_names import other_name
 from rcsops.server.run_files import RunFiles
 
@@ -36,6 +36,10 @@ def answer(text, datagram=False):
     results = {"echo": request["params"], "large": large, "uptime": {"Up time": "1 [sec]"},
                "which": ["core:uptime", "usrloc:dump", "evi:list"], "core:uptime": "new"}
     reply = {"jsonrpc": "2.0", "id": request["id"]}
+    if request["method"] == "kill":
+        os.unlink(directory + "/fifo")
+        os.unlink(directory + "/mi.sock")
+        os._exit(0)
     if request["method"] == "broken":
         return "{"
     if request["method"] in ("ul_dump", "ul_sync"):
@@ -196,6 +200,26 @@ def test_a_stopped_server_is_given_up_and_can_go_on(served: Served, transport: s
     served.process.send_signal(signal.SIGCONT)
     assert MiClient(served.files, transport=transport).call("uptime")
     assert served.left() == ["fifo", "mi.sock"]
+
+
+@both
+def test_a_kill_is_done_when_the_server_has_gone(served: Served, transport: str) -> None:
+    """It has no time to answer."""
+    client = MiClient(served.files, transport=transport, timeout=2.0)
+    assert ask(client, "kill", ()) == "OK"
+    assert served.process.wait(10) == 0
+    with pytest.raises(MiUnreachable, match="not running"):
+        ask(client, "kill", ())
+
+
+@both
+def test_a_kill_is_not_done_while_the_server_is_stuck(served: Served, transport: str) -> None:
+    served.process.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(MiUnreachable, match="does not answer"):
+            ask(MiClient(served.files, transport=transport, timeout=0.5), "kill", ())
+    finally:
+        served.process.send_signal(signal.SIGCONT)
 
 
 @both
