@@ -371,11 +371,13 @@ def _end_of(project: Project, files: RunFiles) -> str:
 
     A worker that is killed takes all others with it, and OpenSIPS says nothing of it at our level
     of its log."""
-    if not _record(project).get("pid"):
+    record = _record(project)
+    if not record.get("pid"):
         return ""
-    words = ""
+    words, size, begin = "", file_size(files.log), int(record.get("log", 0))
     with contextlib.suppress(OSError), files.log.open("rb") as log:
-        log.seek(max(0, file_size(files.log) - _LAST_WORDS))
+        # Since its start; all of it when the log was cut meanwhile.
+        log.seek(max(0, size - _LAST_WORDS, begin if begin <= size else 0))
         for line in log.read().decode("utf-8", "replace").splitlines():
             words = said(line) or words
     if files.pid.exists():

@@ -8,6 +8,7 @@ import contextlib
 import difflib
 import json
 import re
+import time
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ _OF_STATISTICS = {
 }
 # Who is given these has gone before the answer.
 _ENDING = ("kill", "core:kill")
+_END_SECONDS = 2.0
 _NOT_FOUND = 404
 _NO_METHOD = -32601
 
@@ -217,13 +219,16 @@ def ask(client: MiClient, command: str, params: Mapping[str, object] | Sequence[
 
 
 def _has_ended(client: MiClient) -> bool:
-    try:
-        client.call("uptime")
-    except MiUnreachable as error:
-        return not error.running
-    except MiError:
-        pass
-    return False
+    deadline = time.monotonic() + _END_SECONDS
+    while True:
+        try:
+            client.call("uptime")
+        except MiUnreachable as error:
+            if not error.running:
+                return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
 
 
 def contacts(project: Project, user: str | None = None, *, timeout: float = 5.0) -> list[Contact]:

@@ -174,6 +174,7 @@ class Launch:
         record = {
             "pid": pid,
             "settings": settings_part(path),
+            "log": file_size(self.files.log),
             "user": account.user if account else "",
             "group": self.project.settings.mi_group if account else "",
         }

@@ -314,6 +314,8 @@ def test_kill_9_of_the_main_process_and_of_a_worker(lab: Lab) -> None:
     os.kill(second, signal.SIGKILL)
     assert lab.json("stop")["how"] == "SIGKILL"
     assert not lab.processes
+    with (lab.run / "server.log").open("a") as log:
+        log.write("Nov 27 09:00:26 [1] ERROR:core:main: what another one has died of\n")
     lab.ok("start")
     worker = next(pid for pid in lab.processes if pid != lab.pid)
     os.kill(worker, signal.SIGKILL)
@@ -321,6 +323,7 @@ def test_kill_9_of_the_main_process_and_of_a_worker(lab: Lab) -> None:
     found = lab.json("status")
     assert found["running"] is False
     assert "ended without" in found["fault"]
+    assert "another one" not in found["fault"]
     lab.ok("start")
     assert lab.options()
     for pid in lab.processes:
