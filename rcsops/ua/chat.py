@@ -448,8 +448,8 @@ class Chat(SessionUser):
             self._idle_watch.touch()
             self._report_received(message, event.message_id)
             return
-        self.session.session.answer(event.message_id)
         if isinstance(message, ComposingReceived):
+            self.session.session.answer(event.message_id)
             self._idle_watch.overlook()
             self._peer_types(message)
             return
@@ -458,7 +458,9 @@ class Chat(SessionUser):
         self._stop_composing()
         if isinstance(message, TextReceived):
             self._text_received(message, event.message_id)
-        elif isinstance(message, ContentReceived):
+            return
+        self.session.session.answer(event.message_id)
+        if isinstance(message, ContentReceived):
             # Neither shown nor kept, so no receipt may say that our user has it.
             logger.info("a message of type %.80s is not read here", message.content_type)
 
@@ -485,14 +487,18 @@ class Chat(SessionUser):
         def kept() -> None:
             self._storing -= 1
             self._storing_weight -= 1
-            link = self.session.link
-            if link is not None and link.session.answer(msrp_id):
-                link.pump_soon()
+            self._answer(msrp_id)
             self.let_flow()
             self._finish()
 
         if not self.fates.take_report(report, kept):
             self._agent.host.spawn(self._agent.pager.note_report(self.peer, report, kept))
+
+    def _answer(self, msrp_id: str) -> None:
+        """The 200 to what has been dealt with, if the connection is still there."""
+        link = self.session.link
+        if link is not None and link.session.answer(msrp_id):
+            link.pump_soon()
 
     def _begin_storing(self, weight: int) -> None:
         self._storing += 1
@@ -501,12 +507,15 @@ class Chat(SessionUser):
             self._hold_if_full()
 
     def _text_received(self, message: TextReceived, msrp_id: str) -> None:
+        """Its 200 waits for the history: not every sender asks for a notification, or knows yet
+        that we send any, and what it was told of as taken must not be lost."""
         message_id = message.message_id or msrp_id
         now = wall_clock()
         history = self._agent.history
         thread = (self.conversation_id, self.contribution_id)
         notice = Notice.of(self.peer, message, thread, self.remote_uri)
         if history is None:
+            self.session.session.answer(msrp_id)
             is_new = self._agent.is_new(self.peer, message_id)
             if is_new:
                 self._show(message, message_id, now)
@@ -518,6 +527,7 @@ class Chat(SessionUser):
         def stored(result: bool | DatabaseError) -> None:
             self._storing -= 1
             self._storing_weight -= weight
+            self._answer(msrp_id)
             if result is True:
                 self._show(message, message_id, now)
             if isinstance(result, bool):

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -142,3 +142,27 @@ def test_a_sender_without_a_server_sends_when_it_is_back(lab: Lab) -> None:
         two.wait("message", text="2 while it is gone", timeout=60)
         assert all_delivered(lab, alex) == 3
         assert numbers(lab.history(bob), "in") == [0, 1, 2]
+
+
+def test_the_first_message_of_all_is_not_taken_before_it_is_kept(lab: Lab) -> None:
+    """Nobody knows yet whether the receiver tells what it has: its 200 has to be true."""
+    alex, bob = lab.users("alex", "bob")
+    with lab.waiting(alex) as sender:
+        with lab.waiting(bob) as receiver:
+            sender.type(f"/invite {bob}")
+            sender.wait("session")
+            receiver.wait("session")
+            path = lab.directory / ".rcsops" / "agents" / f"{bob}@rcs.example" / "history.db"
+            with closing(sqlite3.connect(path, isolation_level=None)) as database:
+                # Its disk is busy when the message comes, and then it is killed.
+                database.execute("BEGIN IMMEDIATE")
+                sender.say("the very first")
+                sender.wait("status", status="queued", text="the very first")
+                time.sleep(1)
+                receiver.kill()
+        sender.wait("session-ended")
+        assert not [each for each in sender.notices if each.get("status") == "sent"]
+        with lab.waiting(bob) as receiver:
+            receiver.wait("message", text="the very first")
+            sender.wait("status", status="delivered", text="the very first")
+    assert [each["text"] for each in lab.history(bob)] == ["the very first"]

@@ -132,6 +132,7 @@ async def test_without_a_server_it_goes_once_more_and_then_has_failed() -> None:
             await lost.delivered(20)
 
 
+@pytest.mark.foul
 async def test_the_next_process_finds_what_the_last_one_left(tmp_path: Path) -> None:
     """In its order, before what is new, and nothing of those who live."""
     async with lab() as server, agent(server, "bob", tmp_path / "bob.db") as bob:
