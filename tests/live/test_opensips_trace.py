@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rcsops.testing import free_port
+from rcsops.testing import free_port, wait_until
 from tests.cli.test_trace_live import following
 from tests.live.test_opensips_engine import Lab, lab
 
@@ -53,7 +53,10 @@ def test_the_running_server(hep: Lab, tmp_path: Path) -> None:
         follower.ready("following the server")
         assert tracing(hep) == "on"
         talk(hep)
-        follower.wait_for('"method": "BYE"')
+        # Both copies: alex's, and that which the server sends to bob.
+        wait_until(
+            lambda: follower.printed.count('"method": "BYE"') > 1, 30, what="two copies of the BYE"
+        )
         assert follower.end() == 0
     # Nobody watches any more.
     assert tracing(hep) == "off"
