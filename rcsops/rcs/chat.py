@@ -61,7 +61,11 @@ class TextReceived:
 
 @dataclass(frozen=True, slots=True)
 class ContentReceived:
-    """A message that is no text: its type and octets."""
+    """A message that is no text, or none that may be read as one: its type and octets.
+
+    ``not_understood`` are the headers that its sender requires to be understood and that are not
+    known here (RFC 3862 §4.7). ``wants_failure``: the sender asks to be told that it is not taken.
+    """
 
     message_id: str
     content_type: str
@@ -71,6 +75,16 @@ class ContentReceived:
     wants_display: bool = False
     date_time: str = ""
     routes: tuple[str, ...] = ()
+    wants_failure: bool = False
+    not_understood: tuple[str, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """Why it is not read here, for people."""
+        if self.not_understood:
+            names = ", ".join(self.not_understood)
+            return f"it requires {names[:80]}, which is not known here"
+        return f"it is of type {self.content_type[:80]}, which is not read here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +248,12 @@ def _receive_plain(content_type: str, body: bytes) -> Received:
 
 
 def _receive_cpim(message: CpimMessage) -> Received:
-    plain = _receive_plain(message.content_type, message.body)
+    not_understood = tuple(message.not_understood())
+    plain: Received
+    if not_understood:
+        plain = ContentReceived("", message.content_type, message.body, None)
+    else:
+        plain = _receive_plain(message.content_type, message.body)
     if not isinstance(plain, TextReceived | ContentReceived):
         return plain
     message_id = (message.imdn("message-id") or "").strip()
@@ -254,7 +273,17 @@ def _receive_cpim(message: CpimMessage) -> Received:
     )
     if isinstance(plain, TextReceived):
         return TextReceived(message_id, plain.text, *rest, location=plain.location, file=plain.file)
-    return ContentReceived(message_id, plain.content_type, plain.body, *rest)
+    # Nothing is notified of a notification (RFC 5438 §5).
+    is_notification = media_type(plain.content_type) == imdn.CONTENT_TYPE
+    wants_failure = answerable and imdn.NEGATIVE_DELIVERY in wanted and not is_notification
+    return ContentReceived(
+        message_id,
+        plain.content_type,
+        plain.body,
+        *rest,
+        wants_failure=wants_failure,
+        not_understood=not_understood,
+    )
 
 
 def _is_id(text: str) -> bool:

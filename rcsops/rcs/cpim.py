@@ -26,6 +26,16 @@ _OURS = frozenset(
         *("imdn.Message-ID", "imdn.Disposition-Notification", "Content-Disposition"),
     }
 )
+_REQUIRE = (CPIM_NAMESPACE, "require")
+# What is acted on here. Of the headers of RFC 3862 that leaves out cc and Subject, which are read
+# and shown to nobody.
+_UNDERSTOOD = frozenset(
+    {
+        *((CPIM_NAMESPACE, name) for name in ("from", "to", "datetime", "ns", "require")),
+        *((IMDN_NAMESPACE, name) for name in ("message-id", "disposition-notification")),
+        *((IMDN_NAMESPACE, name) for name in ("imdn-record-route", "imdn-route")),
+    }
+)
 _KNOWN = 128
 _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _ESCAPE = re.compile(r"\\(u[0-9A-Fa-f]{4}|.)")
@@ -44,7 +54,7 @@ class CpimMessage:
     Parameters of a header (``Subject:;lang=fr Bonjour``) stand before the value, as written.
     """
 
-    __slots__ = ("_resolved", "body", "content_headers", "headers")
+    __slots__ = ("_not_understood", "_resolved", "body", "content_headers", "headers")
 
     def __init__(
         self,
@@ -56,6 +66,7 @@ class CpimMessage:
         self.content_headers = content_headers
         self.body = body
         self._resolved: dict[tuple[str, str], list[str]] | None = None
+        self._not_understood: list[str] = []
 
     @classmethod
     def make(
@@ -126,12 +137,24 @@ class CpimMessage:
                 if match is not None:
                     prefixes[(match[1] or "").lower()] = match[2].strip()
                 continue
-            prefix, _, local = name.rpartition(".")
-            # Without its NS line `imdn.` can still mean one thing only.
-            uri = prefixes.get(prefix, IMDN_NAMESPACE if prefix == "imdn" else None)
-            if uri is not None:
-                found.setdefault((uri, local), []).append(text)
+            key = _key(name, prefixes)
+            if key is not None:
+                found.setdefault(key, []).append(text)
+            if key == _REQUIRE:
+                self._not_understood += [
+                    each
+                    for part in header_text(text).split(",")
+                    if (each := part.strip()) and _key(each.lower(), prefixes) not in _UNDERSTOOD
+                ]
         return found
+
+    def not_understood(self) -> list[str]:
+        """What its ``Require`` headers name and nobody here knows, as it is written there.
+
+        A message that has any is not to be read as if it were understood (RFC 3862 §3.5, §4.7).
+        """
+        self.get("require")
+        return list(self._not_understood)
 
     def imdn(self, name: str) -> str | None:
         """The first value of a header of RFC 5438, whatever its prefix."""
@@ -168,6 +191,14 @@ class CpimMessage:
             lines.append("")
         head = "\r\n".join(lines) + "\r\n"
         return head.encode("utf-8", "surrogateescape") + self.body
+
+
+def _key(name: str, prefixes: dict[str, str]) -> tuple[str, str] | None:
+    """Namespace and name of a header in lower case; None for a prefix that nothing explains."""
+    prefix, _, local = name.rpartition(".")
+    # Without its NS line `imdn.` can still mean one thing only.
+    uri = prefixes.get(prefix, IMDN_NAMESPACE if prefix == "imdn" else None)
+    return None if uri is None else (uri, local)
 
 
 def _block(data: bytes) -> tuple[list[str], bytes]:

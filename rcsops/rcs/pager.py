@@ -6,6 +6,7 @@ from rcsops.errors import LocalProtocolError, RemoteProtocolError
 from rcsops.rcs import cpim, fthttp, geolocation
 from rcsops.rcs.chat import (
     ChatCodec,
+    ContentReceived,
     DeliveryReceived,
     Malformed,
     Outgoing,
@@ -60,10 +61,12 @@ def pager_excess(request: Request, *, body_alone: bool = False, most: int = MAX_
     return max(0, len(bytes(request)) + _VIA - most)
 
 
-def read_message(codec: ChatCodec, request: Request) -> TextReceived | DeliveryReceived:
-    """The text or notification in a MESSAGE.
+def read_message(
+    codec: ChatCodec, request: Request
+) -> TextReceived | DeliveryReceived | ContentReceived:
+    """The text or notification in a MESSAGE, or what requires more than is known here.
 
-    A text without a Message-ID of its own gets one of its Call-ID and CSeq, which a copy of the
+    A message without a Message-ID of its own gets one of its Call-ID and CSeq, which a copy of the
     same request shares. Raises RemoteProtocolError with the status to answer with: 415 for what is
     not taken here, 400 for what is not what it says it is.
     """
@@ -75,13 +78,18 @@ def read_message(codec: ChatCodec, request: Request) -> TextReceived | DeliveryR
     if media_type(content_type) == "text/plain" and _IMDN_NAMESPACE in request.body:
         # Kamailio's msilo keeps message/cpim and hands it on as text/plain.
         wrapped = codec.receive(cpim.CONTENT_TYPE, request.body)
-        if isinstance(wrapped, TextReceived | DeliveryReceived) and wrapped.message_id:
+        if (
+            isinstance(wrapped, TextReceived | DeliveryReceived | ContentReceived)
+            and wrapped.message_id
+        ):
             message = wrapped
     if isinstance(message, Malformed):
         raise RemoteProtocolError(message.reason, status=400)
     if isinstance(message, DeliveryReceived):
         return message
-    if not isinstance(message, TextReceived):
+    if not isinstance(message, TextReceived | ContentReceived) or (
+        isinstance(message, ContentReceived) and not message.not_understood
+    ):
         raise RemoteProtocolError("neither a text nor a notification", status=415)
     if message.message_id:
         return message

@@ -31,7 +31,7 @@ from rcsops.ua import events
 from rcsops.ua.fates import Fates
 from rcsops.ua.files import attachment_of
 from rcsops.ua.idleness import IDLE_REASON, IdleWatch, means_idle
-from rcsops.ua.notices import DELIVERY, Notice
+from rcsops.ua.notices import Notice
 from rcsops.ua.receipts import MessageStatus, Receipt
 from rcsops.ua.redelivery import Unsure, compose_again
 from rcsops.ua.session import MsrpCall, SessionUser
@@ -461,8 +461,12 @@ class Chat(SessionUser):
             return
         self.session.session.answer(event.message_id)
         if isinstance(message, ContentReceived):
-            # Neither shown nor kept, so no receipt may say that our user has it.
-            logger.info("a message of type %.80s is not read here", message.content_type)
+            thread = (self.conversation_id, self.contribution_id)
+            notice = Notice.of(self.peer, message, thread, self.remote_uri)
+            self._agent.notifier.not_read(notice, message)
+            if message.not_understood:
+                message_id = message.message_id or event.message_id
+                self._not_taken(message_id, message.reason)
 
     def _peer_types(self, message: ComposingReceived) -> None:
         self._stop_composing()
@@ -534,11 +538,7 @@ class Chat(SessionUser):
                 self._agent.notifier.arrived(notice, again=not result)
             else:
                 # Not kept, so neither shown as received nor receipted: the sender may try again.
-                self._publish(
-                    events.Failed(
-                        self.peer, self.chat_id, message_id, 0, str(result), incoming=True
-                    )
-                )
+                self._not_taken(message_id, str(result))
             self.let_flow()
             self._finish()
 
@@ -553,6 +553,9 @@ class Chat(SessionUser):
             notice=notice,
             done=stored,
         )
+
+    def _not_taken(self, message_id: str, reason: str) -> None:
+        self._publish(events.Failed(self.peer, self.chat_id, message_id, 0, reason, incoming=True))
 
     def _show(self, message: TextReceived, message_id: str, now: datetime) -> None:
         if self._agent.intake:
@@ -579,8 +582,7 @@ class Chat(SessionUser):
         if link.session.octets_waiting > _MAX_REPORTS:
             # It stays owed, if there is a history.
             return True
-        compose = self._codec.delivery_report if kind == DELIVERY else self._codec.display_report
-        report = compose(notice, wall_clock())
+        report = notice.compose(self._codec, kind)
         try:
             link.session.send(report.content_type, report.body, message_id=report.message_id)
         except LocalProtocolError:

@@ -215,7 +215,7 @@ class Displayed(Event):
 class Failed(Event):
     """The message did not get through; ``status`` is the MSRP or SIP status, 0 if none came.
 
-    ``incoming``: one of the peer's came and could not be kept.
+    ``incoming``: one of the peer's came and could not be kept, or requires what is not known here.
     """
 
     peer: str

@@ -6,7 +6,14 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from rcsops.errors import DatabaseError, RemoteProtocolError, SipParseError
-from rcsops.rcs import PAGER_ACCEPT, ChatCodec, DeliveryReceived, TextReceived, read_message
+from rcsops.rcs import (
+    PAGER_ACCEPT,
+    ChatCodec,
+    ContentReceived,
+    DeliveryReceived,
+    TextReceived,
+    read_message,
+)
 from rcsops.sip import Flow, Request, Response, ServerTransaction
 from rcsops.transport import wall_clock
 from rcsops.ua import events
@@ -68,6 +75,9 @@ class Inbox:
         if self._storing >= _MAX_STORING or waiting + len(self._late) >= _MAX_WAITING:
             refuse(request, flow, 480, headers=[("Retry-After", _RETRY_SECONDS)])
             return
+        if isinstance(message, ContentReceived):
+            self._not_understood(request, peer, message, flow)
+            return
         if isinstance(message, TextReceived) and not self._admit():
             refuse(request, flow, 480)
             return
@@ -108,15 +118,7 @@ class Inbox:
         self, transaction: ServerTransaction, peer: str, message: TextReceived, flow: Flow
     ) -> None:
         agent = self._agent
-        request = transaction.request
-        thread = (
-            request.get("Conversation-ID") or agent.tokens.uuid(),
-            request.get("Contribution-ID") or agent.tokens.uuid(),
-        )
-        # Names lead nowhere without a server; the way that the message came does.
-        direct = agent.options.server is None
-        targets = (agent.host.endpoint.target_of(flow),) if direct else ()
-        notice = Notice.of(peer, message, thread, peer, targets)
+        notice = self._notice(transaction.request, peer, message, flow)
         vouched = agent.is_from_server(flow)
         now = wall_clock()
 
@@ -131,7 +133,7 @@ class Inbox:
             self._answer(transaction, 200)
             if result:
                 self._show(peer, message, now, vouched)
-                agent.pager.adopt_thread(peer, thread[0])
+                agent.pager.adopt_thread(peer, notice.conversation_id)
             else:
                 self._was_none()
             agent.notifier.arrived(notice, again=not result)
@@ -144,12 +146,40 @@ class Inbox:
             message.message_id,
             message.text,
             message.sent_at or now,
-            conversation_id=thread[0],
+            conversation_id=notice.conversation_id,
             content_type=message.content_type,
             file=attachment_of(message.file),
             notice=notice,
             done=stored,
         )
+
+    def _notice(
+        self, request: Request, peer: str, message: TextReceived | ContentReceived, flow: Flow
+    ) -> Notice:
+        agent = self._agent
+        thread = (
+            request.get("Conversation-ID") or agent.tokens.uuid(),
+            request.get("Contribution-ID") or agent.tokens.uuid(),
+        )
+        # Names lead nowhere without a server; the way that the message came does.
+        direct = agent.options.server is None
+        targets = (agent.host.endpoint.target_of(flow),) if direct else ()
+        return Notice.of(peer, message, thread, peer, targets)
+
+    def _not_understood(
+        self, request: Request, peer: str, message: ContentReceived, flow: Flow
+    ) -> None:
+        """Refused, unless its sender asks for a notification: that reaches one who has left as
+        well, and no server keeps what was refused."""
+        agent = self._agent
+        if message.wants_failure:
+            tag = agent.tokens.tag()
+            transaction = agent.host.endpoint.accept(request, flow)
+            agent.host.endpoint.respond(transaction, Response.to_request(request, 200, to_tag=tag))
+        else:
+            agent.host.refuse(request, flow, 488)
+        agent.notifier.not_read(self._notice(request, peer, message, flow), message)
+        agent.publish(events.Failed(peer, "", message.message_id, 0, message.reason, incoming=True))
 
     def _answer(self, transaction: ServerTransaction, status: int) -> None:
         self._storing -= 1

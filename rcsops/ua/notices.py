@@ -1,17 +1,21 @@
 """What an agent tells the senders of what it gets: delivered, displayed (RFC 5438 §7.2)."""
 
+import logging
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rcsops.database.history import DELIVERY, DISPLAY, HistoryMessage
-from rcsops.rcs import ContentReceived, TextReceived
+from rcsops.rcs import ChatCodec, ContentReceived, Outgoing, TextReceived
 from rcsops.sip import Target
+from rcsops.transport import wall_clock
 
 if TYPE_CHECKING:
     from rcsops.ua.core import AgentCore
 
 __all__ = ["DELIVERY", "DISPLAY", "Notice", "Notifier"]
+
+logger = logging.getLogger(__name__)
 
 # Of so many messages that nobody has seen yet the way back is known without the history.
 _MAX_UNSEEN = 1000
@@ -22,7 +26,8 @@ class Notice:
     """What notifications about a message that came have to say, and the way that they go.
 
     ``address`` is the URI that reaches its sender, ``targets`` where a MESSAGE to it goes if not to
-    where requests for that URI go; ``routes`` are its IMDN-Record-Routes.
+    where requests for that URI go; ``routes`` are its IMDN-Record-Routes. ``outcome`` is what a
+    delivery notification says: delivered or failed.
     """
 
     peer: str
@@ -34,6 +39,7 @@ class Notice:
     contribution_id: str
     address: str
     targets: tuple[Target, ...] = ()
+    outcome: str = "delivered"
 
     @classmethod
     def of(
@@ -44,7 +50,10 @@ class Notice:
         address: str,
         targets: tuple[Target, ...] = (),
     ) -> "Notice":
-        """About ``message``; ``thread`` are its Conversation-ID and Contribution-ID."""
+        """About ``message``; ``thread`` are its Conversation-ID and Contribution-ID.
+
+        What is not read here has failed.
+        """
         wanted = (DELIVERY if message.wants_delivery else 0) | (
             DISPLAY if message.wants_display else 0
         )
@@ -57,6 +66,7 @@ class Notice:
             *thread,
             address,
             targets,
+            "delivered" if isinstance(message, TextReceived) else "failed",
         )
 
     @classmethod
@@ -72,6 +82,12 @@ class Notice:
             entry.contribution_id,
             entry.address or entry.peer,
         )
+
+    def compose(self, codec: ChatCodec, kind: int) -> Outgoing:
+        """The notification itself: DELIVERY or DISPLAY."""
+        if kind == DELIVERY:
+            return codec.delivery_report(self, wall_clock(), status=self.outcome)
+        return codec.display_report(self, wall_clock())
 
 
 class Notifier:
@@ -99,6 +115,13 @@ class Notifier:
                     self.send(notice, DISPLAY)
 
             history.find(notice.peer, notice.message_id, found)
+
+    def not_read(self, notice: Notice, message: ContentReceived) -> None:
+        """A message is neither shown nor kept, so no receipt may say that our user has it; one that
+        says that it failed goes to a sender who asks for that."""
+        logger.info("a message of %s is not read: %s", notice.peer, message.reason)
+        if message.wants_failure:
+            self.send(notice, DELIVERY)
 
     def seen(self, peer: str, message_id: str) -> None:
         """Our user has seen a message of ``peer`` (its address), which may have come to an earlier

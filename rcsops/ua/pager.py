@@ -24,7 +24,7 @@ from rcsops.sip import Request, Response, Target, Uri
 from rcsops.transport import wall_clock
 from rcsops.transport.requester import send
 from rcsops.ua import events
-from rcsops.ua.notices import DELIVERY, Notice
+from rcsops.ua.notices import Notice
 from rcsops.ua.receipts import MessageStatus, Receipt, failure_of, state_of, states_before
 from rcsops.ua.redelivery import Unsure, compose_again
 
@@ -169,8 +169,7 @@ class Pager:
             agent.notifier.settled(notice, kind)
             return
         self._reports += 1
-        compose = self._codec.delivery_report if kind == DELIVERY else self._codec.display_report
-        report = compose(notice, wall_clock())
+        report = notice.compose(self._codec, kind)
         request = self._request(uri, report, notice.conversation_id, notice.contribution_id)
         self._post(uri.aor, _Letter(uri, request, notice.targets, notice=(notice, kind)))
 

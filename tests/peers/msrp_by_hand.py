@@ -265,12 +265,15 @@ class MsrpByHand:
         return False
 
 
-def cpim(text: bytes, message_id: str, wanted: str = "positive-delivery, display") -> bytes:
-    """A text in CPIM (RFC 3862) that asks for notifications (RFC 5438)."""
+def cpim(
+    text: bytes, message_id: str, wanted: str = "positive-delivery, display", more: str = ""
+) -> bytes:
+    """A text in CPIM (RFC 3862) that asks for notifications (RFC 5438); ``more`` are header lines
+    with their ends."""
     return (
         "From: <sip:anonymous@anonymous.invalid>\r\nTo: <sip:anonymous@anonymous.invalid>\r\n"
         "DateTime: 2026-11-23T22:00:09.500Z\r\nNS: imdn <urn:ietf:params:imdn>\r\n"
-        f"imdn.Message-ID: {message_id}\r\nimdn.Disposition-Notification: {wanted}\r\n\r\n"
+        f"imdn.Message-ID: {message_id}\r\nimdn.Disposition-Notification: {wanted}\r\n{more}\r\n"
         f"Content-Type: text/plain;charset=UTF-8\r\nContent-Length: {len(text)}\r\n\r\n"
     ).encode() + text
 

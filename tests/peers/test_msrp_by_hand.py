@@ -27,6 +27,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield lab
 
 
+FAILURES = "positive-delivery, negative-delivery"
+REQUIRES = "NS: vital <urn:example:vital>\r\nRequire: vital.Seal\r\nvital.Seal: unbroken\r\n"
+
+
 class Scene:
     """bob is ``rcsops chat``, alex a peer made by hand, who are in a session."""
 
@@ -199,6 +203,58 @@ def test_what_is_wrong_is_answered_with_its_code(lab: Lab) -> None:
 
 
 @pytest.mark.rfc("4975", "7.1.1", "7.3.1")
+@pytest.mark.rfc("3862", "3.5", "4.7")
+@pytest.mark.rfc("5438", "7.2.1")
+def test_what_requires_more_than_is_known_is_not_shown(lab: Lab) -> None:
+    with called(lab) as scene:
+        msrp = scene.msrp
+        body = cpim(b"only if sealed", "imdnseal1", f"{FAILURES}, display", REQUIRES)
+        assert msrp.answer(msrp.chunk("mseal1", body, 1, len(body), flag="$")).status == 200
+        report = msrp.message()
+        assert b"<message-id>imdnseal1</message-id>" in report.body
+        assert b"<delivery-notification><status><failed/></status>" in report.body
+        told = scene.bob.wait("status", status="failed", message_id="imdnseal1")
+        assert (told["incoming"], "vital.Seal" in told["reason"]) == (True, True)
+        # Who wants to hear of what arrives hears nothing.
+        body = cpim(b"sealed as well", "imdnseal2", "positive-delivery, display", REQUIRES)
+        assert msrp.answer(msrp.chunk("mseal2", body, 1, len(body), flag="$")).status == 200
+        scene.bob.wait("status", status="failed", message_id="imdnseal2")
+        assert msrp.silent(0.5)
+        known = "Require: DateTime, imdn.Message-ID\r\n"
+        body = cpim(b"dated", "imdnseal4", "positive-delivery", known)
+        msrp.chunk("mseal4", body, 1, len(body), flag="$")
+        scene.bob.wait("message", text="dated")
+        bob = scene.bob.user
+        assert [each["text"] for each in lab.history(bob)] == ["dated"]
+
+
+@pytest.mark.rfc("3862", "3.5", "4.7")
+def test_what_requires_more_than_is_known_is_refused_without_a_session(lab: Lab) -> None:
+    alex, bob = lab.users("alex", "bob")
+    with (
+        lab.waiting(bob) as chat,
+        SipByHand(lab.server.address, alex, f"secret of {alex}") as sip,
+    ):
+        sip.register()
+
+        def write(body: bytes) -> Message:
+            return sip.ask(
+                "MESSAGE", f"sip:{bob}@rcs.example", ["Content-Type: message/cpim"], body
+            )
+
+        assert write(cpim(b"sealed", "imdnseal1", "positive-delivery", REQUIRES)).status == 488
+        told = chat.wait("status", status="failed", message_id="imdnseal1")
+        assert (told["incoming"], "vital.Seal" in told["reason"]) == (True, True)
+        # A notification says it better: it also finds who has left.
+        assert write(cpim(b"sealed", "imdnseal2", FAILURES, REQUIRES)).status == 200
+        report = sip.take_message()
+        assert b"<message-id>imdnseal2</message-id>" in report.body
+        assert b"<delivery-notification><status><failed/></status>" in report.body
+        assert write(cpim(b"open", "imdnseal3")).status == 200
+        chat.wait("message", text="open")
+        assert [each["text"] for each in lab.history(bob)] == ["open"]
+
+
 def test_a_message_that_is_given_up_is_never_shown(lab: Lab) -> None:
     with called(lab) as scene:
         body = cpim(b"never mind", "imdngone")

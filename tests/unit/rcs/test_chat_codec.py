@@ -98,6 +98,34 @@ def test_a_message_that_nobody_could_answer_is_not_answered(codec: ChatCodec) ->
         assert not got.wants_display
 
 
+@pytest.mark.rfc("3862", "4.7")
+@pytest.mark.parametrize(
+    ("inner", "told"),
+    [
+        ("Content-Type: text/plain", True),
+        ("Content-Type: image/png", True),
+        ("Content-Type: application/im-iscomposing+xml", True),
+        ("Content-Type: message/imdn+xml", False),
+    ],
+)
+def test_what_requires_more_than_is_known_is_not_read(
+    codec: ChatCodec, inner: str, told: bool
+) -> None:
+    headers = (
+        "DateTime: 2026-11-23T22:00:09Z\r\nimdn.Message-ID: abc\r\n"
+        "imdn.Disposition-Notification: positive-delivery, negative-delivery\r\n"
+        f"Require: Kanji.MustRender{', x' * 200}\r\n"
+    )
+    got = codec.receive("message/cpim", cpim(headers, inner, b"<x/>"))
+    assert isinstance(got, ContentReceived)
+    assert got.not_understood[:2] == ("Kanji.MustRender", "x")
+    assert "requires Kanji.MustRender, x, " in got.reason
+    assert len(got.reason) < 150
+    assert got.wants_failure is told
+    # Without the header it would be read, or would not be what it says.
+    assert codec.receive("message/cpim", cpim("", inner, b"<x/>")) != got
+
+
 def test_the_route_of_a_notification(codec: ChatCodec) -> None:
     routes = ("<sip:first@x>", "<sip:second@x>")
     lines = "".join(f"imdn.IMDN-Record-Route: {route}\r\n" for route in routes)

@@ -76,6 +76,32 @@ def test_a_prefix_that_means_something_else() -> None:
     assert CpimMessage.parse(data).imdn("message-id") is None
 
 
+@pytest.mark.rfc("3862", "3.5", "4.7")
+@pytest.mark.parametrize(
+    ("headers", "names"),
+    [
+        ("Require: DateTime", []),
+        ("require: From,to , imdn.Message-ID,,", []),
+        ("NS: n <urn:ietf:params:imdn>\r\nRequire: n.Disposition-Notification", []),
+        ("Require: Kanji.MustRender", ["Kanji.MustRender"]),
+        # Not shown to anybody, so nobody may count on it.
+        ("Require: Subject", ["Subject"]),
+        ("NS: a <urn:x>\r\nRequire: a.From, From\r\nRequire: b.c", ["a.From", "b.c"]),
+        # What a prefix means counts, not its letters, and only from its NS line on.
+        ("NS: imdn <urn:x>\r\nRequire: imdn.Message-ID", ["imdn.Message-ID"]),
+        ("Require: n.Message-ID\r\nNS: n <urn:ietf:params:imdn>", ["n.Message-ID"]),
+        # Headers of somebody else's that have the same name.
+        ("NS: a <urn:x>\r\na.Require: a.b", []),
+        ("NS: <urn:x>\r\nRequire: b", []),
+    ],
+)
+def test_what_a_message_requires(headers: str, names: list[str]) -> None:
+    data = f"From: <sip:a@b>\r\n{headers}\r\n\r\nContent-Type: text/plain\r\n\r\nx".encode()
+    message = CpimMessage.parse(data)
+    assert message.not_understood() == names
+    assert message.not_understood() == names
+
+
 @pytest.mark.parametrize(
     ("length", "body", "read"),
     [

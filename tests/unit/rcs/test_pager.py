@@ -7,6 +7,7 @@ import pytest
 from rcsops.errors import LocalProtocolError, RemoteProtocolError
 from rcsops.rcs import (
     ChatCodec,
+    ContentReceived,
     DeliveryReceived,
     TextReceived,
     pager_excess,
@@ -94,6 +95,10 @@ def test_what_kamailio_hands_on_as_plain_text(codec: ChatCodec) -> None:
     sent = read_message(codec, request)
     request.set("Content-Type", "text/plain")
     assert read_message(codec, request) == sent
+    # What it requires counts all the same.
+    strict = request.body.replace(b"NS: imdn", b"Require: Kanji.MustRender\r\nNS: imdn")
+    request.set_body(strict, "text/plain")
+    assert isinstance(read_message(codec, request), ContentReceived)
     # A text about CPIM is a text.
     request.set_body(b"NS: imdn <urn:ietf:params:imdn> is how it begins", "text/plain")
     came = read_message(codec, request)

@@ -216,6 +216,7 @@ async def test_all_contacts_ring_and_the_first_answer_cancels_the_others(lab: La
 
 
 @pytest.mark.rfc("3261", "16.6")
+@pytest.mark.rfc("4975", "11.7")
 async def test_contacts_of_lower_q_are_tried_when_the_higher_ones_failed(lab: Lab) -> None:
     first = await lab.phone("bob")
     second = await lab.phone("bob")
