@@ -19,6 +19,7 @@ from rcsops.msrp.frame import ByteRange, parse_status
 from rcsops.rcs import (
     ChatCodec,
     Composing,
+    ContentReceived,
     CpimMessage,
     DeliveryReceived,
     FileSelector,
@@ -29,10 +30,13 @@ from rcsops.rcs import (
     read_features,
     read_file_offer,
 )
-from rcsops.rcs.cpim import header_text, parse_address
+from rcsops.rcs.cpim import IMDN_NAMESPACE, header_text, parse_address
 from rcsops.sdp import find_msrp, parse_sdp
 from rcsops.sip import Challenge, NameAddr, Via
 from rcsops.sip.auth import Credentials
+from rcsops.sip.grammar import split_list
+from rcsops.sip.headers import MediaType
+from rcsops.sip.multipart import BodyPart, read_parts
 from rcsops.tokens import Tokens
 from tests.corpus.corpus import HERE, Case, cases
 from tests.property.oracles import ORACLES
@@ -55,6 +59,11 @@ def request(name: str) -> Request:
     frame = parse_frame(data(name))
     assert isinstance(frame, Request)
     return frame
+
+
+def parts(data: bytes) -> tuple[BodyPart, ...]:
+    boundary, _, body = data.partition(b"\n")
+    return read_parts(body, boundary.decode())
 
 
 def test_the_index_has_every_file() -> None:
@@ -85,6 +94,21 @@ def test_a_basic_session() -> None:
     assert (answer.status, answer.comment) == (200, "OK")
     assert (answer.to_path, answer.from_path) == (send.from_path, send.to_path)
     assert answer.transaction_id == send.transaction_id
+
+
+def test_a_session_is_answered() -> None:
+    offered, answered = (
+        find_msrp(parse_sdp(data(f"msrp-basic-{name}")))[1] for name in ("offer", "answer")
+    )
+    assert (answered.host, answered.port) == ("biloxi.example", 12763)
+    send = request("msrp-basic-send")
+    assert (send.from_path, send.to_path) == (offered.path, answered.path)
+
+
+def test_what_is_taken_bare_and_wrapped() -> None:
+    _, media = find_msrp(parse_sdp(data("msrp-wrapped-types")))
+    assert media.accept_types == ("message/cpim", "text/plain")
+    assert media.accept_wrapped_types == ("text/html", "*")
 
 
 def test_markup_and_blank_lines_are_body() -> None:
@@ -136,6 +160,38 @@ def test_a_positive_report() -> None:
     assert (report.method, report.body, report.message_id) == ("REPORT", None, send.message_id)
     assert parse_status(report.get("Status") or "") == (200, "OK")
     assert report.to_path == send.from_path
+
+
+def test_a_report_of_a_failure() -> None:
+    report = request("msrp-failed-report")
+    assert parse_status(report.get("Status") or "") == (408, "Timed out")
+    send = request("msrp-basic-send")
+    assert (report.message_id, report.to_path) == (send.message_id, send.from_path)
+    assert report.get("Byte-Range") == send.get("Byte-Range")
+
+
+@pytest.mark.rfc("4975", "11.7")
+def test_one_of_several_devices() -> None:
+    """Two are tried at once, and each has an early session; who takes the call has another."""
+    contacts = [NameAddr.parse(each) for each in split_list(text("fork-contacts"))]
+    assert [(each.uri.host.partition(".")[0], each.param("q")) for each in contacts] == [
+        ("balcony", "0.9"), ("chamber", "0.9"), ("pda", "0.4"), ("thecapulets", "0.1"),
+    ]  # fmt: skip
+    own = find_msrp(parse_sdp(data("fork-offer")))[1].path
+    paths = [
+        find_msrp(parse_sdp(data(f"fork-answer-{name}")))[1].path
+        for name in ("balcony", "chamber", "nurse")
+    ]
+    assert len({own, *paths}) == 4
+    for name, path in zip(("balcony", "chamber"), paths, strict=False):
+        send = request(f"fork-send-{name}")
+        assert (send.from_path, send.to_path) == (own, path)
+        [message] = received(f"fork-send-{name}")
+        assert message.body == b"art thou there?"
+    last = request("fork-send-nurse")
+    assert (last.from_path, last.to_path) == (paths[2], own)
+    [answer] = received("fork-send-nurse")
+    assert answer.body == b"she is with her father"
 
 
 def test_only_the_own_end_line_with_its_flag_ends_a_body() -> None:
@@ -192,6 +248,43 @@ def test_cpim_escapes() -> None:
     assert CpimMessage.parse(data("cpim-empty")).body == b""
 
 
+def test_a_message_that_requires_what_is_not_known_is_not_read() -> None:
+    assert CpimMessage.parse(data("cpim-simple")).not_understood() == [
+        "MyFeatures.VitalMessageOption"
+    ]
+    got = ChatCodec(Tokens.deterministic(1)).receive("message/cpim", data("cpim-simple"))
+    assert isinstance(got, ContentReceived)
+    assert got.not_understood == ("MyFeatures.VitalMessageOption",)
+
+
+def test_a_feature_without_a_header_is_required() -> None:
+    message = CpimMessage.parse(data("cpim-locale"))
+    assert message.not_understood() == ["Locale.MustRenderKanji"]
+    assert [parse_address(each) for each in message.get_all("To")] == [
+        ("Winnie the Pooh", "im:pooh@100akerwood.example"),
+        ("", "im:piglet@100akerwood.example"),
+    ]
+    assert parse_address(message.get("cc") or "") == ("", "im:rabbit@100akerwood.example")
+
+
+def test_another_default_namespace() -> None:
+    message = CpimMessage.parse(data("cpim-default-namespace"))
+    assert message.get("Subject") is None
+    assert message.get("Subject", "urn:example:other") == "of another namespace"
+    assert parse_address(message.get("From") or "")[1] == "im:tigger@100akerwood.example"
+    assert message.imdn("Message-ID") == "8ah3"
+
+
+@pytest.mark.rfc("3862", "5.2")
+def test_a_signed_message() -> None:
+    """Read it is not (tests/peers); what was signed is the wrapping with all that is in it."""
+    signed, signature = parts(data("cpim-signed"))
+    assert (signed.type_, signature.type_) == ("message/cpim", "application/pkcs7-signature")
+    assert (signature.encoding, signature.body) == ("base64", b"MIIBAA==")
+    # The line end before a boundary is the boundary's.
+    assert signed.body + b"\r\n" == data("cpim-simple")
+
+
 @pytest.mark.parametrize(
     ("name", "asked"),
     [
@@ -226,7 +319,10 @@ def test_a_notification_takes_the_way_back() -> None:
         ("imdn-delivered", "delivery", "delivered"),
         ("imdn-displayed", "display", "displayed"),
         ("imdn-processing", "processing", "stored"),
+        ("imdn-processed", "processing", "processed"),
         ("imdn-failed", "delivery", "failed"),
+        ("imdn-forbidden", "display", "forbidden"),
+        ("imdn-error", "display", "error"),
     ],
 )
 def test_notifications(name: str, kind: str, status: str) -> None:
@@ -239,6 +335,32 @@ def test_notifications(name: str, kind: str, status: str) -> None:
 def test_a_wrapped_notification_is_no_message() -> None:
     got = ChatCodec(Tokens.deterministic(1)).receive("message/cpim", data("imdn-wrapped"))
     assert got == DeliveryReceived("34jk324j", "delivery", "delivered")
+
+
+def test_a_notification_over_two_on_the_way() -> None:
+    message = CpimMessage.parse(data("imdn-routed"))
+    assert [parse_address(each)[1] for each in message.get_all("IMDN-Route", IMDN_NAMESPACE)] == [
+        "im:near@example.com",
+        "im:far@example.com",
+    ]
+    got = ChatCodec(Tokens.deterministic(1)).receive("message/cpim", data("imdn-routed"))
+    assert got == DeliveryReceived("34jk324j", "display", "displayed")
+
+
+def test_notifications_of_several_recipients() -> None:
+    """A list's; one to one there is none, and an agent leaves it aside."""
+    message = CpimMessage.parse(data("imdn-aggregated"))
+    kind = MediaType.parse(message.content_type)
+    each = read_parts(message.body, kind.param("boundary") or "")
+    assert {part.type_ for part in each} == {"message/imdn+xml"}
+    reports = [parse_imdn(part.body) for part in each]
+    assert [(one.recipient_uri, one.message_id, one.status) for one in reports] == [
+        ("im:bob@example.com", "34jk324j", "delivered"),
+        ("im:carol@example.com", "34jk324j", "failed"),
+    ]
+    got = ChatCodec(Tokens.deterministic(1)).receive("message/cpim", data("imdn-aggregated"))
+    assert isinstance(got, ContentReceived)
+    assert not (got.wants_delivery or got.wants_failure)
 
 
 def test_is_composing() -> None:
@@ -277,6 +399,43 @@ def test_a_file_is_pulled_by_its_hash() -> None:
     offer = read_file_offer(parse_sdp(data("file-pull-offer")))
     assert not offer.push
     assert offer.selector == FileSelector(sha1=SHA1)
+
+
+def test_the_file_that_was_asked_for() -> None:
+    asked, given = (
+        find_msrp(parse_sdp(data(f"file-pull-{name}")))[1] for name in ("offer", "answer")
+    )
+    assert (asked.direction, given.direction) == ("recvonly", "sendonly")
+    assert asked.file_transfer_id == given.file_transfer_id
+    selector = FileSelector.parse(given.file_selector or "")
+    assert selector == FileSelector("My cool picture.jpg", "image/jpeg", 32349, SHA1)
+    assert FileSelector.parse(asked.file_selector or "").sha1 == selector.sha1
+
+
+def test_a_file_and_its_icon() -> None:
+    offer, icon = parts(data("file-related"))
+    assert (offer.type_, icon.type_, icon.is_optional) == ("application/sdp", "image/jpeg", True)
+    assert read_file_offer(parse_sdp(offer.body)).icon == "cid:id2@alicepc.example.com"
+    assert icon.body == b"small"
+
+
+def test_a_file_comes_in_its_wrapping() -> None:
+    [message] = received("file-send-1", "file-send-2")
+    wrapped = CpimMessage.parse(message.body)
+    assert wrapped.content_type == "image/jpeg"
+    assert wrapped.body == b"!" * 2048 + b'"' * 2044
+    disposition = wrapped.content("content-disposition") or ""
+    assert disposition.startswith('render; filename="My cool picture.jpg"; ')
+    assert disposition.endswith("size=4092")
+
+
+def test_the_stream_of_a_file_that_is_over() -> None:
+    session = parse_sdp(data("file-over"))
+    (media,) = session.media
+    assert media.port == 0
+    assert session.origin.version == 2890844527
+    with pytest.raises(SdpParseError):
+        read_file_offer(session)
 
 
 def test_two_files_are_offered() -> None:

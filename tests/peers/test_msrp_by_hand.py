@@ -27,6 +27,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield lab
 
 
+TEXT = b"Content-Type: text/plain;charset=UTF-8"
 FAILURES = "positive-delivery, negative-delivery"
 REQUIRES = "NS: vital <urn:example:vital>\r\nRequire: vital.Seal\r\nvital.Seal: unbroken\r\n"
 
@@ -226,6 +227,32 @@ def test_what_requires_more_than_is_known_is_not_shown(lab: Lab) -> None:
         scene.bob.wait("message", text="dated")
         bob = scene.bob.user
         assert [each["text"] for each in lab.history(bob)] == ["dated"]
+
+
+@pytest.mark.rfc("3862", "5.2")
+def test_what_is_signed_is_not_read(lab: Lab) -> None:
+    """Nothing here checks signatures."""
+    example = (Path(__file__).parents[1] / "corpus" / "rcs" / "cpim-signed.bin").read_bytes()
+    boundary, _, body = example.partition(b"\n")
+    kind = (
+        f"multipart/signed;boundary={boundary.decode()};micalg=sha1;"
+        "protocol=application/pkcs7-signature"
+    )
+    with called(lab) as scene:
+        msrp = scene.msrp
+        size = len(body)
+        headers = ["Message-ID: msigned1", f"Byte-Range: 1-{size}/{size}", f"Content-Type: {kind}"]
+        assert msrp.answer(msrp.send("SEND", headers, body)).status == 415
+        bob = scene.bob.user
+        answer = scene.sip.ask("MESSAGE", f"sip:{bob}@rcs.example", [f"Content-Type: {kind}"], body)
+        assert (answer.status, "message/cpim" in answer.get("Accept")) == (415, True)
+        # Within what is read, it is not shown, and who wants to know is told.
+        body = cpim(body, "imdnsigned", FAILURES).replace(TEXT, f"Content-Type: {kind}".encode())
+        assert msrp.answer(msrp.chunk("msigned2", body, 1, len(body), flag="$")).status == 200
+        report = msrp.message()
+        assert b"<message-id>imdnsigned</message-id>" in report.body
+        assert b"<status><failed/></status>" in report.body
+        assert lab.history(bob) == []
 
 
 @pytest.mark.rfc("3862", "3.5", "4.7")
