@@ -202,6 +202,10 @@ _ENTRIES: dict[type[events.Event], tuple[str, Words]] = {
     events.Delivered: ("status", _arrived("delivered")),
     events.Displayed: ("status", _arrived("displayed")),
     events.Failed: ("status", _failed),
+    events.NotRead: (
+        "not-read",
+        lambda t, e, _: f"a message of {t.short(e.peer)} is not shown: {e.reason}",
+    ),
     events.Composing: ("composing", lambda *_: ""),
     events.FileRefused: (
         "refused",

@@ -162,6 +162,7 @@ class Listener:
             event,
             events.Registered
             | events.RegistrationLost
+            | events.NotRead
             | events.FileRefused
             | events.FileFailed
             | events.FileInterrupted

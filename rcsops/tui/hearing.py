@@ -14,7 +14,9 @@ from rcsops.tui.state import Conversation
 __all__ = ["Ear"]
 
 _ERRORS = frozenset({"error"})
-_WARNINGS = frozenset({"session-ended", "pager", "refused", "invite-cancelled", "declined"})
+_WARNINGS = frozenset(
+    {"session-ended", "pager", "refused", "invite-cancelled", "declined", "not-read"}
+)
 # What is said by a mark, a line of its own, or a row that is there already.
 _UNSAID = frozenset(
     {"unregistered", "waiting", "ending", "ended", "progress", "held", "dropped", "file-offering"}

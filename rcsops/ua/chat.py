@@ -466,7 +466,7 @@ class Chat(SessionUser):
             self._agent.notifier.not_read(notice, message)
             if message.not_understood:
                 message_id = message.message_id or event.message_id
-                self._not_taken(message_id, message.reason)
+                self._publish(events.NotRead(self.peer, self.chat_id, message_id, message.reason))
 
     def _peer_types(self, message: ComposingReceived) -> None:
         self._stop_composing()
@@ -538,7 +538,11 @@ class Chat(SessionUser):
                 self._agent.notifier.arrived(notice, again=not result)
             else:
                 # Not kept, so neither shown as received nor receipted: the sender may try again.
-                self._not_taken(message_id, str(result))
+                self._publish(
+                    events.Failed(
+                        self.peer, self.chat_id, message_id, 0, str(result), incoming=True
+                    )
+                )
             self.let_flow()
             self._finish()
 
@@ -553,9 +557,6 @@ class Chat(SessionUser):
             notice=notice,
             done=stored,
         )
-
-    def _not_taken(self, message_id: str, reason: str) -> None:
-        self._publish(events.Failed(self.peer, self.chat_id, message_id, 0, reason, incoming=True))
 
     def _show(self, message: TextReceived, message_id: str, now: datetime) -> None:
         if self._agent.intake:

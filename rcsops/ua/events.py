@@ -34,6 +34,7 @@ __all__ = [
     "FileUploaded",
     "InviteCancelled",
     "Invited",
+    "NotRead",
     "Registered",
     "RegistrationLost",
     "Ringing",
@@ -215,7 +216,7 @@ class Displayed(Event):
 class Failed(Event):
     """The message did not get through; ``status`` is the MSRP or SIP status, 0 if none came.
 
-    ``incoming``: one of the peer's came and could not be kept, or requires what is not known here.
+    ``incoming``: one of the peer's came and could not be kept.
     """
 
     peer: str
@@ -224,6 +225,19 @@ class Failed(Event):
     status: int
     reason: str
     incoming: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NotRead(Event):
+    """A message came that requires what is not known here (RFC 3862 §4.7): ``reason`` says what.
+
+    It is neither shown nor kept, and no notification says that it was delivered.
+    """
+
+    peer: str
+    chat_id: str
+    message_id: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,4 +387,4 @@ def burden(event: Event) -> int:
     each KiB. 0 for the others, which need not be held back."""
     if isinstance(event, TextReceived):
         return 1 + (len(event.text) >> 10)
-    return int(isinstance(event, Composing))
+    return int(isinstance(event, Composing | NotRead))

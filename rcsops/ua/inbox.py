@@ -179,7 +179,7 @@ class Inbox:
         else:
             agent.host.refuse(request, flow, 488)
         agent.notifier.not_read(self._notice(request, peer, message, flow), message)
-        agent.publish(events.Failed(peer, "", message.message_id, 0, message.reason, incoming=True))
+        agent.publish(events.NotRead(peer, "", message.message_id, message.reason))
 
     def _answer(self, transaction: ServerTransaction, status: int) -> None:
         self._storing -= 1

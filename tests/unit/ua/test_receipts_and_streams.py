@@ -105,4 +105,5 @@ def test_what_a_peer_can_make_weighs_by_its_size() -> None:
     long = events.TextReceived("p", "c", "m", "x" * 10240, None, moment)
     assert events.burden(long) == 11
     assert events.burden(events.Composing("p", "c", True)) == 1
+    assert events.burden(events.NotRead("p", "c", "m", "r")) == 1
     assert events.burden(events.Sent("p", "c", "m")) == 0
