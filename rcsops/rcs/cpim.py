@@ -18,6 +18,7 @@ _HEADER = re.compile(
     r"((?:;[^\s;=\"]+=(?:\"[^\"]*\"|[^\s;\"]*))*)[ \t]*(.*)",
     re.DOTALL,
 )
+_PARAM = re.compile(r";[^\s;=\"]+=")
 _MIME_HEADER = re.compile(r"([A-Za-z0-9!#$%&'*+\-^_`|~]+):[ \t]*(.*)", re.DOTALL)
 _NS = re.compile(r"(?:(\S+?)[ \t]*)?<([^<>]*)>")
 _OURS = frozenset(
@@ -243,7 +244,11 @@ def _header(line: str) -> tuple[str, str]:
     if match is None or _UNSAFE.search(line):
         raise CpimParseError(f"not a CPIM header: {line[:80]!r}")
     params = f"{match[2]} " if match[2] else ""
-    return match[1], params + match[3]
+    text = match[3]
+    if text[:1] == ";" and not match[2] and _PARAM.match(text):
+        # After a space it begins no parameter, as it would when it is written without one.
+        text = _escape(";") + text[1:]
+    return match[1], params + text
 
 
 # From, To, NS and what is asked for are the same in all messages of a chat. Bounded, for they are

@@ -321,6 +321,7 @@ def cpim(data: bytes) -> None:
     assert bytes(again) == written
     assert (again.headers, again.body) == (message.headers, message.body)
     assert again.content_headers == message.content_headers
+    assert again.not_understood() == message.not_understood()
     for name in ("From", "Subject", "DateTime"):
         value = message.get(name) or ""
         text = header_text(value)
@@ -395,6 +396,11 @@ def chat(data: bytes) -> None:
     if isinstance(got, TextReceived | ContentReceived) and got.wants_delivery:
         assert got.sent_at is not None
         codec.delivery_report(got, got.sent_at)
+    if isinstance(got, ContentReceived):
+        got.reason.encode("utf-8", "surrogateescape")
+        if got.wants_failure:
+            assert got.sent_at is not None
+            codec.delivery_report(got, got.sent_at, status="failed")
 
 
 def selector(data: bytes) -> None:

@@ -169,6 +169,14 @@ def test_escapes_survive(text: str) -> None:
     assert header_text(escaped) == text
 
 
+def test_a_semicolon_after_a_space_begins_no_parameter() -> None:
+    data = b"From: <sip:a@b>\r\nSubject: ;x=y  z\r\n\r\nContent-Type: a/b\r\n\r\n"
+    message = CpimMessage.parse(data)
+    again = CpimMessage.parse(bytes(message))
+    for each in (message, again):
+        assert header_text(each.get("Subject") or "") == ";x=y  z"
+
+
 def test_hostile_escapes() -> None:
     assert header_text(r"\ud83c\udf88") == "🎈"
     assert header_text(r"a\ud83cb") == "a\ufffdb"
