@@ -105,6 +105,25 @@ def add(connection: Connection, entry: HistoryMessage) -> int | None:
     return number
 
 
+def add_or_go_on(connection: Connection, entry: HistoryMessage) -> None:
+    """Stores a message of ours; of one that is there, and waits, notes how it goes now."""
+    if add(connection, entry) is None:
+        execute(
+            connection,
+            "UPDATE message SET sent_at = ?, content_type = ?, conversation_id = ?, "  # noqa: S608
+            f"contribution_id = ?, address = ? WHERE {_OURS} AND status = 'queued'",
+            (
+                entry.sent_at,
+                entry.content_type,
+                entry.conversation_id,
+                entry.contribution_id,
+                entry.address,
+                entry.peer,
+                entry.message_id,
+            ),
+        )
+
+
 def _insert(connection: Connection, entry: HistoryMessage) -> int | None:
     cursor = execute(connection, _INSERT, entry[:-2])
     return int(cursor.lastrowid) if cursor.rowcount == 1 else None

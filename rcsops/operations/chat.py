@@ -185,6 +185,10 @@ class ChatRoom:
     async def _leave(self) -> None:
         """Says good-bye to the peer and the server, who may not be there any more."""
         self._narrator.say("ending", "")
+        waiting = sum(talk.outbox.waiting for talk in self._talks.values())
+        if waiting:
+            what = "a line of yours has" if waiting == 1 else f"{waiting} lines of yours have"
+            self._narrator.note(f"{what} not gone yet: the next rcsops chat sends what waits")
         slow = asyncio.get_running_loop().call_later(
             _SLOW_SECONDS,
             self._narrator.note,

@@ -55,6 +55,8 @@ class Door:
         self._auto_accept = auto_accept
         self._asked: dict[int, Question] = {}
         self._opening: asyncio.Task[None] | None = None
+        self.opening_to = ""
+        """Whose invitation was accepted last."""
 
     @property
     def waiting(self) -> dict[int, Question]:
@@ -95,7 +97,7 @@ class Door:
             )
         elif self._auto_accept or self._resumes(invitation):
             self._say_invited(invitation, "accepted")
-            self._opening = self._spawn(self._accept(invitation))
+            self._open(invitation)
         else:
             self._say_invited(invitation, self._put(invitation)[1])
 
@@ -199,7 +201,7 @@ class Door:
             if busy:
                 self._narrator.fail(f"not now: {busy}", hint="/bye ends it, /decline refuses")
                 return
-            self._opening = self._spawn(self._accept(waiting))
+            self._open(waiting)
         else:
             self._narrator.say("file-accepted", "", **_facts(waiting))
             self._spawn(self._accept_file(waiting))
@@ -230,6 +232,10 @@ class Door:
         """Waits for the files that are coming in, but for those that the user has paused."""
         waits = (transfer.done() for transfer in self._transfers if not transfer.paused)
         await asyncio.gather(*waits, return_exceptions=True)
+
+    def _open(self, invitation: Invitation) -> None:
+        self.opening_to = invitation.peer
+        self._opening = self._spawn(self._accept(invitation))
 
     async def _accept(self, invitation: Invitation) -> None:
         try:

@@ -79,18 +79,24 @@ class Letters:
         if event.pager and not self.peer and self._free():
             self.begin(event.peer)
 
-    async def send(self, text: str) -> Receipt:
-        """Sends a line. Raises RcsopsError."""
-        receipt = await self._agent.send_message(self.peer, text, large=True)
+    async def send(self, text: str, *, message_id: str | None = None) -> Receipt:
+        """Sends a line; see `places.Way`. Raises RcsopsError."""
+        receipt = await self._agent.send_message(self.peer, text, message_id=message_id, large=True)
         self.unused = False
         return receipt
 
     async def send_location(
-        self, latitude: float, longitude: float, *, radius: float = 0.0, label: str = ""
+        self,
+        latitude: float,
+        longitude: float,
+        *,
+        radius: float = 0.0,
+        label: str = "",
+        message_id: str | None = None,
     ) -> Receipt:
         """Sends a place. Raises RcsopsError."""
         receipt = await self._agent.send_location(
-            self.peer, latitude, longitude, radius=radius, label=label
+            self.peer, latitude, longitude, radius=radius, label=label, message_id=message_id
         )
         self.unused = False
         return receipt

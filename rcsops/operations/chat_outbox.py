@@ -5,16 +5,18 @@ import contextlib
 import os
 import shlex
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rcsops.errors import RcsopsError, SessionClosed
+from rcsops.errors import DatabaseError, RcsopsError, SessionClosed
 from rcsops.operations.chat_events import Teller
 from rcsops.operations.chat_letters import Letters
 from rcsops.operations.chat_notices import Narrator
 from rcsops.operations.file_way import goes_by_http
-from rcsops.operations.places import Said, say, words_of
+from rcsops.operations.places import Said, say, type_of, words_of
 from rcsops.operations.wording import amount
 from rcsops.ua import Agent, Chat, FileTransfer, MessageStatus, Receipt
 
@@ -30,11 +32,23 @@ _MAX_TEXTS = 1000
 _SNIPPET = 2000
 
 
+@dataclass(eq=False, slots=True)
+class _Held:
+    """A message that waits for the session with ``peer``. ``kept``: the history has it, as the one
+    that will go under ``message_id``, or could not keep it."""
+
+    said: Said
+    message_id: str
+    peer: str
+    kept: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class Outbox:
     """Sends things of ``agent`` in the order in which they were typed, to the session that
     ``current`` gives, or without one.
 
     ``wake`` is called when there is none: whether one is being set up, for which they then wait.
+    ``whom`` says with whom: an address, and the URI to which things go.
     """
 
     def __init__(
@@ -44,26 +58,58 @@ class Outbox:
         teller: Teller,
         current: Callable[[], Chat | Letters | None],
         wake: Callable[[], bool],
+        whom: Callable[[], tuple[str, str]],
     ) -> None:
         self._agent = agent
         self._narrator = narrator
         self._teller = teller
         self._current = current
         self._wake = wake
-        self._held: list[Said] = []
+        self._whom = whom
+        self._held: list[_Held] = []
         self._receipts: dict[str, Receipt] = {}
         # What was said, for what is told of it after it was delivered.
         self._texts: OrderedDict[str, str] = OrderedDict()
         self._transfers: set[FileTransfer] = set()
         self._sending = asyncio.Lock()
 
-    def hold(self, said: Said) -> bool:
-        """Keeps a message for the session that is being set up; False when there are too many."""
+    async def hold(self, said: Said) -> bool:
+        """Keeps a message for the session that is being set up; False when there are too many.
+
+        The history has it before it is told: also who is killed now loses nothing.
+        """
         if len(self._held) >= _MAX_HELD:
             return False
-        self._held.append(said)
-        self._narrator.say("held", "", text=words_of(said))
+        peer, address = self._whom()
+        held = _Held(said, self._agent.tokens.imdn_id(), peer)
+        self._held.append(held)
+        try:
+            await self._keep(held, address)
+        except DatabaseError as error:
+            if held in self._held:
+                self._held.remove(held)
+                self._refused(said, error)
+        finally:
+            held.kept.set()
+        if held in self._held:
+            self._narrator.say("held", "", message_id=held.message_id, text=words_of(said))
         return True
+
+    async def _keep(self, held: _Held, address: str) -> None:
+        if self._agent.history is not None:
+            await self._agent.history.outgoing(
+                held.peer,
+                held.message_id,
+                words_of(held.said),
+                datetime.now(UTC),
+                address=address,
+                content_type=type_of(held.said),
+            )
+
+    @property
+    def waiting(self) -> int:
+        """How many messages are held."""
+        return len(self._held)
 
     def drop(self) -> str:
         """There will be no session: what was held is lost. Says so; empty if nothing was held."""
@@ -78,34 +124,37 @@ class Outbox:
         async with self._sending:
             # What is typed meanwhile is held as well.
             while self._held:
-                said = self._held.pop(0)
-                if not await self._send(said):
-                    self._held.insert(0, said)
+                held = self._held[0]
+                await held.kept.wait()
+                if held not in self._held:
+                    continue
+                self._held.remove(held)
+                if not await self._send(held.said, held):
+                    self._held.insert(0, held)
                     return
 
     async def send(self, said: Said) -> None:
         """Sends a message after those that were held."""
         async with self._sending:
-            if not await self._send(said) and not self.hold(said):
+            if not await self._send(said) and not await self.hold(said):
                 self._lost([said], "too many wait for the session")
 
-    async def _send(self, said: Said) -> bool:
+    async def _send(self, said: Said, held: _Held | None = None) -> bool:
         """Sends it, or tells why not; False when it is to wait for a session that is set up."""
         way = self._current()
-        if way is None:
-            if self._wake():
+        if way is None or (held is not None and way.peer != held.peer):
+            if way is None and self._wake():
                 return False
-            self._lost([said], "there is no session")
+            self._lost([held or said], "there is no session")
             self._no_session()
             return True
         try:
-            receipt = await say(way, said)
+            receipt = await say(way, said, message_id=None if held is None else held.message_id)
         except RcsopsError as error:
             if isinstance(error, SessionClosed) and self._current() is not way:
                 # It ended at this moment, and there may be another way.
-                return await self._send(said)
-            self._lost([said], str(error))
-            self._narrator.fail(f"not sent: {error}", hint=error.hint)
+                return await self._send(said, held)
+            self._refused(held or said, error)
             return True
         self._receipts[receipt.message_id] = receipt
         self._texts[receipt.message_id] = receipt.text[:_SNIPPET]
@@ -150,8 +199,20 @@ class Outbox:
             number=transfer.number,
         )
 
-    def _lost(self, texts: list[Said], reason: str) -> None:
-        self._narrator.say("dropped", "", texts=[words_of(said) for said in texts], reason=reason)
+    def _refused(self, message: Said | _Held, error: RcsopsError) -> None:
+        self._lost([message], str(error))
+        self._narrator.fail(f"not sent: {error}", hint=error.hint)
+
+    def _lost(self, messages: Sequence[Said | _Held], reason: str) -> None:
+        texts: list[str] = []
+        ids: list[str | None] = []
+        for each in messages:
+            held = each if isinstance(each, _Held) else None
+            texts.append(words_of(each.said if isinstance(each, _Held) else each))
+            ids.append(None if held is None else held.message_id)
+            if held is not None and self._agent.history is not None:
+                self._agent.history.status(held.peer, held.message_id, "failed", reason)
+        self._narrator.say("dropped", "", texts=texts, message_ids=ids, reason=reason)
 
     def _no_session(self) -> None:
         self._narrator.fail("not sent: there is no session", hint="/invite PEER starts one")

@@ -78,9 +78,12 @@ class Talk:
             auto_accept=auto_accept,
         )
         self.letters = Letters(household.agent, narrator, self._teller, self._is_free)
-        self.outbox = Outbox(household.agent, narrator, self._teller, self._way, self._wake)
+        self.outbox = Outbox(
+            household.agent, narrator, self._teller, self._way, self._wake, self._whose
+        )
         self._typing = Typing()
         self._dialling: asyncio.Task[None] | None = None
+        self._dialled: Uri | None = None
         self._news = asyncio.Condition()
 
     @property
@@ -169,7 +172,7 @@ class Talk:
             self._typing.stopped(sent=True)
             self._notice_rest()
             self._reach_out()
-            if self.chat is None and self.is_dialling and self.outbox.hold(text):
+            if self.chat is None and self.is_dialling and await self.outbox.hold(text):
                 return
         await self.outbox.send(text)
 
@@ -234,6 +237,7 @@ class Talk:
         """Invites a peer, unless something is in the way, which is then told."""
         uri = self._whom(peer)
         if uri is not None:
+            self._dialled = uri
             self._dialling = self._home.spawn(self._invite(uri))
 
     def _reach_out(self) -> None:
@@ -353,6 +357,12 @@ class Talk:
         """Where typed lines go."""
         self._notice_rest()
         return self.chat or (self.letters if self.letters.peer else None)
+
+    def _whose(self) -> tuple[str, str]:
+        """With whom a session is being set up: the address, and the URI that things go to."""
+        if self.door.opening is not None or self._dialled is None:
+            return self.door.opening_to, self.door.opening_to
+        return self._dialled.aor, str(self._dialled)
 
     def _adopt(self, chat_id: str) -> None:
         """The chat is the one that typed lines go to."""

@@ -4,10 +4,10 @@ import re
 from typing import Protocol
 
 from rcsops.errors import UsageError
-from rcsops.rcs import Location
+from rcsops.rcs import Location, geolocation
 from rcsops.ua import Receipt
 
-__all__ = ["Said", "Way", "say", "typed_place", "words_of"]
+__all__ = ["Said", "Way", "say", "type_of", "typed_place", "words_of"]
 
 Said = str | Location
 """What one message says."""
@@ -30,13 +30,20 @@ def typed_place(text: str, *, radius: float = 0.0, label: str = "") -> Location:
 
 
 class Way(Protocol):
-    """Where a message can go: a chat, or letters without one."""
+    """Where a message can go: a chat, or letters without one. ``message_id`` is that of one that
+    the history has already."""
 
-    async def send(self, text: str) -> Receipt:
+    async def send(self, text: str, *, message_id: str | None = None) -> Receipt:
         """Sends a text."""
 
     async def send_location(
-        self, latitude: float, longitude: float, *, radius: float = 0.0, label: str = ""
+        self,
+        latitude: float,
+        longitude: float,
+        *,
+        radius: float = 0.0,
+        label: str = "",
+        message_id: str | None = None,
     ) -> Receipt:
         """Sends a place."""
 
@@ -49,10 +56,20 @@ def words_of(said: Said) -> str:
     return said.encode("utf-8", "replace").decode("utf-8")
 
 
-async def say(way: Way, said: Said) -> Receipt:
-    """Sends a text or a place. Raises RcsopsError."""
+def type_of(said: Said) -> str:
+    """Its content type for the history; empty for a text."""
+    return geolocation.CONTENT_TYPE if isinstance(said, Location) else ""
+
+
+async def say(way: Way, said: Said, *, message_id: str | None = None) -> Receipt:
+    """Sends a text or a place, under ``message_id`` where the history has it already. Raises
+    RcsopsError."""
     if isinstance(said, Location):
         return await way.send_location(
-            said.latitude, said.longitude, radius=said.radius, label=said.label
+            said.latitude,
+            said.longitude,
+            radius=said.radius,
+            label=said.label,
+            message_id=message_id,
         )
-    return await way.send(words_of(said))
+    return await way.send(words_of(said), message_id=message_id)

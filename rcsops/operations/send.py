@@ -150,14 +150,22 @@ class _Letterbox(NamedTuple):
     peer: str
     large: bool = False
 
-    async def send(self, text: str) -> Receipt:
-        return await self.agent.send_message(self.peer, text, large=self.large)
+    async def send(self, text: str, *, message_id: str | None = None) -> Receipt:
+        return await self.agent.send_message(
+            self.peer, text, message_id=message_id, large=self.large
+        )
 
     async def send_location(
-        self, latitude: float, longitude: float, *, radius: float = 0.0, label: str = ""
+        self,
+        latitude: float,
+        longitude: float,
+        *,
+        radius: float = 0.0,
+        label: str = "",
+        message_id: str | None = None,
     ) -> Receipt:
         return await self.agent.send_location(
-            self.peer, latitude, longitude, radius=radius, label=label
+            self.peer, latitude, longitude, radius=radius, label=label, message_id=message_id
         )
 
 

@@ -112,13 +112,8 @@ class Ear(FileEar):
         self._queued[message_id] = at
         self._moment(conversation, at, text, mine=True)
         key = message_key("out", message_id)
-        held = next(
-            (row for row in conversation.rows or () if _waits(row) and row.text == text),
-            None,
-        )
-        if held is not None and key not in conversation.index:
-            conversation.rename(held, key)
-            held.status, held.message_id = "queued", message_id
+        held = conversation.index.get(key)
+        if held is not None and held.advance("queued", "", at):
             self._change(conversation, held)
             return
         self._add(conversation, row_of_ours(self.state.me, key, text, "queued", at, message_id))
@@ -131,27 +126,27 @@ class Ear(FileEar):
 
     def _held(self, notice: Notice, data: Mapping[str, Any]) -> None:
         conversation = self.state.conversation(notice.about)
-        key = f"held:{next(self._numbers)}"
-        at = notice.time.astimezone()
-        self._add(conversation, row_of_ours(self.state.me, key, data["text"], "held", at))
+        message_id, at = data["message_id"], notice.time.astimezone()
+        key = message_key("out", message_id)
+        self._add(
+            conversation, row_of_ours(self.state.me, key, data["text"], "held", at, message_id)
+        )
 
     def _dropped(self, notice: Notice, data: Mapping[str, Any]) -> None:
         """What did not go on its way is not lost to who wrote it: it can be sent again."""
         conversation = self.state.conversation(notice.about)
-        at = notice.time.astimezone()
-        for text in data["texts"]:
-            row = next(
-                (each for each in conversation.rows or () if _waits(each) and each.text == text),
-                None,
-            )
-            if row is None:
+        at, reason = notice.time.astimezone(), data["reason"]
+        for message_id, text in zip(data["message_ids"], data["texts"], strict=True):
+            if message_id is None:
                 key = f"lost:{next(self._numbers)}"
                 row = row_of_ours(self.state.me, key, text, "failed", at)
-                row.reason = data["reason"]
+                row.reason = reason
                 self._add(conversation, row)
-            else:
-                row.status, row.reason = "failed", data["reason"]
-                self._change(conversation, row)
+                continue
+            conversation.remember(message_id, "failed", reason, at)
+            waited = conversation.index.get(message_key("out", message_id))
+            if waited is not None and waited.advance("failed", reason, at):
+                self._change(conversation, waited)
 
     def _composing(self, notice: Notice, data: Mapping[str, Any]) -> None:
         conversation = self.state.conversation(notice.about)
@@ -213,10 +208,6 @@ class Ear(FileEar):
     def _ending(self, _notice: Notice, _data: Mapping[str, Any]) -> None:
         self.state.leaving = True
         self.changes.lines = True
-
-
-def _waits(row: Row) -> bool:
-    return row.status == "held"
 
 
 def _time(value: object) -> datetime | None:

@@ -69,7 +69,7 @@ class Conversation:
         if place in ("last", "around") or self.rows is None:
             self.older, self.newer = page.older, page.newer
             keys = {row.key for row in got}
-            # What was said while the page was read, what moves, and what waits for a session.
+            # What was said while the page was read, and what moves.
             live = [row for row in [*(self.rows or ()), *self.moving.values()] if row.is_message]
             live = [row for row in live if row.key not in keys]
             notes = list(self.notes)
@@ -77,7 +77,7 @@ class Conversation:
                 notes = [note for note in notes if note.time >= got[0].time]
             if page.newer and got:
                 notes = [note for note in notes if note.time <= got[-1].time]
-                live = [row for row in live if row.status == "held"]
+                live = []
             self.rows = merged(got, {row.key: row for row in [*notes, *live]}.values())
             self.index = {row.key: row for row in self.rows}
             return self.rows
@@ -133,24 +133,16 @@ class Conversation:
         self.index[row.key] = row
         return True
 
-    def rename(self, row: Row, key: str) -> None:
-        """The row is known by another key from now on."""
-        self.index.pop(row.key, None)
-        row.key = key
-        self.index[key] = row
-
     def clear(self) -> None:
-        """Nothing is loaded but what is nowhere else; what is said from now on is a row."""
-        self.rows = [row for row in self.rows or () if row.status == "held"]
-        self.index = {row.key: row for row in self.rows}
+        """Nothing is loaded; what is said from now on is a row."""
+        self.rows, self.index = [], {}
         self.older = self.newer = False
 
     def forget(self) -> None:
         """Nobody looks at it: its rows are read anew when somebody does."""
         self.first_unread = ""
         self.clear()
-        if not self.rows:
-            self.rows = None
+        self.rows = None
 
     def last_incoming(self, count: int) -> list[str]:
         """The ids of so many of the peer's last messages."""

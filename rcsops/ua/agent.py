@@ -403,11 +403,11 @@ class Agent(FileAgent):
         receipt.stored()`` for the server that keeps it for an absent peer (202), ``sent()`` for
         the peer's device (200), ``delivered()`` for its notification, which may come much later.
         ``conversation_id`` continues a thread. ``message_id`` is that of a message that is sent
-        again. ``large`` is for a long text to a peer with whom no session can be had: over TCP, TLS
-        or WebSocket its request may then have ``max_pager_size`` octets. Raises DeliveryError for a
-        text that is too long for pager mode (without ``large`` the whole request may have 1300
-        octets, RFC 3428 §8: some 350 for the text), AgentError when there is no way to the server,
-        DatabaseError when the history cannot keep it.
+        again, or that the history has already. ``large`` is for a long text to a peer with whom no
+        session can be had: over TCP, TLS or WebSocket its request may then have ``max_pager_size``
+        octets. Raises DeliveryError for a text that is too long for pager mode (without ``large``
+        the whole request may have 1300 octets, RFC 3428 §8: some 350 for the text), AgentError when
+        there is no way to the server, DatabaseError when the history cannot keep it.
         """
         self.check_open()
         return await self.pager.send(
@@ -427,6 +427,7 @@ class Agent(FileAgent):
         radius: float = 0.0,
         label: str = "",
         conversation_id: str | None = None,
+        message_id: str | None = None,
     ) -> Receipt:
         """Sends a place outside of any session (geolocation push): degrees of WGS 84, the radius
         in metres.
@@ -443,7 +444,7 @@ class Agent(FileAgent):
             uri,
             location.text if words else location,
             conversation_id=conversation_id,
-            message_id=None,
+            message_id=message_id,
         )
 
     def mark_displayed(self, message: TextReceived) -> None:

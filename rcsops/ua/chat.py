@@ -166,16 +166,24 @@ class Chat(SessionUser):
         """The TLS of the MSRP connection, "TLSv1.3"; empty when it is plain TCP."""
         return self.session.link.security if self.session.link is not None else ""
 
-    async def send(self, text: str) -> Receipt:
+    async def send(self, text: str, *, message_id: str | None = None) -> Receipt:
         """Sends a text and returns its receipt, as soon as the connection can take it.
 
-        Raises SessionClosed when the session is over, DeliveryError when the text is larger than
-        the peer takes, DatabaseError when the history cannot keep it (it is then not sent).
+        ``message_id`` is that of a message that the history has already, as one that waits. Raises
+        SessionClosed when the session is over, DeliveryError when the text is larger than the peer
+        takes, DatabaseError when the history cannot keep it (it is then not sent).
         """
-        return await self._send(self._codec.compose_text(text, wall_clock()), text)
+        message = self._codec.compose_text(text, wall_clock(), message_id=message_id)
+        return await self._send(message, text)
 
     async def send_location(
-        self, latitude: float, longitude: float, *, radius: float = 0.0, label: str = ""
+        self,
+        latitude: float,
+        longitude: float,
+        *,
+        radius: float = 0.0,
+        label: str = "",
+        message_id: str | None = None,
     ) -> Receipt:
         """Sends a place (geolocation push): degrees of WGS 84, the radius in metres.
 
@@ -184,8 +192,10 @@ class Chat(SessionUser):
         """
         location = Location(latitude, longitude, radius, label)
         if not self.session.takes_wrapped(geolocation.CONTENT_TYPE):
-            return await self.send(location.text)
-        message = self._codec.compose_location(location, wall_clock(), entity=self._agent.aor)
+            return await self.send(location.text, message_id=message_id)
+        message = self._codec.compose_location(
+            location, wall_clock(), entity=self._agent.aor, message_id=message_id
+        )
         return await self._send(message, location.text, geolocation.CONTENT_TYPE)
 
     async def send_file_info(self, info: FileInfo, file: "Attachment", message_id: str) -> Receipt:

@@ -96,7 +96,10 @@ class History:
         file: table.Attachment | None = None,
         content_type: str = "",
     ) -> None:
-        """Stores a message that is about to be sent, to ``address``. Raises DatabaseError."""
+        """Stores a message that is about to be sent, to ``address``. Raises DatabaseError.
+
+        Of one that has waited in the history it notes how it goes now.
+        """
         entry = _entry(
             peer, "out", message_id, text, "queued", at, conversation_id, file, content_type
         )._replace(
@@ -107,7 +110,7 @@ class History:
         # What is known by now is on the disk before the message leaves: who has said of another
         # that it arrived gets this one again if its sender is killed, and others do not.
         self._notes.flush()
-        await self._queue.run(lambda connection: table.add(connection, entry))
+        await self._queue.run(lambda connection: table.add_or_go_on(connection, entry))
 
     def incoming(
         self,

@@ -160,4 +160,6 @@ def _files(screen: Screen) -> None:
         reason="its hash is another",
         incoming=True,
     )
-    tell("dropped", texts=["See you at the ferry"], reason="the session is over")
+    tell(
+        "dropped", texts=["See you at the ferry"], message_ids=[None], reason="the session is over"
+    )

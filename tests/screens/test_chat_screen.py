@@ -264,6 +264,33 @@ async def test_a_file_that_did_not_come_is_asked_for_again(stage: Stage, tmp_pat
         assert [each.read_text() for each in found] == ["here at last"]
 
 
+async def test_what_waits_for_a_session_is_in_the_history(stage: Stage) -> None:
+    async with stage.agent("bob") as bob, stage.screen("alex", "bob") as screen:
+        invitation = await anext(bob.incoming())
+        await screen.type("are you there?\n")
+        await screen.shows("◌  ▌ are you there?", "waits for the session")
+        history = screen.app.room.agent.history
+        assert history is not None
+        (kept,) = await history.messages("sip:bob@rcs.example")
+        assert (kept.text, kept.status) == ("are you there?", "queued")
+        screen.app.open("sip:carol@rcs.example")
+        await screen.hides("▌ are you there?")
+        screen.app.open("sip:bob@rcs.example")
+        await screen.shows("◌  ▌ are you there?")
+        invitation.reject(603)
+        await screen.shows("✗  ▌ are you there?", "there was no session", "r sends it again")
+        assert screen.text.count("▌ are you there?") == 1
+        (kept,) = await history.messages("sip:bob@rcs.example")
+        assert (kept.status, kept.reason) == ("failed", "there was no session")
+        await screen.type("hello\n")
+        await screen.shows("◌  ▌ hello", "waits for the session")
+        chat = await (await anext(bob.incoming())).accept()
+        assert await heard(chat) == "hello"
+        await screen.shows("✓✓ ▌ hello")
+        await screen.hides("waits for the session")
+        assert screen.text.count("▌ hello") == 1
+
+
 @pytest.mark.parametrize("answer", ["alt+y", "alt+n", "click"])
 async def test_an_invitation_waits_for_an_answer(stage: Stage, answer: str) -> None:
     async with stage.agent("bob") as bob, stage.screen("alex", auto_accept=False) as screen:
