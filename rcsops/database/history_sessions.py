@@ -13,7 +13,7 @@ from rcsops.database.schema import session
 FIRST_VERSION = 4
 """The version of the history that has them."""
 RINGING = "ringing"
-"""An invitation of a peer's that has no answer, or had none when its process was killed."""
+"""An invitation that has no answer, or had none when its process was killed."""
 
 
 class HistorySession(NamedTuple):
@@ -34,10 +34,11 @@ def add_session(connection: Connection, entry: HistorySession) -> None:
     connection.execute(insert(session).values(**entry._asdict()))
 
 
-def remove_ringing(connection: Connection, chat_id: str, began_at: float) -> None:
+def remove_ringing(connection: Connection, peer: str, chat_id: str, began_at: float) -> None:
     """An invitation has its answer; another process may ring with the same one."""
     connection.execute(
         delete(session).where(
+            session.c.peer == peer,
             session.c.chat_id == chat_id,
             session.c.began_at == began_at,
             session.c.ended == RINGING,

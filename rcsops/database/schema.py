@@ -132,7 +132,7 @@ session = Table(
     Column("ended_at", Float),
     # "us", "peer" (who said BYE), "idle", "replaced", "broken"; "" before the end. Of invitations
     # that no session came of: "declined", "busy", "not reached"; ours: "no answer", "cancelled";
-    # the peer's: "missed", "elsewhere" (another device of the user's has answered), and "ringing"
+    # the peer's: "missed", "elsewhere" (another device of the user's has answered); and "ringing"
     # without an end: it has no answer, or its process was killed before there was one.
     Column("ended", Text, nullable=False, server_default=text("''")),
     Column("reason", Text, nullable=False, server_default=text("''")),

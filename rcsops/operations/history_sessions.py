@@ -24,6 +24,7 @@ _NO_SESSION = {
     (False, "missed"): "you did not answer",
     (False, "elsewhere"): "another device of yours answered",
     (False, "not reached"): "{reason}",
+    (True, RINGING): "no answer yet, or rcsops was killed while it rang",
     (False, RINGING): "no answer yet, or rcsops was killed while it rang",
 }
 

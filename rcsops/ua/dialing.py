@@ -116,6 +116,8 @@ async def invite(
         if agent.history is not None:
             agent.history.no_session(uri.aor, thread, begun, how, reason, outgoing=True)
 
+    if agent.history is not None:
+        agent.history.rings(uri.aor, thread, begun, outgoing=True)
     try:
         return await offer_securely(agent.options.msrp_security, targets[0].flow, offer)
     except InviteError as error:
@@ -129,6 +131,9 @@ async def invite(
     except asyncio.CancelledError:
         ended("cancelled")
         raise
+    finally:
+        if agent.history is not None:
+            agent.history.rings_no_longer(uri.aor, begun)
 
 
 async def _invite(

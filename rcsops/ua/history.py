@@ -226,11 +226,20 @@ class History:
             )
         )
 
-    def rings(self, peer: str, chat_id: str, conversation_id: str, since: datetime) -> None:
-        """Notes that a peer invites us, until `rings_no_longer`: also who is killed finds it."""
+    def rings(
+        self,
+        peer: str,
+        conversation_id: str,
+        since: datetime,
+        *,
+        outgoing: bool,
+        chat_id: str = "",
+    ) -> None:
+        """Notes an invitation, made at ``since``, until `rings_no_longer`: also who is killed finds
+        it."""
         entry = HistorySession(
             _storable(peer),
-            "in",
+            "out" if outgoing else "in",
             _storable(chat_id),
             since.timestamp(),
             _storable(conversation_id),
@@ -238,10 +247,12 @@ class History:
         )
         self._queue.put(lambda connection: add_session(connection, entry))
 
-    def rings_no_longer(self, chat_id: str, since: datetime) -> None:
+    def rings_no_longer(self, peer: str, since: datetime, *, chat_id: str = "") -> None:
         """Takes that back: what became of it is noted otherwise."""
         at = since.timestamp()
-        self._queue.put(lambda connection: remove_ringing(connection, _storable(chat_id), at))
+        self._queue.put(
+            lambda connection: remove_ringing(connection, _storable(peer), _storable(chat_id), at)
+        )
 
     def no_session(
         self,

@@ -103,7 +103,13 @@ class Invitation(Pending):
         self.conversation_id = request.get("Conversation-ID") or agent.tokens.uuid()
         self.contribution_id = request.get("Contribution-ID") or agent.tokens.uuid()
         if agent.history is not None:
-            agent.history.rings(peer, self.chat_id, self.conversation_id, self._invited_at)
+            agent.history.rings(
+                peer,
+                self.conversation_id,
+                self._invited_at,
+                outgoing=False,
+                chat_id=self.chat_id,
+            )
 
     def reject(self, status: int = 603, reason: str = "") -> bool:
         refused = super().reject(status, reason)
@@ -124,7 +130,7 @@ class Invitation(Pending):
 
     def _rings_no_longer(self) -> None:
         if self._agent.history is not None:
-            self._agent.history.rings_no_longer(self.chat_id, self._invited_at)
+            self._agent.history.rings_no_longer(self.peer, self._invited_at, chat_id=self.chat_id)
 
     def _note(self, ended: str, reason: str = "") -> None:
         """No session comes of it."""

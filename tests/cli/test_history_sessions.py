@@ -157,6 +157,23 @@ def test_an_invitation_that_rang_when_its_process_was_killed(lab: Lab) -> None:
     )
 
 
+def test_an_invitation_of_ours_that_rang_when_its_process_was_killed(lab: Lab) -> None:
+    alex, bob = lab.users("alex", "bob")
+    with lab.waiting(bob, "--ask") as callee:
+        with lab.start(alex, bob) as caller:
+            callee.wait("invited")
+            wait_until(lambda: ended(lab, alex) == [("out", "ringing")], 20)
+            caller.kill()
+        with lab.start(alex) as again:
+            again.wait("registered")
+    (rang,) = sessions(lab, alex)
+    assert (rang["ended"], rang["ended_at"]) == ("ringing", None)
+    assert rang["peer"] == f"sip:{bob}@rcs.example"
+    assert lines(lab, alex, "--sessions") == [
+        f"-- no session with {bob}: no answer yet, or rcsops was killed while it rang"
+    ]
+
+
 def test_what_makes_no_sense_is_refused(lab: Lab) -> None:
     (alex,) = lab.users("alex")
     assert rcsops(lab, "history", alex, "--sessions", "--search", "x").code == 2
