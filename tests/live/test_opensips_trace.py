@@ -60,13 +60,13 @@ def test_the_running_server(hep: Lab, tmp_path: Path) -> None:
         follower.ready("following the server")
         assert tracing(hep) == "on"
         talk(hep)
-        # alex may have sent his twice: what counts is that which the server sends to bob.
+        # Either may hang up first, or both at once: what counts is that the server passes it on.
         wait_until(
             lambda: any(
-                each.get("method") == "BYE" and each["to"] == "bob" for each in seen(follower)
+                each.get("method") == "BYE" and each["from"] == "server" for each in seen(follower)
             ),
             30,
-            what="the copy of the BYE to bob",
+            what="the copy of a BYE that the server passes on",
         )
         assert follower.end() == 0
     # Nobody watches any more.
@@ -78,8 +78,8 @@ def test_the_running_server(hep: Lab, tmp_path: Path) -> None:
     assert sent["bob", "server", "REGISTER"] >= 2
     assert sent["alex", "server", "INVITE"] == 2
     assert sent["server", "bob", "INVITE"] == 1
-    # It may come to bob by a connection of the server's own.
-    assert sent["server", "bob", "BYE"] == 1
+    # It may come to its receiver by a connection of the server's own.
+    assert sent["server", "bob", "BYE"] or sent["server", "alex", "BYE"]
     answers = Counter(
         (each["from"], each["to"], each["status"], each["cseq_method"])
         for each in ladder
