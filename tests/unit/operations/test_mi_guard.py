@@ -90,6 +90,12 @@ datagram()
         assert self.process.stdout is not None
         self.process.stdout.close()
 
+    def stand_still(self) -> None:
+        """SIGSTOP, and until it has come."""
+        self.process.send_signal(signal.SIGSTOP)
+        while psutil.Process(self.process.pid).status() != psutil.STATUS_STOPPED:
+            time.sleep(0.01)
+
     def left(self) -> list[str]:
         return sorted(each.name for each in self.files.directory.iterdir())
 
@@ -188,9 +194,7 @@ def test_no_link_is_followed_to_a_fifo(served: Served) -> None:
 @both
 def test_a_stopped_server_is_given_up_and_can_go_on(served: Served, transport: str) -> None:
     client = MiClient(served.files, transport=transport, timeout=0.3)
-    served.process.send_signal(signal.SIGSTOP)
-    while psutil.Process(served.process.pid).status() != psutil.STATUS_STOPPED:
-        time.sleep(0.01)
+    served.stand_still()
     started = time.monotonic()
     with pytest.raises(MiUnreachable, match="does not answer") as caught:
         client.call("uptime")
@@ -214,7 +218,7 @@ def test_a_kill_is_done_when_the_server_has_gone(served: Served, transport: str)
 
 @both
 def test_a_kill_is_not_done_while_the_server_is_stuck(served: Served, transport: str) -> None:
-    served.process.send_signal(signal.SIGSTOP)
+    served.stand_still()
     try:
         with pytest.raises(MiUnreachable, match="does not answer"):
             ask(MiClient(served.files, transport=transport, timeout=0.5), "kill", ())
