@@ -65,7 +65,7 @@ class LocalStream:
             self.accept_wrapped_types,
             self.max_size,
             self.direction,
-            secure=self.path[-1].scheme == "msrps",
+            secure=self.path[-1].secure,
             cema=self.cema,
             fingerprints=self.fingerprints,
         )
@@ -140,8 +140,7 @@ def accept_answer(stream: LocalStream, answer: SessionDescription) -> Agreement:
 
 
 def _check_security(stream: LocalStream, remote: MsrpMedia, path: Path) -> None:
-    ours, theirs = stream.path[-1].scheme, path[-1].scheme
-    if ours != theirs or remote.secure != (theirs == "msrps"):
+    if not stream.path[-1].secure == remote.secure == path[-1].secure:
         raise SdpParseError("msrp and msrps do not go together", status=488)
     if remote.secure:
         check_fingerprints(remote.fingerprints)

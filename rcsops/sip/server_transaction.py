@@ -137,7 +137,6 @@ class InviteServerTransaction(ServerTransaction):
     def stop_100(self, now: float, subject: object) -> None:
         """The TU has answered by itself."""
         self._stop(self._again)
-        self._again = None
 
     def start_g(self, now: float, subject: object) -> None:
         """Start to resend the final response, on an unreliable transport."""

@@ -183,8 +183,7 @@ class Transaction:
 
     def _start_limit(self, on: On, delay: float, now: float) -> None:
         """Start the timer that ends the present state, in place of the one that ran."""
-        if self._limit is not None:
-            self._limit.stop()
+        self._stop(self._limit)
         if delay > 0.0:
             self._limit = self._host.alarms.start(delay, now, self, on)
         else:
@@ -193,8 +192,7 @@ class Transaction:
 
     def _start_again(self, on: On, delay: float, now: float) -> None:
         """Start the timer that sends something again."""
-        if self._again is not None:
-            self._again.stop()
+        self._stop(self._again)
         self._again_delay = delay
         self._again = self._host.alarms.start(delay, now, self, on)
 

@@ -111,8 +111,7 @@ class AddressBook:
 
     def host_towards(self, transport: str, remote: Address) -> str:
         """Our address, as ``remote`` sees it; raises LocalProtocolError as `target` does."""
-        listener = self._chosen.get((transport, remote[0])) or self._listener(transport, remote)
-        return self._visible_host(listener, remote)
+        return self._visible_host(self._listener(transport, remote), remote)
 
     def _listener(self, transport: str, remote: Address) -> ListenAddress:
         key = (transport, remote[0])

@@ -232,7 +232,7 @@ class SipEndpoint:
 
     def respond(self, transaction: ServerTransaction, response: Response) -> None:
         """Sends a response through its server transaction."""
-        transaction.respond(response, self._time())
+        self.layer.respond(transaction, response, self._time())
         self.pump()
 
     def reply_stateless(self, request: Request, flow: Flow, response: Response) -> None:

@@ -307,7 +307,7 @@ class AgentCore(Addressing, ABC):
 
     def sdp_session_id(self) -> int:
         """A number for an o= line."""
-        return self.host.endpoint.tokens.number(62)
+        return self.tokens.number(62)
 
     def receive_limits(self) -> ReceiveLimits:
         """What a chat may make us hold."""
